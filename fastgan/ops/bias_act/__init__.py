@@ -1,0 +1,1 @@
+"""bias_act: bias, activation, gain and clamp in one pass."""

@@ -1,0 +1,187 @@
+"""bias_act: public function, argument checks, and the registration of its compiled forms."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastgan.ops import native, providers
+from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
+from fastgan.ops.bias_act.reference import bias_act_reference
+from fastgan.ops.gradients import weight_gradients_wanted
+from fastgan.ops.layout import dense_format
+from fastgan.ops.registration import register
+
+
+def bias_act(
+    x: Tensor,
+    b: Tensor | None = None,
+    dim: int = 1,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """y = clamp(act(x + b) · gain, ±clamp), in one pass.
+
+    Args:
+        x: any shape, float64, float32, float16 or bfloat16. Contiguous and channels_last (4-D, dim 1) tensors are read in
+            place; other layouts are copied to contiguous first.
+        b: [C] with C = x.shape[dim], cast to x's dtype; None adds nothing.
+        dim: the axis of x that b runs along. Ignored when b is None.
+        act: linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus or swish.
+        alpha: slope of lrelu for negative input; None takes 0.2. Other activations have no parameter.
+        gain: factor after the activation; None takes √2 for relu, lrelu and swish, 1 for the others.
+        clamp: bound of |y|; None for no bound.
+
+    Returns:
+        Same shape and dtype as x, in x's memory format.
+
+    Raises:
+        ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
+
+    Gradients: 2nd order, for x and b.
+    Keeps for backward: two bits an element for relu, lrelu and anything clamped among linear, relu and lrelu; nothing for
+    linear without clamp; x for the smooth activations.
+    Source: Karras et al. 2020 (StyleGAN2), the epilogue of every layer.
+
+    >>> bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
+    tensor([[-0.2000,  3.0000]])
+    """
+    activation = activation_named(act)
+    dim = _check(x, b, dim, clamp)
+    alpha = activation.alpha if alpha is None else float(alpha)
+    gain = activation.gain if gain is None else float(gain)
+    clamp = None if clamp is None else float(clamp)
+    if b is not None and b.dtype != x.dtype:
+        b = b.to(x.dtype)
+    provider = providers.choose("bias_act", x.device.type, x.dtype, act)
+    if provider == "reference":
+        return bias_act_reference(x, b, dim, act, alpha, gain, clamp)
+    x = x.contiguous(memory_format=dense_format(x, dim))
+    has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
+    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
+    forward = getattr(torch.ops.fastgan, f"bias_act_{provider}")
+    return forward(
+        x, b, dim, act, alpha, gain, -1.0 if clamp is None else clamp, has_kink and wants_gradient
+    )[0]
+
+
+def _check(x: Tensor, b: Tensor | None, dim: int, clamp: float | None) -> int:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"x must be a floating-point tensor, got {getattr(x, 'dtype', type(x).__name__)}")
+    if clamp is not None and not clamp >= 0:
+        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
+    if b is None:
+        return 1 if x.ndim > 1 else 0
+    if not isinstance(b, Tensor) or not b.is_floating_point():
+        raise TypeError(f"b must be a floating-point tensor or None, got {getattr(b, 'dtype', type(b).__name__)}")
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim}")
+    dim %= x.ndim
+    if b.ndim != 1 or b.shape[0] != x.shape[dim]:
+        raise ValueError(f"b must have shape [C]=[{x.shape[dim]}] to match x, got {list(b.shape)}")
+    if b.device != x.device:
+        raise ValueError(f"b must be on x's device {x.device}, got {b.device}")
+    return dim
+
+
+def _mask_bytes(elements: int) -> int:
+    return (elements + 3) // 4  # two bits an element: slope side, clamped
+
+
+def _register_compiled(provider: str) -> None:
+    """Register forward, backward and double backward of one compiled provider; each backward is an operator itself."""
+    suffix = f"_{provider}"
+    settings = "int dim, str act, float alpha, float gain, float clamp"
+
+    def backward_op(*args):
+        return getattr(torch.ops.fastgan, "bias_act_backward" + suffix)(*args)
+
+    def double_backward_op(*args):
+        return getattr(torch.ops.fastgan, "bias_act_double_backward" + suffix)(*args)
+
+    def forward_fake(x, b, dim, act, alpha, gain, clamp, keep_mask):
+        return torch.empty_like(x), x.new_empty([_mask_bytes(x.numel()) if keep_mask else 0], dtype=torch.uint8)
+
+    def forward_context(ctx, inputs, output):
+        x, b, *ctx.settings, ctx.keep_mask = inputs
+        smooth = not ACTIVATIONS[ctx.settings[1]].piecewise_linear
+        ctx.set_materialize_grads(False)
+        ctx.memory_format = dense_format(x, ctx.settings[0])
+        ctx.save_for_backward(x if smooth else None, b if smooth else None, output[1] if ctx.keep_mask else None)
+
+    def forward_backward(ctx, dy, dmask):
+        if dy is None:
+            return (None,) * 8
+        need_db = ctx.needs_input_grad[1] and weight_gradients_wanted()
+        dy = dy.contiguous(memory_format=ctx.memory_format)
+        dx, db = backward_op(dy, *ctx.saved_tensors, *ctx.settings, need_db)
+        return (dx, db if need_db else None) + (None,) * 6
+
+    def backward_fake(dy, x, b, mask, dim, act, alpha, gain, clamp, need_db):
+        return torch.empty_like(dy), dy.new_empty([dy.shape[dim] if need_db else 0])
+
+    def backward_context(ctx, inputs, output):
+        dy, x, b, mask, *ctx.settings, ctx.need_db = inputs
+        ctx.set_materialize_grads(False)
+        ctx.shape, ctx.memory_format = dy.shape, dense_format(dy, ctx.settings[0])
+        ctx.save_for_backward(None if x is None else dy, x, b, mask)
+
+    def backward_backward(ctx, ddx, ddb):
+        none = (None,) * 10
+        if not ctx.need_db:
+            ddb = None  # the cotangent of an empty placeholder
+        if ddx is None and ddb is None:
+            return none
+        if ddb is not None:  # db sums dx: its cotangent spreads over dx
+            column = ddb.reshape([-1 if axis == ctx.settings[0] else 1 for axis in range(len(ctx.shape))])
+            ddx = column.expand(ctx.shape) if ddx is None else ddx + column
+        ddx = ddx.contiguous(memory_format=ctx.memory_format)
+        dy, x, b, mask = ctx.saved_tensors
+        gradient = backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if ctx.needs_input_grad[0] else None
+        if x is None:  # piecewise linear: the second derivative is zero, and stays undefined
+            return gradient, *none[1:]
+        need_db = b is not None and ctx.needs_input_grad[2]
+        dx, db = double_backward_op(ddx, dy, x, b, *ctx.settings, need_db)
+        return gradient, dx, db if need_db else None, *none[3:]
+
+    def double_backward_fake(ddx, dy, x, b, dim, act, alpha, gain, clamp, need_db):
+        return torch.empty_like(dy), dy.new_empty([dy.shape[dim] if need_db else 0])
+
+    register(
+        "bias_act" + suffix,
+        f"(Tensor x, Tensor? b, {settings}, bool keep_mask) -> (Tensor, Tensor)",
+        forward_fake,
+        forward_context,
+        forward_backward,
+    )
+    register(
+        "bias_act_backward" + suffix,
+        f"(Tensor dy, Tensor? x, Tensor? b, Tensor? mask, {settings}, bool need_db) -> (Tensor, Tensor)",
+        backward_fake,
+        backward_context,
+        backward_backward,
+    )
+    register(
+        "bias_act_double_backward" + suffix,
+        f"(Tensor ddx, Tensor dy, Tensor x, Tensor? b, {settings}, bool need_db) -> (Tensor, Tensor)",
+        double_backward_fake,
+    )
+
+
+def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
+    if native.unavailable is not None:
+        return native.unavailable
+    if device != "cpu":
+        return f"the native library has no {device} code"
+    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return f"the native library has no {dtype} form"
+    if act and act not in native.activations:
+        return f"the native library does not know the activation {act!r}"
+    return None
+
+
+_register_compiled("native")
+providers.register_provider("bias_act", "native", _native_refusal)
+providers.register_provider("bias_act", "reference", lambda device, dtype, detail: None)

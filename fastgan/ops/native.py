@@ -1,0 +1,44 @@
+"""Loads the compiled library `_native.so` and remembers why it could not be loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from fastgan.ops.registration import LIBRARY
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def build_record() -> dict:
+    """What the build wrote about itself (`_build.json`), empty if this copy was never built."""
+    path = PACKAGE / "_build.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _load() -> str | None:
+    library = PACKAGE / "_native.so"
+    if not library.exists():
+        reason = build_record().get("reason")
+        return f"the native library was not built: {reason or 'this copy was never installed (pip install .)'}"
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:  # another torch, another machine
+        return f"the native library does not load: {error}"
+    return None
+
+
+unavailable = _load()  # None when the library is loaded, else the reason
+
+
+def _ask(name: str) -> str:
+    return getattr(torch.ops.fastgan, name)() if unavailable is None else ""
+
+
+LIBRARY.define("native_info() -> str")
+LIBRARY.define("bias_act_activations_native() -> str")
+
+info: dict = json.loads(_ask("native_info") or "{}")  # version, instruction set and compiler of the loaded library
+activations = frozenset(_ask("bias_act_activations_native").split(","))  # that bias_act knows natively

@@ -1,0 +1,120 @@
+"""Which implementation of an operator runs: native | reference, and why.
+
+`native` is the compiled library, `reference` the pure-torch formula, which serves everywhere. The default is the first
+entry of `PREFERENCE` that can serve; `provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named
+provider that cannot serve raises. Nothing falls back silently.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+NAMES = ("native", "reference")
+
+# Order of preference by device type; a device that is not listed takes the reference.
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference")}
+
+# (operator, provider) -> function(device type, dtype, detail) that says why the provider cannot serve, or None.
+Refusal = Callable[[str, torch.dtype, str], "str | None"]
+_refusals: dict[tuple[str, str], Refusal] = {}
+
+_override = os.environ.get("FASTGAN_PROVIDER") or None  # a plain global: a ContextVar breaks torch.compile(fullgraph)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `report()`: can this provider serve, would it be taken, and if not, why."""
+
+    op: str
+    device: str
+    dtype: str
+    provider: str
+    serves: bool
+    default: bool
+    reason: str
+
+
+def register_provider(op: str, name: str, refusal: Refusal) -> None:
+    """Enter a provider of an operator; `refusal` returns None where it can serve, else the reason in words."""
+    _refusals[op, name] = refusal
+
+
+def _check_name(name: str, where: str) -> None:
+    if name not in NAMES:
+        raise ValueError(f"{where} must be one of {', '.join(NAMES)}; got {name!r}")
+
+
+@contextmanager
+def provider(name: str) -> Iterator[None]:
+    """Use one provider for every operator inside the block.
+
+    The choice is made in the forward pass and its backward keeps it, wherever that runs.
+
+    Args:
+        name: "native" or "reference".
+
+    Raises:
+        ValueError: unknown name, at once; a provider that cannot serve a call, at that call.
+    """
+    global _override
+    _check_name(name, "provider name")
+    before, _override = _override, name
+    try:
+        yield
+    finally:
+        _override = before
+
+
+def _refusal(op: str, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
+    if (op, name) not in _refusals:
+        return f"{op} has no {name} form"
+    return _refusals[op, name](device, dtype, detail)
+
+
+def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
+    """Name of the provider that serves this call.
+
+    Args:
+        op: operator name.
+        device: device type of the input ("cpu", "cuda", ...).
+        dtype: dtype of the input.
+        detail: what else decides (for bias_act the activation).
+
+    Raises:
+        ValueError: the provider named by `provider()` or FASTGAN_PROVIDER is unknown or cannot serve.
+    """
+    if _override is not None:
+        _check_name(_override, "FASTGAN_PROVIDER")
+        reason = _refusal(op, _override, device, dtype, detail)
+        if reason is not None:
+            raise ValueError(f"provider {_override!r} cannot serve {op} on {device} {dtype}: {reason}")
+        return _override
+    for name in PREFERENCE.get(device, ()):
+        if _refusal(op, name, device, dtype, detail) is None:
+            return name
+    return "reference"
+
+
+def report(devices: tuple[str, ...] = ("cpu", "cuda")) -> list[Row]:
+    """Every operator × device × dtype × provider: who serves, who is the default, and why the others are not."""
+    rows = []
+    for op in sorted({op for op, _ in _refusals}):
+        for device in devices:
+            for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+                try:
+                    chosen, why = choose(op, device, dtype), ""
+                except ValueError as error:
+                    chosen, why = "", str(error)
+                for name in NAMES:
+                    reason = _refusal(op, name, device, dtype, "")
+                    if reason is None and name != chosen:
+                        reason_text = why or f"{chosen} is preferred"
+                    else:
+                        reason_text = reason or ""
+                    rows.append(Row(op, device, str(dtype)[6:], name, reason is None, name == chosen, reason_text))
+    return rows

@@ -1,0 +1,1 @@
+"""upfirdn2d: up-sampling, FIR filtering and down-sampling in one pass."""

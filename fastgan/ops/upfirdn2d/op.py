@@ -1,0 +1,261 @@
+"""upfirdn2d and the resampling functions built on it: public functions, argument checks, registration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastgan.ops import native, providers
+from fastgan.ops.layout import dense_format
+from fastgan.ops.registration import register
+from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """y = gain · downsample(f ∗ pad(upsample(x))): insert zeros, pad, filter and decimate each image, in one pass.
+
+    Per axis: up − 1 zeros follow every sample (length n·up), `padding` samples of zero are added on each side (negative
+    values crop), the true convolution with f is taken where its footprint lies inside, and every down-th sample from index
+    0 is kept: ⌊(n·up + p0 + p1 − taps) / down⌋ + 1 samples.
+
+    Args:
+        x: [N, C, H, W], float64, float32, float16 or bfloat16. Contiguous and channels_last tensors are read in place,
+            other layouts are copied first.
+        f: [taps], applied along both axes (separable), or [fh, fw]; None filters nothing. A constant: it may not require
+            grad.
+        up: zero-insertion factor, or [x, y].
+        down: decimation factor, or [x, y].
+        padding: at the up-sampled rate: one number, [x, y] or [x0, x1, y0, y1].
+        flip_filter: False convolves, True correlates.
+        gain: factor of the result.
+
+    Returns:
+        [N, C, H', W'], dtype and memory format of x.
+
+    Raises:
+        ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
+
+    Gradients: any order, for x.
+    Keeps for backward: nothing but f.
+    Source: Karras et al. 2020, app. B; Crochiere & Rabiner 1983.
+
+    >>> upfirdn2d(torch.ones(1, 1, 1, 2), torch.tensor([[1.0, 2.0]]), padding=[1, 1, 0, 0])
+    tensor([[[[1., 3., 2.]]]])
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"x must be a floating-point tensor, got {getattr(x, 'dtype', type(x).__name__)}")
+    if x.ndim != 4:
+        raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
+    f = _check_filter(f, x)
+    up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
+    for axis, size, taps, low in (("x", x.shape[3], f.shape[-1], 0), ("y", x.shape[2], f.shape[0], 2)):
+        padded = size * up[low // 2] + padding[low] + padding[low + 1]
+        if padded < taps:
+            raise ValueError(
+                f"padding leaves {padded} samples along {axis}, but f has {taps} taps: the output would be empty"
+            )
+    provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
+    if provider == "reference":
+        return upfirdn2d_reference(x, f, up, down, padding, bool(flip_filter), float(gain))
+    x = x.contiguous(memory_format=dense_format(x))
+    compiled = getattr(torch.ops.fastgan, f"upfirdn2d_{provider}")
+    return compiled(x, f, *up, *down, *padding, bool(flip_filter), float(gain))
+
+
+def setup_filter(
+    f: Sequence | Tensor | float | None,
+    device: torch.device | str | None = None,
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1,
+    separable: bool | None = None,
+) -> Tensor:
+    """A filter for `upfirdn2d` from its taps, summing to gain.
+
+    Args:
+        f: taps [taps] or [fh, fw], a number, or None for the identity.
+        device: of the result; None keeps a tensor's own, else the CPU.
+        normalize: divide by the sum of the taps.
+        flip_filter: reverse every axis.
+        gain: factor of the whole two-dimensional filter.
+        separable: keep a 1-D f as it is (both axes); None does so from 8 taps on, shorter ones become their outer product.
+
+    Returns:
+        float32 [taps] or [fh, fw].
+
+    Raises:
+        ValueError: f is empty, has more than two axes, or sums to 0 where it has to be normalised.
+
+    >>> setup_filter([1, 3, 3, 1], separable=True)
+    tensor([0.1250, 0.3750, 0.3750, 0.1250])
+    """
+    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
+    if f.ndim > 2 or f.numel() == 0:
+        raise ValueError(f"f must hold taps [taps] or [fh, fw], got shape {list(f.shape)}")
+    f = f.reshape(1) if f.ndim == 0 else f
+    if separable is None:
+        separable = f.ndim == 1 and f.numel() >= 8
+    if separable and f.ndim == 2:
+        raise ValueError(f"f must be 1-D to be separable, got shape {list(f.shape)}")
+    if f.ndim == 1 and not separable:
+        f = f.outer(f)
+    if normalize:
+        if f.sum() == 0:
+            raise ValueError("f sums to 0 and cannot be normalised; pass normalize=False")
+        f = f / f.sum()
+    if flip_filter:
+        f = f.flip(list(range(f.ndim)))
+    return f * gain ** (f.ndim / 2)
+
+
+def filter2d(
+    x: Tensor, f: Tensor | None, padding: int | Sequence[int] = 0, flip_filter: bool = False, gain: float = 1
+) -> Tensor:
+    """y = gain · (f ∗ x) at x's size; arguments as in `upfirdn2d`, `padding` is added to what keeps the size."""
+    extra, (fw, fh) = _padding(padding), _taps(f)
+    same = (fw // 2, (fw - 1) // 2, fh // 2, (fh - 1) // 2)
+    return upfirdn2d(x, f, padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
+
+
+def upsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """x up-sampled by `up` at unchanged brightness, [N, C, H·up, W·up]; arguments as in `upfirdn2d`."""
+    (ux, uy), extra, (fw, fh) = _pair("up", up), _padding(padding), _taps(f)
+    same = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
+    return upfirdn2d(x, f, up=(ux, uy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain * ux * uy)
+
+
+def downsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    down: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """x filtered and decimated by `down`, [N, C, H/down, W/down]; arguments as in `upfirdn2d`."""
+    (dx, dy), extra, (fw, fh) = _pair("down", down), _padding(padding), _taps(f)
+    same = ((fw - dx + 1) // 2, (fw - dx) // 2, (fh - dy + 1) // 2, (fh - dy) // 2)
+    return upfirdn2d(x, f, down=(dx, dy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
+
+
+def _check_filter(f: Tensor | None, x: Tensor) -> Tensor:
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    if f is None:
+        return x.new_ones([1], dtype=dtype)
+    if not isinstance(f, Tensor) or not f.is_floating_point():
+        raise TypeError(f"f must be a floating-point tensor (see setup_filter) or None, got {type(f).__name__}")
+    if f.ndim not in (1, 2) or f.numel() == 0:
+        raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
+    if f.requires_grad:
+        raise ValueError("f must not require grad: upfirdn2d has gradients for x only")
+    if f.device != x.device:
+        raise ValueError(f"f must be on x's device {x.device}, got {f.device}")
+    return f.to(dtype).contiguous()
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int | torch.SymInt) and not isinstance(value, bool)
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    pair = (value, value) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(pair) != 2 or not all(_is_int(factor) and factor >= 1 for factor in pair):
+        raise ValueError(f"{name} must be an int or [x, y], each at least 1; got {value!r}")
+    return pair
+
+
+def _padding(value: int | Sequence[int]) -> tuple[int, int, int, int]:
+    sides = (value,) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(sides) not in (1, 2, 4) or not all(_is_int(side) for side in sides):
+        raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1]; got {value!r}")
+    if len(sides) < 4:
+        sides = (sides[0], sides[0], sides[-1], sides[-1])
+    return sides
+
+
+def _taps(f: Tensor | None) -> tuple[int, int]:
+    return (1, 1) if f is None else (f.shape[-1], f.shape[0])
+
+
+def _sum(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
+
+
+def _register_compiled(provider: str) -> None:
+    """Register one compiled provider; the derivative is the operator itself with other arguments."""
+    name = f"upfirdn2d_{provider}"
+
+    def output_size(x, f, ux, uy, dx, dy, px0, px1, py0, py1):
+        height = (x.shape[2] * uy + py0 + py1 - f.shape[0]) // dy + 1
+        width = (x.shape[3] * ux + px0 + px1 - f.shape[-1]) // dx + 1
+        return height, width
+
+    def fake(x, f, ux, uy, dx, dy, px0, px1, py0, py1, flip_filter, gain):
+        size = output_size(x, f, ux, uy, dx, dy, px0, px1, py0, py1)
+        return torch.empty(
+            (x.shape[0], x.shape[1], *size), dtype=x.dtype, device=x.device, memory_format=dense_format(x)
+        )
+
+    def setup_context(ctx, inputs, output):
+        x, f, *ctx.settings = inputs
+        ctx.input_size, ctx.output_size, ctx.memory_format = x.shape[2:], output.shape[2:], dense_format(x)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(f)
+
+    def backward(ctx, dy):
+        if dy is None:
+            return (None,) * 12
+        (f,) = ctx.saved_tensors
+        ux, uy, dx, dy_factor, px0, _, py0, _, flip_filter, gain = ctx.settings
+        (height, width), (out_height, out_width) = ctx.input_size, ctx.output_size
+        padding = (
+            f.shape[-1] - px0 - 1,
+            width * ux - out_width * dx + px0 - ux + 1,
+            f.shape[0] - py0 - 1,
+            height * uy - out_height * dy_factor + py0 - uy + 1,
+        )
+        dy = dy.contiguous(memory_format=ctx.memory_format)
+        compiled = getattr(torch.ops.fastgan, name)
+        dx_ = compiled(dy, f, dx, dy_factor, ux, uy, *padding, not flip_filter, gain)
+        return (dx_,) + (None,) * 11
+
+    register(
+        name,
+        "(Tensor x, Tensor f, int upx, int upy, int downx, int downy, int padx0, int padx1, int pady0, int pady1, "
+        "bool flip_filter, float gain) -> Tensor",
+        fake,
+        setup_context,
+        backward,
+    )
+
+
+def _native_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
+    if native.unavailable is not None:
+        return native.unavailable
+    if device != "cpu":
+        return f"the native library has no {device} code"
+    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return f"the native library has no {dtype} form"
+    return None
+
+
+_register_compiled("native")
+providers.register_provider("upfirdn2d", "native", _native_refusal)
+providers.register_provider("upfirdn2d", "reference", lambda device, dtype, detail: None)
