@@ -1,0 +1,90 @@
+"""Adversarial losses: functions of logits, one value a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    """Mean over everything but the batch: [N, ...] -> [N], for patch discriminators too."""
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
+
+
+def nonsaturating_g(fake_logits: Tensor) -> Tensor:
+    """-log σ(D(G(z))) = softplus(-D(G(z))), [N]. Source: Goodfellow et al. 2014, section 3."""
+    return _per_sample(F.softplus(-fake_logits))
+
+
+def logistic_d_real(real_logits: Tensor) -> Tensor:
+    """-log σ(D(x)) = softplus(-D(x)), [N]. Source: Goodfellow et al. 2014, eq. 1."""
+    return _per_sample(F.softplus(-real_logits))
+
+
+def logistic_d_fake(fake_logits: Tensor) -> Tensor:
+    """-log(1 - σ(D(G(z)))) = softplus(D(G(z))), [N]. Source: Goodfellow et al. 2014, eq. 1."""
+    return _per_sample(F.softplus(fake_logits))
+
+
+def wasserstein_g(fake_logits: Tensor) -> Tensor:
+    """-D(G(z)), [N]. Source: Arjovsky et al. 2017, algorithm 1."""
+    return _per_sample(-fake_logits)
+
+
+def wasserstein_d_real(real_logits: Tensor) -> Tensor:
+    """-D(x), [N]. Source: Arjovsky et al. 2017, algorithm 1."""
+    return _per_sample(-real_logits)
+
+
+def wasserstein_d_fake(fake_logits: Tensor) -> Tensor:
+    """D(G(z)), [N]. Source: Arjovsky et al. 2017, algorithm 1."""
+    return _per_sample(fake_logits)
+
+
+def hinge_g(fake_logits: Tensor) -> Tensor:
+    """-D(G(z)), [N]. Source: Miyato et al. 2018, eq. 17."""
+    return _per_sample(-fake_logits)
+
+
+def hinge_d_real(real_logits: Tensor) -> Tensor:
+    """max(0, 1 - D(x)), [N]. Source: Miyato et al. 2018, eq. 16."""
+    return _per_sample(F.relu(1 - real_logits))
+
+
+def hinge_d_fake(fake_logits: Tensor) -> Tensor:
+    """max(0, 1 + D(G(z))), [N]. Source: Miyato et al. 2018, eq. 16."""
+    return _per_sample(F.relu(1 + fake_logits))
+
+
+def lsgan_g(fake_logits: Tensor) -> Tensor:
+    """½(D(G(z)) - 1)², [N]. Source: Mao et al. 2017, eq. 9."""
+    return _per_sample((fake_logits - 1).square() / 2)
+
+
+def lsgan_d_real(real_logits: Tensor) -> Tensor:
+    """½(D(x) - 1)², [N]. Source: Mao et al. 2017, eq. 9."""
+    return _per_sample((real_logits - 1).square() / 2)
+
+
+def lsgan_d_fake(fake_logits: Tensor) -> Tensor:
+    """½D(G(z))², [N]. Source: Mao et al. 2017, eq. 9."""
+    return _per_sample(fake_logits.square() / 2)
+
+
+class Adversarial(NamedTuple):
+    """The three functions of a loss; D minimises mean(d_real) + mean(d_fake), G minimises mean(g)."""
+
+    g: Callable[[Tensor], Tensor]
+    d_real: Callable[[Tensor], Tensor]
+    d_fake: Callable[[Tensor], Tensor]
+
+
+ADVERSARIAL: dict[str, Adversarial] = {
+    "nonsaturating": Adversarial(nonsaturating_g, logistic_d_real, logistic_d_fake),
+    "wasserstein": Adversarial(wasserstein_g, wasserstein_d_real, wasserstein_d_fake),
+    "hinge": Adversarial(hinge_g, hinge_d_real, hinge_d_fake),
+    "lsgan": Adversarial(lsgan_g, lsgan_d_real, lsgan_d_fake),
+}

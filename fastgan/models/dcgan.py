@@ -1,0 +1,179 @@
+"""DCGAN. Source: Radford et al. 2015; the label's projection in D: Miyato & Koyama 2018."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.models.fields import as_resolution, check_choice, check_int, check_label
+from fastgan.models.pyramid import channels_at, pyramid
+from fastgan.models.registry import Family
+from fastgan.ops import bias_act
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    """The architecture of G and D.
+
+    Args:
+        resolution: (H, W) = start · 2^k, or an int for a square.
+        img_channels: channels of the images.
+        num_classes: length of the one-hot label; 0: unconditional.
+        z_dim: length of z; a label is embedded to the same length.
+        channel_base: channels at resolution r are min(channel_base // r, channel_max).
+        channel_max: see channel_base.
+        kernel_size: side of the strided kernels, 5 as in the paper's networks, or 4.
+
+    Raises:
+        ValueError: a value is impossible.
+    """
+
+    resolution: tuple[int, int] = (64, 64)
+    img_channels: int = 3
+    num_classes: int = 0
+    z_dim: int = 100
+    channel_base: int = 4096
+    channel_max: int = 1024
+    kernel_size: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolution", as_resolution(self.resolution))
+        pyramid(self.resolution)
+        check_int("num_classes", self.num_classes, 0)
+        for name in ("img_channels", "z_dim", "channel_base", "channel_max"):
+            check_int(name, getattr(self, name), 1)
+        check_choice("kernel_size", self.kernel_size, (4, 5))
+
+    def channels(self, size: tuple[int, int]) -> int:
+        """Channels of the feature maps at size (h, w)."""
+        return channels_at(size, self.channel_base, self.channel_max)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0. Source: Radford et al. 2015, section 4."""
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    if isinstance(getattr(module, "bias", None), Tensor):
+        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+
+
+class Generator(nn.Module):
+    """project(z, E c) → [transposed convolution ↑2, batch normalisation, ReLU]… → transposed convolution ↑2, tanh.
+
+    Attributes: z_dim, num_classes, img_channels, resolution (H, W).
+    """
+
+    def __init__(self, cfg: DCGANConfig) -> None:
+        super().__init__()
+        self.z_dim, self.num_classes = cfg.z_dim, cfg.num_classes
+        self.img_channels, self.resolution = cfg.img_channels, cfg.resolution
+        sizes = pyramid(cfg.resolution)
+        widths = [cfg.channels(size) for size in sizes[:-1]]
+        self.start = (widths[0], *sizes[0])
+        k = cfg.kernel_size
+        self.embed = nn.Linear(cfg.num_classes, cfg.z_dim, bias=False) if cfg.num_classes > 0 else None
+        joined = cfg.z_dim * (2 if cfg.num_classes > 0 else 1)
+        self.project = nn.Linear(joined, widths[0] * sizes[0][0] * sizes[0][1], bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.convs = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, k, stride=2, padding=(k - 1) // 2, output_padding=k % 2, bias=False)
+            for i, o in zip(widths, widths[1:] + [cfg.img_channels], strict=True)
+        )
+        self.bias = nn.Parameter(torch.zeros(cfg.img_channels))
+        self.apply(initialise)
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        update_emas: bool = False,
+    ) -> Tensor:
+        """z [N, z_dim], c [N, num_classes] or None -> images [N, C, H, W] in [-1, 1].
+
+        There is no noise and no moving average of a latent: noise_mode and update_emas change nothing.
+
+        Raises:
+            ValueError: z or c has the wrong shape, or truncation is asked for.
+        """
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ValueError(f"z must have shape [N, z_dim]=[N, {self.z_dim}], got {list(z.shape)}")
+        check_label(c, z.shape[0], self.num_classes)
+        if truncation_psi != 1 or truncation_cutoff is not None:
+            raise ValueError(
+                "DCGAN has no latent to truncate: truncation_psi must be 1 and truncation_cutoff None, "
+                f"got {truncation_psi} and {truncation_cutoff}"
+            )
+        if self.embed is not None and c is not None:
+            z = torch.cat([z, self.embed(c)], dim=1)
+        x = self.project(z).unflatten(1, self.start)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = conv(bias_act(norm(x), act="relu", gain=1))
+        return bias_act(x, self.bias, act="tanh")
+
+
+class Discriminator(nn.Module):
+    """[strided convolution ↓2, batch normalisation, lrelu 0.2]… → dense; no normalisation of the first layer.
+
+    With labels: logit + E c · Σ_pixels features (projection).
+    """
+
+    def __init__(self, cfg: DCGANConfig) -> None:
+        super().__init__()
+        self.img_channels, self.resolution, self.num_classes = cfg.img_channels, cfg.resolution, cfg.num_classes
+        sizes = pyramid(cfg.resolution)[-2::-1]
+        widths = [cfg.channels(size) for size in sizes]
+        k = cfg.kernel_size
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, k, stride=2, padding=(k - 1) // 2, bias=False)
+            for i, o in zip([cfg.img_channels, *widths], widths, strict=False)
+        )
+        self.bias = nn.Parameter(torch.zeros(widths[0]))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
+        self.dense = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], 1)
+        self.embed = nn.Linear(cfg.num_classes, widths[-1], bias=False) if cfg.num_classes > 0 else None
+        self.apply(initialise)
+
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+        """img [N, C, H, W], c [N, num_classes] or None -> logits [N, 1].
+
+        Raises:
+            ValueError: img or c has the wrong shape.
+        """
+        expected = (self.img_channels, *self.resolution)
+        if img.shape[1:] != expected:
+            raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
+        check_label(c, img.shape[0], self.num_classes)
+        x = bias_act(self.convs[0](img), self.bias, act="lrelu", gain=1)
+        for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
+            x = bias_act(norm(conv(x)), act="lrelu", gain=1)
+        logits = self.dense(x.flatten(1))
+        if self.embed is not None and c is not None:
+            logits = logits + (self.embed(c) * x.sum(dim=[2, 3])).sum(dim=1, keepdim=True)
+        return logits
+
+
+FAMILY = Family(
+    name="dcgan",
+    config=DCGANConfig,
+    generator=Generator,
+    discriminator=Discriminator,
+    training={
+        "loss": "nonsaturating",
+        "g_lr": 2e-4,
+        "d_lr": 2e-4,
+        "betas": (0.5, 0.999),
+        "eps": 1e-8,
+        "r1_gamma": 0.0,
+        "r1_interval": 16,
+        "pl_weight": 0.0,
+        "pl_interval": 4,
+    },
+)

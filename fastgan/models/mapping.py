@@ -1,0 +1,110 @@
+"""The mapping network of the StyleGAN families. Source: Karras et al. 2019 and 2020; labels: Karras et al. 2020a."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.models.fields import check_label
+from fastgan.nn import EqualizedLinear, pixel_norm
+
+
+class MappingNetwork(nn.Module):
+    """w = MLP(normalise(z), normalise(E c)), with the moving average w_avg of w.
+
+    Args:
+        z_dim: length of z; 0: a function of the label alone.
+        num_classes: length of c; 0: a function of z alone.
+        w_dim: length of w.
+        layers: dense lrelu layers of lr_multiplier 0.01.
+        num_ws: rows that w is repeated to.
+        w_avg_beta: decay of w_avg; None: no w_avg is kept.
+        style_mixing: probability of mixing in training mode.
+    """
+
+    w_avg: Tensor | None
+
+    def __init__(
+        self,
+        z_dim: int,
+        num_classes: int,
+        w_dim: int,
+        layers: int,
+        num_ws: int = 1,
+        *,
+        w_avg_beta: float | None = None,
+        style_mixing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.num_classes, self.w_dim, self.num_ws = z_dim, num_classes, w_dim, num_ws
+        self.w_avg_beta, self.style_mixing = w_avg_beta, style_mixing
+        self.embed = EqualizedLinear(num_classes, w_dim) if num_classes > 0 else None
+        widths = [z_dim + (w_dim if num_classes > 0 else 0)] + [w_dim] * layers
+        self.layers = nn.ModuleList(
+            EqualizedLinear(i, o, act="lrelu", lr_multiplier=0.01) for i, o in zip(widths, widths[1:], strict=False)
+        )
+        self.register_buffer("w_avg", None if w_avg_beta is None else torch.zeros(w_dim))
+
+    def w(self, z: Tensor | None, c: Tensor | None) -> Tensor:
+        """z [N, z_dim], c [N, num_classes] -> w [N, w_dim]."""
+        parts = [] if z is None else [pixel_norm(z)]
+        if self.embed is not None:
+            assert c is not None
+            parts.append(pixel_norm(self.embed(c)))
+        x = torch.cat(parts, dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def mix(self, ws: Tensor, c: Tensor | None) -> Tensor:
+        """With probability style_mixing, replace the rows from a random cut-off on by those of a second z.
+
+        One cut-off serves the batch, uniform in 1…num_ws - 1; shapes do not depend on it.
+        """
+        cutoff = torch.randint(1, self.num_ws, [], device=ws.device)
+        mixed = torch.rand([], device=ws.device) < self.style_mixing
+        second = self.w(torch.randn(ws.shape[0], self.z_dim, device=ws.device, dtype=ws.dtype), c)
+        replaced = (torch.arange(self.num_ws, device=ws.device) >= cutoff) & mixed
+        return torch.where(replaced[None, :, None], second[:, None, :], ws)
+
+    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """lerp(w_avg, ws, psi) on the first cutoff rows (None: all). Source: Karras et al. 2019, section 4."""
+        if self.w_avg is None:
+            raise ValueError("truncation_psi must be 1 for a mapping network without w_avg")
+        cutoff = self.num_ws if cutoff is None else cutoff
+        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+    ) -> Tensor:
+        """ws = repeat(w), mixed in training mode, then lerp(w_avg, ws, psi) on the first rows.
+
+        Args:
+            z: latents [N, z_dim].
+            c: one-hot labels [N, num_classes]; None where there are no classes.
+            truncation_psi: 1: no truncation; 0: w_avg.
+            truncation_cutoff: number of truncated rows; None: all.
+            update_emas: move w_avg towards the batch mean of w.
+
+        Returns:
+            ws [N, num_ws, w_dim].
+
+        Raises:
+            ValueError: z or c has the wrong shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ValueError(f"z must have shape [N, z_dim]=[N, {self.z_dim}], got {list(z.shape)}")
+        check_label(c, z.shape[0], self.num_classes)
+        w = self.w(z, c)
+        if update_emas and self.w_avg is not None and self.w_avg_beta is not None:
+            self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
+        ws = w[:, None, :].repeat(1, self.num_ws, 1)
+        if self.training and self.style_mixing > 0:
+            ws = self.mix(ws, c)
+        return ws if truncation_psi == 1 else self.truncate(ws, truncation_psi, truncation_cutoff)

@@ -1,0 +1,94 @@
+"""Names of the model families and how to build one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+MODELS: dict[str, str] = {
+    "stylegan2": "fastgan.models.stylegan2:FAMILY",
+    "dcgan": "fastgan.models.dcgan:FAMILY",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models.
+
+    Args:
+        name: the key in MODELS.
+        config: frozen dataclass of the architecture; checks its own values.
+        generator: config -> G.
+        discriminator: config -> D.
+        training: default training options of the family.
+    """
+
+    name: str
+    config: type
+    generator: Callable[[Any], nn.Module]
+    discriminator: Callable[[Any], nn.Module]
+    training: Mapping[str, object]
+
+
+def _unknown(what: str, given: str, choices: Iterable[str]) -> ValueError:
+    choices = sorted(choices)
+    close = difflib.get_close_matches(given, choices, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return ValueError(f"{what} must be one of {', '.join(choices)}; got {given!r}{hint}")
+
+
+def family(name: str) -> Family:
+    """The family called name, imported at this moment.
+
+    Raises:
+        ValueError: no family has this name.
+
+    >>> family("stylegan2").name
+    'stylegan2'
+    """
+    if name not in MODELS:
+        raise _unknown("model", name, MODELS)
+    module, attribute = MODELS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def configure(name: str, **overrides: object) -> Any:
+    """The configuration of a family, with some of its fields set.
+
+    Raises:
+        ValueError: unknown family, unknown field or impossible value.
+
+    >>> configure("stylegan2", resolution=32).resolution
+    (32, 32)
+    """
+    config = family(name).config
+    fields = {field.name for field in dataclasses.fields(config)}
+    for key in overrides:
+        if key not in fields:
+            raise _unknown(f"field of {name}", key, fields)
+    return config(**overrides)
+
+
+def build(name: str, **overrides: object) -> tuple[Any, nn.Module, nn.Module]:
+    """(configuration, G, D) of a family, weights initialised from torch's global generator.
+
+    Args:
+        name: a key of MODELS.
+        overrides: fields of the family's configuration.
+
+    Raises:
+        ValueError: unknown family, unknown field or impossible value; nothing has been built then.
+
+    >>> cfg, G, D = build("stylegan2", resolution=16, channel_base=128, z_dim=8, w_dim=8)
+    >>> G.num_ws
+    6
+    """
+    cfg = configure(name, **overrides)
+    chosen = family(name)
+    return cfg, chosen.generator(cfg), chosen.discriminator(cfg)

@@ -1,0 +1,241 @@
+"""StyleGAN2. Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN"; conditioning and
+the non-leaking variants as in Karras et al. 2020a (ADA)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, check_label
+from fastgan.models.mapping import MappingNetwork
+from fastgan.models.pyramid import channels_at, pyramid
+from fastgan.models.registry import Family
+from fastgan.nn import (
+    EqualizedConv2d,
+    EqualizedLinear,
+    SynthesisLayer,
+    ToRGB,
+    minibatch_stddev,
+)
+from fastgan.nn.modulated import NOISE_MODES
+from fastgan.nn.resample import BINOMIAL_TAPS
+from fastgan.ops import setup_filter, upsample2d
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """The architecture of G and D.
+
+    Args:
+        resolution: (H, W) = start · 2^k, or an int for a square.
+        img_channels: channels of the images.
+        num_classes: length of the one-hot label; 0: unconditional.
+        z_dim: length of z.
+        w_dim: length of w.
+        mapping_layers: layers of G's mapping network.
+        channel_base: channels at resolution r are min(channel_base // r, channel_max).
+        channel_max: see channel_base.
+        mbstd_group: the most samples in a group of D's minibatch standard deviation.
+        cmap_dim: length of D's label embedding; None: D's channels at the start.
+        style_mixing: probability that a training batch mixes two latents.
+        w_avg_beta: decay of the moving average of w.
+        conv_clamp: bound on the output of convolution layers; None: none, right for fp32.
+
+    Raises:
+        ValueError: a value is impossible.
+    """
+
+    resolution: tuple[int, int] = (64, 64)
+    img_channels: int = 3
+    num_classes: int = 0
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    channel_base: int = 32768
+    channel_max: int = 512
+    mbstd_group: int = 4
+    cmap_dim: int | None = None
+    style_mixing: float = 0.9
+    w_avg_beta: float = 0.998
+    conv_clamp: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolution", as_resolution(self.resolution))
+        pyramid(self.resolution)
+        check_int("num_classes", self.num_classes, 0)
+        for name in (
+            "img_channels", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mbstd_group",
+        ):  # fmt: skip
+            check_int(name, getattr(self, name), 1)
+        if self.cmap_dim is not None:
+            check_int("cmap_dim", self.cmap_dim, 1)
+        check_float("style_mixing", self.style_mixing, 0, 1)
+        check_float("w_avg_beta", self.w_avg_beta, 0, 1)
+        if self.conv_clamp is not None:
+            check_float("conv_clamp", self.conv_clamp, 0, math.inf)
+
+    def channels(self, size: tuple[int, int]) -> int:
+        """Channels of the layers at size (h, w)."""
+        return channels_at(size, self.channel_base, self.channel_max)
+
+
+class SynthesisNetwork(nn.Module):
+    """Images of ws: a learned constant, two modulated convolutions a resolution, the to-RGB images summed.
+
+    Layer i takes row i of ws; the to-RGB of a resolution takes the row of the layer that follows it.
+    """
+
+    f: Tensor
+
+    def __init__(self, cfg: StyleGAN2Config) -> None:
+        super().__init__()
+        sizes = pyramid(cfg.resolution)
+        widths = [cfg.channels(size) for size in sizes]
+        self.w_dim = cfg.w_dim
+        self.num_ws = 2 * len(sizes)
+        self.const = nn.Parameter(torch.randn(widths[0], *sizes[0]))
+        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], cfg.w_dim, sizes[0], clamp=cfg.conv_clamp)])
+        for i, o, size in zip(widths, widths[1:], sizes[1:], strict=False):
+            self.layers.append(SynthesisLayer(i, o, cfg.w_dim, size, up=2, clamp=cfg.conv_clamp))
+            self.layers.append(SynthesisLayer(o, o, cfg.w_dim, size, clamp=cfg.conv_clamp))
+        self.to_rgb = nn.ModuleList(ToRGB(i, cfg.img_channels, cfg.w_dim, clamp=cfg.conv_clamp) for i in widths)
+        self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True), persistent=False)
+
+    def forward(self, ws: Tensor, noise_mode: str = "random") -> Tensor:
+        """ws [N, num_ws, w_dim] -> images [N, C, H, W].
+
+        Args:
+            ws: rows of w, one a layer.
+            noise_mode: "random", "const" (each layer's own buffer) or "none".
+
+        Raises:
+            ValueError: ws has the wrong shape or noise_mode is none of the three.
+        """
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(
+                f"ws must have shape [N, num_ws, w_dim]=[N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}"
+            )
+        check_choice("noise_mode", noise_mode, NOISE_MODES)
+        x = self.const.expand(ws.shape[0], -1, -1, -1)
+        x = self.layers[0](x, ws[:, 0], noise_mode)
+        img = self.to_rgb[0](x, ws[:, 1])
+        for i, to_rgb in enumerate(list(self.to_rgb)[1:], start=1):
+            x = self.layers[2 * i - 1](x, ws[:, 2 * i - 1], noise_mode)
+            x = self.layers[2 * i](x, ws[:, 2 * i], noise_mode)
+            img = upsample2d(img, self.f) + to_rgb(x, ws[:, 2 * i + 1])
+        return img
+
+
+class Generator(nn.Module):
+    """images = synthesis(mapping(z, c)).
+
+    Attributes: mapping, synthesis, num_ws, z_dim, w_dim, num_classes, img_channels, resolution (H, W).
+    """
+
+    def __init__(self, cfg: StyleGAN2Config) -> None:
+        super().__init__()
+        self.z_dim, self.w_dim, self.num_classes = cfg.z_dim, cfg.w_dim, cfg.num_classes
+        self.img_channels, self.resolution = cfg.img_channels, cfg.resolution
+        self.synthesis = SynthesisNetwork(cfg)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(
+            cfg.z_dim, cfg.num_classes, cfg.w_dim, cfg.mapping_layers, self.num_ws,
+            w_avg_beta=cfg.w_avg_beta, style_mixing=cfg.style_mixing,
+        )  # fmt: skip
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        update_emas: bool = False,
+    ) -> Tensor:
+        """z [N, z_dim], c [N, num_classes] or None -> images [N, C, H, W], mostly in [-1, 1].
+
+        The options are those of `MappingNetwork` and `SynthesisNetwork`.
+        """
+        ws = self.mapping(
+            z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, update_emas=update_emas
+        )
+        return self.synthesis(ws, noise_mode)
+
+
+class DiscriminatorBlock(nn.Module):
+    """y = down(conv(conv(x))) / √2 + down(conv1×1(x)) / √2."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, clamp: float | None = None) -> None:
+        super().__init__()
+        half = math.sqrt(0.5)
+        self.conv0 = EqualizedConv2d(in_channels, in_channels, 3, act="lrelu", clamp=clamp)
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, act="lrelu", down=2, gain=half, clamp=clamp)
+        self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, down=2, gain=half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, I, H, W] -> [N, O, H/2, W/2]."""
+        return self.skip(x) + self.conv1(self.conv0(x))
+
+
+class Discriminator(nn.Module):
+    """Residual discriminator; with labels, the projection of its output on an embedding of the label."""
+
+    def __init__(self, cfg: StyleGAN2Config) -> None:
+        super().__init__()
+        sizes = pyramid(cfg.resolution)[::-1]
+        widths = [cfg.channels(size) for size in sizes]
+        self.img_channels, self.resolution, self.num_classes = cfg.img_channels, cfg.resolution, cfg.num_classes
+        self.mbstd_group = cfg.mbstd_group
+        self.from_rgb = EqualizedConv2d(cfg.img_channels, widths[0], 1, act="lrelu", clamp=cfg.conv_clamp)
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(i, o, clamp=cfg.conv_clamp) for i, o in zip(widths, widths[1:], strict=False)
+        )
+        top, (h, w) = widths[-1], sizes[-1]
+        self.cmap_dim = (cfg.cmap_dim or top) if cfg.num_classes > 0 else 1
+        self.conv = EqualizedConv2d(top + 1, top, 3, act="lrelu", clamp=cfg.conv_clamp)
+        self.dense = EqualizedLinear(top * h * w, top, act="lrelu")
+        self.out = EqualizedLinear(top, self.cmap_dim)
+        self.mapping = MappingNetwork(0, cfg.num_classes, self.cmap_dim, 8) if cfg.num_classes > 0 else None
+
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+        """img [N, C, H, W], c [N, num_classes] or None -> logits [N, 1].
+
+        Raises:
+            ValueError: img or c has the wrong shape.
+        """
+        expected = (self.img_channels, *self.resolution)
+        if img.shape[1:] != expected:
+            raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
+        check_label(c, img.shape[0], self.num_classes)
+        x = self.from_rgb(img)
+        for block in self.blocks:
+            x = block(x)
+        x = self.conv(minibatch_stddev(x, self.mbstd_group))
+        x = self.out(self.dense(x.flatten(1)))
+        if self.mapping is not None:
+            cmap = self.mapping.w(None, c)
+            x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+        return x
+
+
+FAMILY = Family(
+    name="stylegan2",
+    config=StyleGAN2Config,
+    generator=Generator,
+    discriminator=Discriminator,
+    training={
+        "loss": "nonsaturating",
+        "g_lr": 0.0025,
+        "d_lr": 0.0025,
+        "betas": (0.0, 0.99),
+        "eps": 1e-8,
+        "r1_gamma": None,
+        "r1_interval": 16,
+        "pl_weight": 2.0,
+        "pl_interval": 4,
+    },
+)

@@ -1,0 +1,47 @@
+"""Minibatch standard deviation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def stddev_group_size(batch: int, group: int) -> int:
+    """The largest divisor of `batch` that is at most `group` (1 for an empty batch).
+
+    >>> [stddev_group_size(n, 4) for n in (1, 2, 3, 4, 6, 7, 8)]
+    [1, 2, 3, 4, 3, 1, 4]
+    """
+    return next((g for g in range(min(group, batch), 1, -1) if batch % g == 0), 1)
+
+
+def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
+    """Append one channel: mean over (C, H, W) of sqrt(var over the sample's group + eps).
+
+    Groups are strided: with G samples a group and M = N / G groups, sample i is in group i mod M.
+    The variance is the biased one. A group of one sample yields sqrt(eps).
+
+    Args:
+        x: features [N, C, H, W].
+        group: the most samples in a group; G is the largest divisor of N up to it.
+        eps: added to the variance.
+
+    Returns:
+        [N, C + 1, H, W].
+
+    Raises:
+        ValueError: x is not 4-dimensional, or group is below 1.
+
+    Gradients: any order. Couples the samples of a group.
+    Source: Karras et al. 2018 (ProGAN), section 3; groups as in Karras et al. 2020 (StyleGAN2).
+    """
+    if x.ndim != 4:
+        raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
+    if group < 1:
+        raise ValueError(f"group must be at least 1, got {group}")
+    n, c, h, w = x.shape
+    g = stddev_group_size(n, group)
+    y = x.reshape(g, n // g, c, h, w)  # sample i = k·M + m sits at [k, m]
+    y = y - y.mean(dim=0)
+    std = (y.square().mean(dim=0) + eps).sqrt().mean(dim=[1, 2, 3])  # [M]
+    return torch.cat([x, std.repeat(g)[:, None, None, None].expand(n, 1, h, w)], dim=1)
