@@ -1,0 +1,276 @@
+"""Train a GAN, or go on with a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from fastgan.checkpoint import load_tensors
+from fastgan.data import ImageDataset
+from fastgan.metrics import METRICS
+from fastgan.models.registry import build, configure, family
+from fastgan.ops.allocation import tune_cpu_allocator
+from fastgan.report import TrainingDisplay
+from fastgan.train.interrupt import Interrupt
+from fastgan.train.options import TrainingOptions, replace
+from fastgan.train.run import DataOptions, Run, RunConfig, latest_checkpoint
+
+# What may differ between a run and its continuation; everything else is part of what the run is.
+_MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a GAN, or go on with a run.
+
+    What is not given takes the default of the model family, or with --resume the value of the run.
+    """
+
+    outdir: Path | None = None
+    """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
+    cfg: str | None = None
+    """model family: stylegan2 (default) or dcgan"""
+    data: str | None = None
+    """emoji64 (packaged, default), a folder of images or a zip"""
+    classes: tuple[str, ...] | None = None
+    """groups of the data to keep, e.g. smileys/faces animals; default: all"""
+    resolution: str | None = None
+    """pixels, 64 or WxH; images are cropped and resized; default: the images' own"""
+    max_images: int | None = None
+    """use at most this many images; default: all"""
+    cond: bool | None = None
+    """condition on the labels of the data; default: no"""
+    mirror: bool | None = None
+    """flip images left-right at random; default: no"""
+    batch: int | None = None
+    """images per step"""
+    batch_gpu: int | None = None
+    """images per micro-batch; default: the whole batch"""
+    kimg: float | None = None
+    """length of the run, thousands of real images"""
+    tick: float | None = None
+    """kimg between lines of statistics"""
+    snap: int | None = None
+    """ticks between grids, checkpoints and metrics"""
+    keep: int | None = None
+    """checkpoints kept, the newest; 0 keeps all"""
+    metrics: tuple[str, ...] | None = None
+    """measured at every snapshot, e.g. swd; default: none"""
+    seed: int | None = None
+    """of weights, latents and the order of the data"""
+    loss: str | None = None
+    """adversarial loss: nonsaturating, wasserstein, hinge or lsgan"""
+    gamma: float | None = None
+    """R1 weight; default: the family's, for stylegan2 0.0002 R^2 / batch"""
+    pl_weight: float | None = None
+    """path-length penalty weight; 0 for none"""
+    glr: float | None = None
+    """learning rate of G"""
+    dlr: float | None = None
+    """learning rate of D"""
+    ema_kimg: float | None = None
+    """half-life of the averaged generator, kimg; default: batch * 10 / 32"""
+    cbase: int | None = None
+    """channels at resolution r are min(cbase / r, cmax)"""
+    cmax: int | None = None
+    """see cbase"""
+    map_depth: int | None = None
+    """layers of the mapping network"""
+    mbstd_group: int | None = None
+    """largest group of the minibatch standard deviation"""
+    set: tuple[str, ...] = ()
+    """any other field of the architecture or the training options, as name=value, e.g. z_dim=128"""
+    resume: str | None = None
+    """a checkpoint or a run's folder to go on with; auto: the folder --outdir if it holds a checkpoint"""
+    device: str | None = None
+    """cpu or cuda; default: cuda where there is one"""
+    threads: int | None = None
+    """CPU threads; default: torch's own"""
+    dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
+    """print the resolved configuration and parameter counts, and stop"""
+
+
+# option -> field of the training options or of the architecture, where the names differ
+_FIELDS = {
+    "gamma": "r1_gamma",
+    "glr": "g_lr",
+    "dlr": "d_lr",
+    "cbase": "channel_base",
+    "cmax": "channel_max",
+    "map_depth": "mapping_layers",
+}
+_TRAINING = {field.name for field in dataclasses.fields(TrainingOptions)}
+_NOT_FIELDS = {
+    "outdir", "cfg", "data", "classes", "resolution", "max_images", "cond", "set", "resume", "device", "threads",
+    "dry_run",
+}  # fmt: skip
+
+
+def run(options: TrainOptions) -> int:
+    """The verb; returns the exit status: 0 when the run is complete, 128 + signal when one ended it."""
+    tune_cpu_allocator()
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"--threads must be at least 1, got {options.threads}")
+        torch.set_num_threads(options.threads)
+    device = _device(options.device)
+    checkpoint = _checkpoint_to_resume(options)
+    outdir = options.outdir or (checkpoint.parent if checkpoint else None)
+    if outdir is None:
+        raise ValueError("--outdir is needed: the folder of the run")
+    if checkpoint is None and latest_checkpoint(outdir) is not None:
+        raise ValueError(f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir")
+    config, dataset = _resolve(options, checkpoint)
+    if options.dry_run:
+        _print_plan(config, dataset, device)
+        return 0
+    console = Console(highlight=False)
+    if config.training.mirror and dataset.mirror_hazards:
+        console.print(f"warning: --mirror flips images of {', '.join(dataset.mirror_hazards)}, which makes wrong ones")
+    return _train(config, dataset, outdir, device, checkpoint, console)
+
+
+def _train(
+    config: RunConfig,
+    dataset: ImageDataset,
+    outdir: Path,
+    device: torch.device,
+    checkpoint: Path | None,
+    console: Console,
+) -> int:
+    training = Run(config, dataset, outdir, device, resume=checkpoint)
+    height, width = dataset.resolution
+    title = f"{config.model} · {len(dataset)} images of {dataset.name} at {width}×{height} · {device} · {outdir}"
+    with Interrupt() as interrupt, TrainingDisplay(config.training.kimg, title, console=console) as display:
+        if checkpoint is not None:
+            display.note(f"going on from {checkpoint}, {training.state.kimg:.3f} kimg")
+        finished = training.train(interrupt, display)
+    for line in training.summary():
+        console.print(line)
+    if finished:
+        return 0
+    assert interrupt.signum is not None
+    console.print(f"stopped; everything is saved. Go on with: fastgan train --resume {outdir}")
+    return 128 + interrupt.signum
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: this torch sees no GPU (fastgan doctor says more)")
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu or cuda, got {name!r}")
+    return torch.device(name)
+
+
+def _checkpoint_to_resume(options: TrainOptions) -> Path | None:
+    if options.resume is None:
+        return None
+    if options.resume == "auto":
+        if options.outdir is None:
+            raise ValueError("--resume auto needs --outdir")
+        return latest_checkpoint(options.outdir)
+    path = Path(options.resume)
+    if path.is_dir():
+        found = latest_checkpoint(path)
+        if found is None:
+            raise ValueError(f"--resume: {path} holds no checkpoint")
+        return found
+    if not path.exists():
+        raise ValueError(f"--resume: {path} does not exist")
+    return path
+
+
+def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig, ImageDataset]:
+    """The configuration of the run, everything checked, and its data."""
+    if checkpoint is None:
+        name = options.cfg or "stylegan2"
+        base = RunConfig(
+            name, {}, DataOptions(), replace(TrainingOptions(), f"the family {name}", **family(name).training)
+        )
+    else:
+        base = RunConfig.from_json(load_tensors(checkpoint, "config"))
+    given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
+    given |= _assignments(options.set)
+    training = replace(
+        base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING}
+    )
+    for metric in training.metrics:
+        if metric not in METRICS:
+            raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
+    data = {"source": options.data, "classes": options.classes, "cond": options.cond, "max_images": options.max_images}
+    data["resolution"] = _resolution(options.resolution)
+    data_options = dataclasses.replace(base.data, **{name: value for name, value in data.items() if value is not None})
+    architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
+    name = options.cfg or base.model
+    configure(name, **architecture)  # complains about the model before reading the data
+    dataset = data_options.load()
+    architecture |= {
+        "resolution": dataset.resolution,
+        "img_channels": dataset.channels,
+        "num_classes": dataset.num_classes if data_options.cond else 0,
+    }
+    architecture = dataclasses.asdict(configure(name, **architecture))
+    config = RunConfig(name, architecture, data_options, training)
+    if checkpoint is not None:
+        _check_same(base, config, checkpoint)
+    return config, dataset
+
+
+def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
+    result = {}
+    for item in items:
+        name, sign, text = item.partition("=")
+        if not sign or not name:
+            raise ValueError(f"--set takes name=value, got {item!r}")
+        try:
+            result[name] = json.loads(text)
+        except json.JSONDecodeError:
+            result[name] = text
+    return result
+
+
+def _resolution(text: str | None) -> tuple[int, int] | None:
+    """(H, W) of "64" or "WxH"."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    if match is None:
+        raise ValueError(f"--resolution must be a number of pixels or WxH, got {text!r}")
+    width = int(match[1])
+    return (int(match[2] or width), width)
+
+
+def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:
+    def flat(config: RunConfig) -> dict[str, Any]:
+        tree = json.loads(json.dumps(config.to_json()))
+        return {"cfg": tree["model"]} | tree["architecture"] | tree["data"] | tree["training"]
+
+    before, now = flat(saved), flat(asked)
+    changed = [name for name in now if name not in _MAY_CHANGE and before.get(name) != now[name]]
+    if changed:
+        what = "; ".join(f"{name} is {before.get(name)}, asked {now[name]}" for name in changed)
+        raise ValueError(f"{checkpoint} is of another run: {what}. Leave these options out, or start a new --outdir")
+
+
+def _print_plan(config: RunConfig, dataset: ImageDataset, device: torch.device) -> None:
+    console = Console(highlight=False)
+    console.print_json(json.dumps(config.to_json()))
+    _, G, D = build(config.model, **config.architecture)
+    table = Table("network", "parameters", "buffers")
+    for name, network in (("G", G), ("D", D)):
+        parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
+        table.add_row(name, f"{parameters:,}", f"{buffers:,}")
+    console.print(table)
+    height, width = dataset.resolution
+    console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")

@@ -1,0 +1,1 @@
+"""Training: one loop over players, its complete state, and runs on disk."""

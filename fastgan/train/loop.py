@@ -1,0 +1,84 @@
+"""The training loop: players move in turn. No model is named here; every GAN is a configuration of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fastgan.losses.objective import Term
+from fastgan.train.players import Player
+from fastgan.train.state import TrainState
+
+
+def train(
+    state: TrainState,
+    total_images: int,
+    tick_images: int,
+    on_tick: Callable[[TrainState], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Step until `total_images` have been seen.
+
+    Args:
+        state: where to start; advanced in place.
+        total_images: real images after which to end.
+        tick_images: images between calls of on_tick, which is also called at the end. Ticks lie at multiples of this
+            number, whether or not the run was interrupted.
+        on_tick: statistics, grids, checkpoints.
+        should_stop: asked after every step; True ends the loop with the step complete.
+
+    Returns:
+        True if total_images was reached, False if should_stop ended it.
+    """
+    while state.images < total_images:
+        step(state)
+        if should_stop():
+            return False
+        before = state.images - state.images_per_step
+        if state.images // tick_images > before // tick_images or state.images >= total_images:
+            on_tick(state)
+    return True
+
+
+def step(state: TrainState) -> None:
+    """One training step: every player makes its updates in turn, then the moving averages follow."""
+    for player in state.players:
+        for other in state.players:
+            for parameter in other.parameters:
+                parameter.requires_grad_(other is player)
+        for _ in range(player.repeats):
+            batches = [player.source.next() for _ in range(player.accumulate)]
+            for terms in player.stages(state.step):
+                update(player, terms, batches, state)
+    state.step += 1
+    state.images += state.images_per_step
+    for ema in state.emas.values():
+        ema.update(state.images, state.images_per_step)
+
+
+def update(player: Player, terms: tuple[Term, ...], batches: list, state: TrainState) -> None:
+    """One backward pass over the sum of `terms` and one optimizer step.
+
+    A NaN or infinite gradient leaves parameters and optimizer as they were and is counted in `state.skipped`.
+    """
+    player.optimizer.zero_grad(set_to_none=True)
+    for micro, batch in enumerate(batches):
+        total: Tensor | float = 0.0
+        for term in terms:
+            values = term.loss(batch, micro)
+            state.statistics.report(f"loss/{term.name}", values)
+            total = total + values.mean() * (term.weight * term.interval / len(batches))
+        total.backward()
+    gradients = [p.grad for p in player.parameters if p.grad is not None]
+    norms = torch.stack(torch._foreach_norm(gradients))
+    broken = (~norms.isfinite().all()).float()
+    state.skipped[player.name] += broken
+    if player.optimizer.defaults.get("fused"):
+        player.optimizer.found_inf = broken  # GradScaler's protocol: nothing changes where it is 1, without a host sync
+        player.optimizer.step()
+    elif not broken:
+        player.optimizer.step()
+    if player.after_update is not None:
+        player.after_update()

@@ -1,0 +1,81 @@
+"""Players: who is updated, by which optimizer, against which objective, on which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.losses.objective import Term, lazy_correction
+
+
+class Stateful(Protocol):
+    """Anything that resume has to bring back."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict, /) -> Any: ...
+
+
+class Source(Stateful, Protocol):
+    """An infinite stream of batches, of whatever type the player's terms expect."""
+
+    def next(self) -> Any: ...
+
+
+def adam(
+    modules: Mapping[str, nn.Module],
+    terms: tuple[Term, ...],
+    lr: float,
+    betas: tuple[float, float] = (0.0, 0.99),
+    eps: float = 1e-8,
+) -> torch.optim.Adam:
+    """Adam over the modules' parameters, corrected for the extra steps of lazy terms: lr·c, β^c (`lazy_correction`)."""
+    c = lazy_correction(terms)
+    parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
+    return torch.optim.Adam(parameters, lr=lr * c, betas=(betas[0] ** c, betas[1] ** c), eps=eps, fused=True)
+
+
+@dataclass
+class Player:
+    """One side of the game.
+
+    Attributes:
+        name: key of the player in checkpoints and statistics.
+        modules: the networks that its optimizer updates, by name.
+        optimizer: over those networks' parameters.
+        terms: the objective.
+        source: yields one batch per micro-batch.
+        repeats: updates per training step (n_critic).
+        accumulate: micro-batches per update; gradients are averaged over them. Minibatch statistics (standard deviation,
+            batch norm) see one micro-batch at a time.
+        extras: named objects with state of their own (a path-length mean, an image buffer), checkpointed with the player.
+        after_update: called after every optimizer step (weight clipping).
+    """
+
+    name: str
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    terms: tuple[Term, ...]
+    source: Source
+    repeats: int = 1
+    accumulate: int = 1
+    extras: Mapping[str, Stateful] = field(default_factory=dict)
+    after_update: Callable[[], None] | None = None
+
+    def __post_init__(self):
+        if self.repeats < 1 or self.accumulate < 1:
+            raise ValueError(
+                f"player {self.name!r}: repeats and accumulate must be at least 1, got {self.repeats}, {self.accumulate}"
+            )
+        if not any(term.interval == 1 for term in self.terms):
+            raise ValueError(f"player {self.name!r} needs a term of interval 1")
+        self.parameters: list[Tensor] = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def stages(self, step: int) -> list[tuple[Term, ...]]:
+        """The groups of terms due at this step: those of interval 1 together, then each lazy one alone."""
+        lazy = [(term,) for term in self.terms if term.interval > 1 and step % term.interval == 0]
+        return [tuple(term for term in self.terms if term.interval == 1), *lazy]

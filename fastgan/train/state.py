@@ -1,0 +1,97 @@
+"""Everything that makes the next step what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fastgan.train.ema import Ema
+from fastgan.train.players import Player
+from fastgan.train.statistics import Statistics
+
+
+@dataclass
+class TrainState:
+    """The game and how far it has come.
+
+    Attributes:
+        players: in the order in which they move.
+        emas: moving averages by name, updated after every step.
+        images_per_step: real images that one step consumes; the unit of progress is 1000 of them (kimg).
+        statistics: what terms report.
+        step: training steps done.
+        images: images seen, step · images_per_step.
+        skipped: per player, updates left out because a gradient was NaN or infinite.
+    """
+
+    players: tuple[Player, ...]
+    emas: dict[str, Ema]
+    images_per_step: int
+    statistics: Statistics
+    step: int = 0
+    images: int = 0
+    skipped: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self):
+        names = [player.name for player in self.players]
+        if len(set(names)) != len(names):
+            raise ValueError(f"players must have different names, got {', '.join(names)}")
+        for player in self.players:
+            self.skipped.setdefault(player.name, torch.zeros([], device=player.parameters[0].device))
+
+    @property
+    def kimg(self) -> float:
+        return self.images / 1000
+
+    def capture(self) -> dict:
+        """The state as a tree of dicts, lists, tensors and numbers, to be written by `checkpoint`."""
+        players = {
+            player.name: {
+                "modules": {name: module.state_dict() for name, module in player.modules.items()},
+                "optimizer": player.optimizer.state_dict()["state"],
+                "source": player.source.state_dict(),
+                "extras": {name: extra.state_dict() for name, extra in player.extras.items()},
+            }
+            for player in self.players
+        }
+        rng = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            rng["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "players": players,
+            "emas": {name: ema.module.state_dict() for name, ema in self.emas.items()},
+            "statistics": self.statistics.state_dict(),
+            "progress": {"step": self.step, "images": self.images, "skipped": dict(self.skipped)},
+            "rng": rng,
+        }
+
+    def restore(self, tree: dict) -> None:
+        """Bring back what `capture` gave, into a state built from the same configuration.
+
+        Raises:
+            ValueError: the tree has other players or averages than this state.
+        """
+        for kind, mine in (("players", [p.name for p in self.players]), ("emas", list(self.emas))):
+            if set(tree[kind]) != set(mine):
+                raise ValueError(f"the checkpoint holds {kind} {sorted(tree[kind])}, this run has {sorted(mine)}")
+        for player in self.players:
+            saved = tree["players"][player.name]
+            for name, module in player.modules.items():
+                module.load_state_dict(saved["modules"][name])
+            groups = player.optimizer.state_dict()["param_groups"]
+            states = {int(index): entry for index, entry in saved["optimizer"].items()}
+            player.optimizer.load_state_dict({"state": states, "param_groups": groups})
+            player.source.load_state_dict(saved["source"])
+            for name, extra in player.extras.items():
+                extra.load_state_dict(saved["extras"][name])
+        for name, ema in self.emas.items():
+            ema.module.load_state_dict(tree["emas"][name])
+        self.statistics.load_state_dict(tree["statistics"])
+        self.step, self.images = tree["progress"]["step"], tree["progress"]["images"]
+        for name, count in tree["progress"]["skipped"].items():
+            self.skipped[name] = count.to(self.skipped[name].device)
+        torch.set_rng_state(tree["rng"]["cpu"])
+        if "cuda" in tree["rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tree["rng"]["cuda"])
