@@ -1,0 +1,85 @@
+"""Image files to pixels and back: decoding onto a background, cropping, resizing, lossless encoding."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+WHITE = (255, 255, 255)
+
+
+def decode_image(
+    data: bytes, where: str, *, channels: int = 3, background: tuple[int, int, int] = WHITE
+) -> Image.Image:
+    """Decode one file to `RGB` or `L`: transparency over `background`, EXIF rotation applied, 16 bits to 8.
+
+    Args:
+        data: the file's bytes (PNG, JPEG or WebP).
+        where: how errors name the file.
+        channels: 3, or 1 for grey.
+        background: RGB, 0 to 255, seen through transparent pixels.
+    Raises:
+        ValueError: the file does not decode.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where}: cannot be read as an image ({error}); replace or remove the file") from error
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        # Composing before any resize equals resizing with premultiplied alpha: no dark or light fringes.
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image.convert("RGBA"))
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def center_crop(image: Image.Image, resolution: tuple[int, int]) -> Image.Image:
+    """The largest centred region with the aspect ratio of `resolution`, resized to it (Lanczos).
+
+    Args:
+        resolution: (H, W) in pixels.
+    """
+    height, width = resolution
+    if image.size == (width, height):
+        return image
+    scale = min(image.width / width, image.height / height)
+    dx, dy = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+    box = (dx, dy, image.width - dx, image.height - dy)
+    return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+
+
+def center_crop_wide(image: Image.Image, resolution: tuple[int, int]) -> Image.Image:
+    """`center_crop` to a landscape (H, W), centred on a black square of side W.
+
+    Args:
+        resolution: (H, W) in pixels, H <= W.
+    Raises:
+        ValueError: H > W.
+    """
+    height, width = resolution
+    if height > width:
+        raise ValueError(f"center-crop-wide needs a resolution at least as wide as high, got {width}x{height} (WxH)")
+    square = Image.new(image.mode, (width, width))
+    square.paste(center_crop(image, resolution), (0, (width - height) // 2))
+    return square
+
+
+TRANSFORMS = {"center-crop": center_crop, "center-crop-wide": center_crop_wide}
+
+
+def encode_image(image: Image.Image, suffix: str) -> bytes:
+    """The bytes of a lossless `.webp` or `.png` file without metadata."""
+    buffer = io.BytesIO()
+    if suffix == ".webp":
+        image.convert("RGB").save(buffer, "WEBP", lossless=True, quality=75, method=6)
+    elif suffix == ".png":
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        raise ValueError(f"suffix must be .webp or .png, got {suffix!r}")
+    return buffer.getvalue()

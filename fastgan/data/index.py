@@ -1,0 +1,138 @@
+"""What `dataset.json` says about the images beside it: labels, class names, finer groups, named selections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+INDEX_NAME = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """Labels, classes, subgroups and selections of a set of images, keyed by path (`/` between folders).
+
+    Args:
+        labels: path -> class number; None when the set is unlabelled.
+        classes: name of class 0, 1, ...; numbers serve as names where the file gives none.
+        subgroups: path -> finer group inside its class, e.g. `face-smiling`.
+        selections: name -> paths, e.g. `smileys/faces`, for choices that no rule on groups expresses.
+    """
+
+    labels: Mapping[str, int] | None = None
+    classes: tuple[str, ...] = ()
+    subgroups: Mapping[str, str] = field(default_factory=dict)
+    selections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> DatasetIndex:
+        """Parse `{"labels": [[path, int], ...] | null, "classes": [...], "subgroups": {...}, "selections": {...}}`.
+
+        Args:
+            text: content of the file.
+            where: how errors name the file.
+        Raises:
+            ValueError: not JSON, or of another shape.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{where}: not valid JSON ({error}); repair the file or remove it") from error
+        if not isinstance(data, dict):
+            raise ValueError(
+                f'{where}: expected an object like {{"labels": [["a.png", 0], ...]}}, got {type(data).__name__}'
+            )
+        labels = _parse_labels(data.get("labels"), where)
+        classes = tuple(str(name) for name in data.get("classes") or ())
+        count = max(labels.values(), default=-1) + 1 if labels is not None else 0
+        if classes and len(classes) < count:
+            raise ValueError(f"{where}: labels reach class {count - 1} but only {len(classes)} classes are named")
+        return cls(
+            labels=labels,
+            classes=classes or tuple(str(i) for i in range(count)),
+            subgroups={str(path): str(group) for path, group in (data.get("subgroups") or {}).items()},
+            selections={str(name): tuple(paths) for name, paths in (data.get("selections") or {}).items()},
+        )
+
+    def to_json(self) -> str:
+        """The text of `dataset.json`: sorted, so that equal indexes give equal bytes."""
+        data: dict[str, object] = {"labels": None if self.labels is None else sorted(map(list, self.labels.items()))}
+        if self.classes:
+            data["classes"] = list(self.classes)
+        if self.subgroups:
+            data["subgroups"] = dict(sorted(self.subgroups.items()))
+        if self.selections:
+            data["selections"] = {name: sorted(paths) for name, paths in sorted(self.selections.items())}
+        return json.dumps(data, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+    def renamed(self, names: Mapping[str, str]) -> DatasetIndex:
+        """The index of the images in `names` alone, each under its new path.
+
+        Args:
+            names: old path -> new path; images that are not in it are dropped.
+        """
+        labels = self.labels
+        return DatasetIndex(
+            labels=None if labels is None else {new: labels[old] for old, new in names.items() if old in labels},
+            classes=self.classes,
+            subgroups={new: self.subgroups[old] for old, new in names.items() if old in self.subgroups},
+            selections={k: tuple(names[path] for path in v if path in names) for k, v in self.selections.items()},
+        )
+
+    def class_of(self, name: str) -> str | None:
+        """Class name of the image at path `name`, or None."""
+        return self.classes[self.labels[name]] if self.labels and name in self.labels else None
+
+    def select(self, names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+        """Choose images: path -> position in `wanted` of the first entry that matches it.
+
+        An entry, in any case, is a class (`smileys`), a class and subgroup (`smileys/face-smiling`), the name of a
+        selection (`smileys/faces`), or a pattern over these (`smileys/face-*`).
+
+        Args:
+            names: paths to choose from; the order is kept.
+            wanted: entries as above.
+        Raises:
+            ValueError: an entry matches nothing; lists what there is to choose from.
+        """
+        tags = {name: self._tags(name) for name in names}
+        for selection, paths in self.selections.items():
+            for path in paths:
+                if path in tags:
+                    tags[path].append(selection.lower())
+        known = sorted({tag for each in tags.values() for tag in each})
+        chosen: dict[str, int] = {}
+        for number, entry in enumerate(wanted):
+            matching = {tag for tag in known if fnmatchcase(tag, entry.lower())}
+            if not matching:
+                raise ValueError(f"classes: no class is named {entry!r}; there are: {', '.join(known) or 'none'}")
+            for name in names:
+                if matching.intersection(tags[name]):
+                    chosen.setdefault(name, number)
+        return {name: chosen[name] for name in names if name in chosen}
+
+    def _tags(self, name: str) -> list[str]:
+        group = self.class_of(name)
+        if group is None:
+            return []
+        subgroup = self.subgroups.get(name)
+        return [group.lower()] + ([f"{group}/{subgroup}".lower()] if subgroup else [])
+
+
+def _parse_labels(pairs: object, where: str) -> dict[str, int] | None:
+    if pairs is None:
+        return None
+    if isinstance(pairs, Mapping):
+        pairs = pairs.items()
+    labels: dict[str, int] = {}
+    for pair in pairs if isinstance(pairs, Iterable) else [pairs]:
+        try:
+            path, label = pair
+        except (TypeError, ValueError):
+            path, label = None, None
+        if not isinstance(path, str) or type(label) is not int or label < 0:
+            raise ValueError(f'{where}: each of "labels" must be [path, class number >= 0], got {json.dumps(pair)}')
+        labels[path.replace("\\", "/")] = label
+    return labels or None
