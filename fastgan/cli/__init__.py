@@ -1,0 +1,1 @@
+"""The command line: `fastgan VERB`, one file a verb."""

@@ -1,0 +1,105 @@
+"""`fastgan VERB ...`: finds the verb's file, reads its options, runs it, and words what goes wrong."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+# verb -> what it does. fastgan/cli/<verb>.py has a dataclass <Verb>Options and run(options) -> exit status.
+VERBS: dict[str, str] = {
+    "train": "Train a GAN, or go on with a run.",
+    "generate": "Make images from a checkpoint.",
+    "dataset": "Make a training set, a folder or a zip, from images.",
+    "doctor": "Tell what of fastgan works on this machine, and why the rest does not.",
+}
+
+_FLAGS = {
+    "--help, -h": "Show this text; after a verb, its options.",
+    "--version": "Show the version.",
+    "--traceback": "Show where an error came from.",
+}
+
+
+def _overview() -> str:
+    width = max(map(len, [*VERBS, *_FLAGS])) + 2
+    lines = ["usage: fastgan VERB [options]", "", "GANs on PyTorch with hand-written kernels.", "", "verbs:"]
+    lines += [f"  {verb:{width}}{text}" for verb, text in VERBS.items()]
+    lines += ["", "options:"]
+    lines += [f"  {flag:{width}}{text}" for flag, text in _FLAGS.items()]
+    return "\n".join([*lines, "", "`fastgan VERB --help` shows the options of a verb, with units and defaults."])
+
+
+def _version() -> str:
+    try:
+        return version("fastgan")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _fail(message: str) -> int:
+    print(f"fastgan: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _wording(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    import tyro
+
+    module = importlib.import_module(f"fastgan.cli.{verb}")
+    options = tyro.cli(
+        getattr(module, f"{verb.capitalize()}Options"),
+        prog=f"fastgan {verb}",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    return module.run(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: what follows the program's name; None takes the process's own.
+
+    Returns:
+        the exit status: the verb's; 2 for an error the user can mend, printed in one line; 130 when interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    show_traceback = "--traceback" in given
+    given = [argument for argument in given if argument != "--traceback"]
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return 0
+    if given[0] == "--version":
+        print(f"fastgan {_version()}")
+        return 0
+    verb, *rest = given
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        return _fail(f"verb must be one of {', '.join(VERBS)}; got {verb!r}{hint}")
+    try:
+        return _run(verb, rest)
+    except SystemExit as stop:
+        # tyro ends --help with 0 and a bad option with 2, both already printed.
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        print("fastgan: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `fastgan doctor | head`: nothing is left to say, nor anywhere.
+        sys.stdout = None
+        return 141
+    except (ValueError, TypeError, OSError) as error:
+        if show_traceback:
+            traceback.print_exc()
+        return _fail(_wording(error))

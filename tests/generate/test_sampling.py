@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgan.checkpoint import CheckpointError, save_checkpoint
+from fastgan.generate.sampling import Sampler
+from fastgan.models.registry import build
+
+SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
+
+
+def network(tmp_path: Path, name: str = "stylegan2", classes: tuple[str, ...] = (), **overrides: object) -> Path:
+    """A checkpoint with random weights and a visible noise strength."""
+    torch.manual_seed(0)
+    config = {**(SMALL if name == "stylegan2" else {}), "num_classes": len(classes), **overrides}
+    _, G, _ = build(name, **config)
+    for key, parameter in G.named_parameters():
+        if key.endswith("noise_strength"):
+            parameter.data.fill_(0.5)
+    path = tmp_path / "network.safetensors"
+    metadata = {"kimg": 1.0, "model": name, "dataset": {"name": "emoji", "classes": list(classes)}}
+    save_checkpoint(path, {"model": {"name": name, "config": config}, "G_ema": G.state_dict()}, metadata=metadata)
+    return path
+
+
+def test_the_images_are_those_of_the_generator(tmp_path: Path) -> None:
+    path = network(tmp_path)
+    sampler = Sampler.from_checkpoint(path)
+    images = sampler.images([3, 9], truncation_psi=0.7)
+    assert images.dtype == torch.uint8 and images.shape == (2, 3, 16, 16)
+    z = torch.stack([torch.randn(8, generator=torch.Generator().manual_seed(seed)) for seed in (3, 9)])
+    with torch.no_grad():
+        expected = sampler.G(z, None, truncation_psi=0.7, noise_mode="const")
+    assert torch.equal(images, (expected * 127.5 + 128).clamp(0, 255).to(torch.uint8))
+    assert not torch.equal(images, sampler.images([3, 9]))
+    assert not sampler.G.training
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
+def test_a_seed_gives_one_image_whatever_stands_beside_it(tmp_path: Path, noise_mode: str) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path))
+    torch.manual_seed(1)
+    all_at_once = sampler.images(range(7), noise_mode=noise_mode, batch_size=7)
+    torch.manual_seed(2)
+    for images, seeds in (
+        (sampler.images(range(7), noise_mode=noise_mode, batch_size=3), range(7)),
+        (sampler.images([5, 2], noise_mode=noise_mode), [5, 2]),
+    ):
+        # A convolution over another batch size may round another way: one step of 255 at most.
+        assert (images.int() - all_at_once[list(seeds)].int()).abs().max() <= 1
+
+
+def test_noise_modes_differ_and_leave_the_global_generator_alone(tmp_path: Path) -> None:
+    path = network(tmp_path)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    sampler = Sampler.from_checkpoint(path)
+    const, random, none = (sampler.images([1], noise_mode=mode) for mode in ("const", "random", "none"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.equal(const, random) and not torch.equal(const, none) and not torch.equal(random, none)
+
+
+def test_classes_are_chosen_by_name_or_number(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, classes=("smileys", "Food", "2")))
+    assert [sampler.class_index(name) for name in ("smileys", "FOOD", "0", "1", "2")] == [0, 1, 0, 1, 2]
+    with pytest.raises(ValueError, match="class must be one of smileys, Food, 2, or a number from 0 to 2; got 'cars'"):
+        sampler.class_index("cars")
+    food, smileys = sampler.images([4], class_index=1), sampler.images([4], class_index=0)
+    assert not torch.equal(food, smileys)
+    with pytest.raises(ValueError, match="class_index must be from 0 to 2; got 3"):
+        sampler.images([0], class_index=3)
+
+
+def test_without_a_class_each_seed_draws_its_own(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, classes=("a", "b", "c")))
+    z, c = sampler.latents(range(300))
+    assert c is not None and c.shape == (300, 3)
+    assert (c.sum(dim=0) > 60).all() and torch.equal(c.sum(dim=1), torch.ones(300))
+    again = sampler.latents([250])
+    assert again[1] is not None and torch.equal(again[0][0], z[250]) and torch.equal(again[1][0], c[250])
+    chosen_z, _ = sampler.latents([250], class_index=1)
+    assert torch.equal(chosen_z[0], z[250])
+
+
+def test_an_unconditional_model_takes_no_class(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path))
+    with pytest.raises(ValueError, match="class must not be given: the model is unconditional, got '1'"):
+        sampler.class_index("1")
+    with pytest.raises(ValueError, match="class_index must be None, as the model is unconditional; got 0"):
+        sampler.images([0], class_index=0)
+
+
+def test_dcgan_generates_and_refuses_truncation(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, "dcgan", resolution=(16, 16)))
+    assert sampler.images([0, 1]).shape == (2, 3, 16, 16)
+    with pytest.raises(ValueError, match="truncation"):
+        sampler.images([0], truncation_psi=0.5)
+
+
+def test_no_seeds_give_no_images(tmp_path: Path) -> None:
+    assert Sampler.from_checkpoint(network(tmp_path)).images([]).shape == (0, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise_mode": "loud"}, "noise_mode must be one of const, random, none; got 'loud'"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"seeds": [2**32]}, "seeds must be from 0 to 4294967295, got 4294967296"),
+        ({"seeds": [-1]}, "got -1"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampler.from_checkpoint(network(tmp_path)).images(**{"seeds": [0], **options})
+
+
+def test_a_checkpoint_that_is_no_network_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(path, {"weights": torch.ones(1)}, metadata={})
+    with pytest.raises(CheckpointError, match=r"other\.safetensors holds no 'model'"):
+        Sampler.from_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "biggan", "config": {}}, "does not fit this fastgan: model must be one of .*got 'biggan'"),
+        ({"name": "stylegan2", "config": {"wings": 2}}, "does not fit this fastgan: .*wings"),
+        ({"name": "stylegan2", "config": {**SMALL, "w_dim": 9}}, "does not fit this fastgan: .*size mismatch"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_named(tmp_path: Path, model: dict, message: str) -> None:
+    path = tmp_path / "odd.safetensors"
+    G = build("stylegan2", **SMALL)[1]
+    save_checkpoint(path, {"model": model, "G_ema": G.state_dict()}, metadata={})
+    with pytest.raises(CheckpointError, match=rf"(?s)odd\.safetensors {message}"):
+        Sampler.from_checkpoint(path)
