@@ -51,7 +51,7 @@ def conv2d_resample(
     groups: int = 1,
     flip_weight: bool = True,
 ) -> Tensor:
-    """y = ↓down( w ∗ f ∗ ↑up(x) ), the FIR f with gain up².
+    """y = ↓down(w ∗ f ∗ x), or w ∗ f ∗ ↑up(x) with gain up².
 
     Up-sampling by a kernel is a transposed convolution, then the FIR; down-sampling is the FIR, then a strided
     convolution. A 1×1 kernel is applied at the lower of the two rates.
@@ -61,7 +61,7 @@ def conv2d_resample(
         w: weight [O, I / groups, kh, kw].
         f: FIR filter, 1-D (used on both axes) or 2-D, sum 1. None: no filter.
         up: up-sampling factor.
-        down: down-sampling factor.
+        down: down-sampling factor; only one of up and down may exceed 1.
         padding: int, [x, y] or [x0, x1, y0, y1], pixels at the up-sampled rate; the FIR's own padding is added.
         groups: convolution groups.
         flip_weight: True: correlation, as torch.nn.functional.conv2d. False: true convolution.
@@ -70,7 +70,7 @@ def conv2d_resample(
         [N, O, H·up / down, W·up / down] for padding = k // 2 and an odd kernel; in x's memory format.
 
     Raises:
-        ValueError: x and w are not 4-D, their channels do not fit, or padding has the wrong length.
+        ValueError: x or w is not 4-D, their channels do not fit, padding has a wrong length, both up and down exceed 1.
 
     Gradients: any order.
     Source: Karras et al. 2020 (StyleGAN2), appendix B.
@@ -79,6 +79,8 @@ def conv2d_resample(
         raise ValueError(f"x and w must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
     if x.shape[1] != w.shape[1] * groups:
         raise ValueError(f"x must have shape [N, {w.shape[1] * groups}, H, W] to match w, got {list(x.shape)}")
+    if up > 1 and down > 1:
+        raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
     px0, px1, py0, py1 = _four_paddings(padding)
     if f is not None:
         fh, fw = f.shape[0], f.shape[-1]
@@ -100,7 +102,5 @@ def conv2d_resample(
     if up == 1:
         return F.conv2d(upfirdn2d(x, f, padding=pads), w, stride=down, groups=groups)
     if pointwise:
-        x = upfirdn2d(F.conv2d(x, w, groups=groups), f, up=up, padding=pads, gain=up**2)
-    else:
-        x = _conv2d_up(x, w, f, up, pads, groups)
-    return upfirdn2d(x, f, down=down) if down > 1 else x
+        return upfirdn2d(F.conv2d(x, w, groups=groups), f, up=up, padding=pads, gain=up**2)
+    return _conv2d_up(x, w, f, up, pads, groups)

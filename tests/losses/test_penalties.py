@@ -1,0 +1,234 @@
+"""Values by hand, and derivatives with respect to every parameter against finite differences.
+
+The networks run in float64 with swish instead of lrelu: on a piecewise-linear activation a second derivative is hidden.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from fastgan.losses import PathLength, gradient_penalty, r1
+from fastgan.models import build
+from fastgan.ops import native, provider
+from fastgan.ops.gradients import weight_gradients_wanted
+
+DOUBLE = torch.float64
+PROVIDERS = [
+    "reference",
+    pytest.param("native", marks=pytest.mark.skipif(native.unavailable is not None, reason=str(native.unavailable))),
+]
+SMALL = {"channel_base": 32, "channel_max": 4, "z_dim": 3, "w_dim": 4, "mapping_layers": 2, "resolution": 8}
+
+
+def smooth(module: torch.nn.Module) -> torch.nn.Module:
+    for layer in module.modules():
+        if getattr(layer, "act", None) == "lrelu":
+            layer.act = "swish"
+    return module.double()
+
+
+def networks(num_classes=2):
+    torch.manual_seed(0)
+    _, G, D = build("stylegan2", **SMALL, num_classes=num_classes, style_mixing=0.0)
+    for name, parameter in (*G.named_parameters(), *D.named_parameters()):
+        if name.endswith(("bias", "noise_strength")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    for module in (G.mapping, D.mapping):  # the small learning rate of the mapping would hide its derivatives
+        if module is not None:
+            for layer in module.layers:
+                layer.lr_multiplier = 1.0
+                torch.nn.init.normal_(layer.weight)
+    return smooth(G), smooth(D)
+
+
+def assert_matches_finite_differences(value, named_parameters, eps=1e-5):
+    """d value/dp against central differences along a random direction, for every parameter p."""
+    named = list(named_parameters)
+    grads = torch.autograd.grad(value(), [p for _, p in named], allow_unused=True)
+    dead = []
+    for (name, p), grad in zip(named, grads, strict=True):
+        direction = torch.randn_like(p)
+        with torch.no_grad():
+            values = []
+            for sign in (1, -1):
+                p.add_(direction, alpha=sign * eps)
+                with torch.enable_grad():
+                    values.append(value().item())
+                p.add_(direction, alpha=-sign * eps)
+        numeric = (values[0] - values[1]) / (2 * eps)
+        analytic = 0.0 if grad is None else (grad * direction).sum().item()
+        assert analytic == pytest.approx(numeric, rel=2e-5, abs=1e-8), name
+        if abs(numeric) < 1e-9:
+            dead.append(name)
+    return dead
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_r1_gradient_for_every_parameter(name):
+    _, D = networks()
+    x, c = torch.randn(3, 3, 8, 8, dtype=DOUBLE), torch.eye(2, dtype=DOUBLE)[[0, 1, 0]]
+    weights = torch.tensor([1.0, -0.5, 2.0], dtype=DOUBLE)
+    with provider(name):
+        dead = assert_matches_finite_differences(lambda: (r1(D, x, c) * weights).sum(), D.named_parameters())
+    assert dead == ["out.bias"]  # adds the same to the logit of every image
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_gradient_penalty_gradient_for_every_parameter(name):
+    _, D = networks(num_classes=0)
+    real, fake = torch.randn(2, 2, 3, 8, 8, dtype=DOUBLE)
+
+    def value():
+        torch.manual_seed(1)
+        return gradient_penalty(D, real, fake).sum()
+
+    with provider(name):
+        dead = assert_matches_finite_differences(value, D.named_parameters())
+    assert dead == ["out.bias"]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_path_length_gradient_for_every_parameter(name):
+    G, _ = networks()
+    z, c = torch.randn(2, 3, dtype=DOUBLE), torch.eye(2, dtype=DOUBLE)
+    weights = torch.tensor([1.0, -0.5], dtype=DOUBLE)
+
+    def value():
+        torch.manual_seed(2)
+        penalty = PathLength()
+        penalty.mean.fill_(0.4)
+        return (penalty(G.synthesis, G.mapping(z, c)) * weights).sum()
+
+    with provider(name):
+        dead = assert_matches_finite_differences(value, G.named_parameters())
+    assert dead == ["synthesis.to_rgb.0.bias", "synthesis.to_rgb.1.bias"]  # they do not depend on ws
+
+
+def linear(x, c=None):
+    """D(x) = Σ_k (k + 1)·x_k per sample."""
+    flat = x.flatten(1)
+    return (flat * torch.arange(1.0, flat.shape[1] + 1, dtype=x.dtype)).sum(dim=1, keepdim=True)
+
+
+def test_r1_by_hand():
+    x = torch.randn(3, 1, 1, 3)
+    torch.testing.assert_close(r1(linear, x), torch.full((3,), 14.0))
+    squares = lambda x, c: x.square().sum(dim=[1, 2, 3])[:, None]  # noqa: E731
+    torch.testing.assert_close(r1(squares, x), 4 * x.square().sum(dim=[1, 2, 3]))
+
+
+def test_r1_reaches_through_an_augmentation_to_the_image():
+    x = torch.randn(2, 1, 1, 3)
+    torch.testing.assert_close(r1(lambda x, c: linear(10 * x), x), torch.full((2,), 1400.0))
+    assert not x.requires_grad
+
+
+def test_r1_hands_on_labels():
+    scaled = lambda x, c: linear(x) * c  # noqa: E731
+    torch.testing.assert_close(
+        r1(scaled, torch.zeros(2, 1, 1, 3), torch.tensor([[1.0], [2.0]])), torch.tensor([14.0, 56.0])
+    )
+
+
+def test_gradient_penalty_by_hand():
+    real, fake = torch.randn(2, 4, 1, 1, 3)
+    expected = (math.sqrt(14) - 1) ** 2
+    torch.testing.assert_close(gradient_penalty(linear, real, fake), torch.full((4,), expected))
+    torch.testing.assert_close(gradient_penalty(linear, real, fake, target=0), torch.full((4,), 14.0))
+
+
+def test_gradient_penalty_interpolates_each_sample():
+    seen = []
+
+    def D(x, c):
+        seen.append(x.detach())
+        return linear(x)
+
+    gradient_penalty(D, torch.zeros(64, 1, 2, 2), torch.ones(64, 1, 2, 2))
+    points = seen[0].flatten(1)
+    assert torch.equal(points, points[:, :1].expand_as(points))
+    assert 0 <= points.min() < 0.2 and 0.8 < points.max() <= 1
+    assert points[:, 0].unique().numel() == 64
+
+
+def test_gradient_penalty_of_a_flat_discriminator_is_finite():
+    weight = torch.zeros([], requires_grad=True)
+    gradient_penalty(lambda x, c: linear(x) * weight, *torch.randn(2, 2, 1, 1, 3)).sum().backward()
+    assert torch.isfinite(weight.grad)
+
+
+def test_gradient_penalty_errors():
+    with pytest.raises(ValueError, match=r"fake must have real's shape \[2, 1, 1, 3\], got \[1, 1, 1, 3\]"):
+        gradient_penalty(linear, torch.zeros(2, 1, 1, 3), torch.zeros(1, 1, 1, 3))
+
+
+def broadcast_rows(ws):
+    """Images [N, 1, 2, 3] whose every pixel is 3·ws[:, 0, 0] + 4·ws[:, 1, 0]."""
+    return (3 * ws[:, 0, 0] + 4 * ws[:, 1, 0])[:, None, None, None].expand(-1, 1, 2, 3)
+
+
+def test_path_length_by_hand():
+    ws = torch.randn(2, 2, 5)
+    torch.manual_seed(0)
+    y = torch.randn(2, 1, 2, 3) / math.sqrt(6)
+    s = y.sum(dim=[1, 2, 3])
+    lengths = (25 * s.square() / 2).sqrt()  # mean over two rows of (3s)² and (4s)²
+    penalty = PathLength()
+    penalty.mean.fill_(2.0)
+    torch.manual_seed(0)
+    values = penalty(broadcast_rows, ws)
+    mean = 2.0 + 0.01 * (lengths.mean() - 2.0)
+    torch.testing.assert_close(values, (lengths - mean).square())
+    torch.testing.assert_close(penalty.mean, mean)
+    assert not penalty.mean.requires_grad
+
+
+def test_fresh_mean_is_not_detached():
+    scale = torch.tensor(1.0, requires_grad=True)
+    torch.manual_seed(0)
+    s = (torch.randn(4, 1, 2, 3) / math.sqrt(6)).sum(dim=[1, 2, 3])
+    lengths = (25 * s.square() / 2).sqrt()
+    torch.manual_seed(0)
+    PathLength(decay=0.25)(lambda ws: scale * broadcast_rows(ws), torch.ones(4, 2, 5)).sum().backward()
+    # penalty = scale²·(l - l̄/4)², so its derivative at scale 1 is twice its value.
+    torch.testing.assert_close(scale.grad, 2 * (lengths - lengths.mean() / 4).square().sum())
+
+
+def test_path_length_state():
+    a, b = PathLength(), PathLength()
+    a.mean.fill_(1.25)
+    state = a.state_dict()
+    b.load_state_dict(state)
+    assert b.mean.item() == 1.25
+    a.mean.fill_(3.0)
+    assert state["mean"].item() == 1.25
+    with pytest.raises(ValueError, match="state must hold a 0-dimensional tensor 'mean' alone"):
+        b.load_state_dict({})
+    with pytest.raises(ValueError, match=r"decay must be in \(0, 1\], got 0"):
+        PathLength(decay=0)
+
+
+def test_inner_gradient_asks_for_no_weight_gradients():
+    """Inside the penalty no operator of ours is asked for a parameter's gradient; outside, all are intact."""
+    asked = []
+
+    class Probe(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, b):
+            ctx.save_for_backward(x, b)
+            return x * b
+
+        @staticmethod
+        def backward(ctx, dy):
+            x, b = ctx.saved_tensors
+            asked.append(weight_gradients_wanted())
+            return dy * b, (dy * x).sum()
+
+    b = torch.tensor(2.0, requires_grad=True)
+    penalty = r1(lambda x, c: Probe.apply(x, b).sum(dim=[1, 2, 3])[:, None], torch.randn(2, 1, 2, 2))
+    assert asked == [False]
+    penalty.sum().backward()
+    assert b.grad.item() == pytest.approx(2 * 4 * 2 * 2)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from fastgan.models import MODELS, build, configure, family
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_family_builds_what_the_trainer_needs(name):
+    chosen = family(name)
+    assert chosen.name == name
+    cfg, G, D = build(name, resolution=(8, 8), channel_base=32, z_dim=4)
+    assert isinstance(cfg, chosen.config) and dataclasses.is_dataclass(cfg)
+    assert (G.z_dim, G.num_classes, G.img_channels, G.resolution) == (4, 0, 3, (8, 8))
+    assert {"loss", "g_lr", "d_lr", "betas", "r1_gamma", "r1_interval", "pl_weight", "pl_interval"} <= set(
+        chosen.training
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        cfg.z_dim = 3
+
+
+def test_importing_the_registry_imports_no_family():
+    names = [f"fastgan.models.{name}" for name in MODELS]
+    code = f"import sys, fastgan.models; sys.exit(any(name in sys.modules for name in {names}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: family("stylegan"),
+            r"model must be one of dcgan, stylegan2; got 'stylegan' \(did you mean 'stylegan2'\?\)",
+        ),
+        (lambda: build("unheard-of"), r"model must be one of dcgan, stylegan2; got 'unheard-of'$"),
+        (
+            lambda: configure("dcgan", zdim=3),
+            r"field of dcgan must be one of .*; got 'zdim' \(did you mean 'z_dim'\?\)",
+        ),
+        (lambda: configure("stylegan2", resolution=4), r"resolution must be \(H, W\) = start .*got \(4, 4\)"),
+        (lambda: configure("stylegan2", resolution=(63, 64)), r"resolution must be .*got \(63, 64\)"),
+        (lambda: configure("stylegan2", resolution="64"), r"resolution must be an integer or \(H, W\), got '64'"),
+        (
+            lambda: configure("stylegan2", resolution=(64, 64.0)),
+            "resolution must be an integer of at least 1, got 64.0",
+        ),
+        (lambda: configure("stylegan2", z_dim=0), "z_dim must be an integer of at least 1, got 0"),
+        (lambda: configure("stylegan2", num_classes=-1), "num_classes must be an integer of at least 0, got -1"),
+        (lambda: configure("stylegan2", mbstd_group=True), "mbstd_group must be an integer of at least 1, got True"),
+        (lambda: configure("stylegan2", style_mixing=1.5), r"style_mixing must be a number in \[0, 1\], got 1.5"),
+        (lambda: configure("stylegan2", cmap_dim=0), "cmap_dim must be an integer of at least 1, got 0"),
+        (lambda: configure("dcgan", kernel_size=3), "kernel_size must be one of 4, 5, got 3"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_resolution_forms():
+    assert configure("dcgan", resolution=32).resolution == (32, 32)
+    assert configure("dcgan", resolution=[32, 48]).resolution == (32, 48)
