@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -124,14 +124,11 @@ class DatasetIndex:
 def _parse_labels(pairs: object, where: str) -> dict[str, int] | None:
     if pairs is None:
         return None
-    if isinstance(pairs, Mapping):
-        pairs = pairs.items()
+    if isinstance(pairs, dict):
+        pairs = [list(pair) for pair in pairs.items()]
     labels: dict[str, int] = {}
-    for pair in pairs if isinstance(pairs, Iterable) else [pairs]:
-        try:
-            path, label = pair
-        except (TypeError, ValueError):
-            path, label = None, None
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        path, label = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
         if not isinstance(path, str) or type(label) is not int or label < 0:
             raise ValueError(f'{where}: each of "labels" must be [path, class number >= 0], got {json.dumps(pair)}')
         labels[path.replace("\\", "/")] = label

@@ -1,0 +1,87 @@
+"""dataset.json: what it says, what it must not say, and choosing images by it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fastgan.data.index import DatasetIndex
+
+INDEX = DatasetIndex(
+    labels={"a.png": 0, "b.png": 0, "c.png": 1, "d.png": 2},
+    classes=("Smileys", "people", "flags"),
+    subgroups={"a.png": "face-smiling", "b.png": "face-tongue", "c.png": "hands"},
+    selections={"best": ("b.png", "d.png")},
+)
+NAMES = ["a.png", "b.png", "c.png", "d.png", "unlabelled.png"]
+
+
+def test_json_round_trip_is_exact_and_ordered():
+    text = INDEX.to_json()
+    assert DatasetIndex.from_json(text, "x") == INDEX
+    shuffled = DatasetIndex(
+        labels=dict(reversed(INDEX.labels.items())),
+        classes=INDEX.classes,
+        subgroups=dict(reversed(INDEX.subgroups.items())),
+        selections={"best": ("d.png", "b.png")},
+    )
+    assert shuffled.to_json() == text
+
+
+def test_published_form_is_understood():
+    index = DatasetIndex.from_json('{"labels": [["00000/img00000000.png", 6], ["00000\\\\img1.png", 0]]}', "x")
+    assert index.labels == {"00000/img00000000.png": 6, "00000/img1.png": 0}
+    assert index.classes == tuple("0123456")
+    assert DatasetIndex.from_json('{"labels": null}', "x") == DatasetIndex()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "expected an object"),
+        ('{"labels": 3}', "each of"),
+        ('{"labels": [["a.png", 0.5]]}', r'each of "labels" must be \[path, class number >= 0\], got \["a.png", 0.5\]'),
+        ('{"labels": [["a.png", -1]]}', "each of"),
+        ('{"labels": [["a.png", true]]}', "each of"),
+        ('{"labels": [["a.png"]]}', "each of"),
+        ('{"labels": [["a.png", 2]], "classes": ["x"]}', "labels reach class 2 but only 1 classes are named"),
+    ],
+)
+def test_unusable_file_is_named(text, complaint):
+    with pytest.raises(ValueError, match=f"^set/dataset.json: .*{complaint}"):
+        DatasetIndex.from_json(text, "set/dataset.json")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        (["smileys"], {"a.png": 0, "b.png": 0}),
+        (["FLAGS", "smileys"], {"a.png": 1, "b.png": 1, "d.png": 0}),
+        (["smileys/face-tongue"], {"b.png": 0}),
+        (["smileys/face-*"], {"a.png": 0, "b.png": 0}),
+        (["best", "smileys"], {"a.png": 1, "b.png": 0, "d.png": 0}),
+    ],
+)
+def test_selection(wanted, chosen):
+    assert INDEX.select(NAMES, wanted) == chosen
+
+
+def test_unknown_class_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match="no class is named 'cats'; there are: best, flags, people, people/hands, smil"
+    ):
+        INDEX.select(NAMES, ["smileys", "cats"])
+    with pytest.raises(ValueError, match="there are: none"):
+        DatasetIndex().select(NAMES, ["smileys"])
+
+
+def test_renaming_keeps_what_belongs_to_the_kept():
+    index = INDEX.renamed({"b.png": "b.webp", "c.png": "c.webp"})
+    assert json.loads(index.to_json()) == {
+        "labels": [["b.webp", 0], ["c.webp", 1]],
+        "classes": ["Smileys", "people", "flags"],
+        "subgroups": {"b.webp": "face-tongue", "c.webp": "hands"},
+        "selections": {"best": ["b.webp"]},
+    }
