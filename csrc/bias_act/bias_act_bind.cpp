@@ -1,0 +1,142 @@
+// bias_act as operators of torch. The schemas are defined in Python.
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "bias_act/activations.h"
+#include "bias_act/bias_act.h"
+#include "common/torch_tensor.h"
+
+namespace fastgan {
+namespace {
+
+using Names = generic::Activations;
+
+int activation_index(const std::string& name) {
+  for (int i = 0; i < Names::count; ++i)
+    if (name == Names::names[i]) return i;
+  STD_TORCH_CHECK(false, "bias_act: unknown act '", name, "'");
+  return -1;
+}
+
+std::string activation_names() {
+  std::string all;
+  for (const char* name : Names::names) all += (all.empty() ? "" : ",") + std::string(name);
+  return all;
+}
+
+BiasActArgs layout_of(const Tensor& t, int64_t dim) {
+  BiasActArgs a;
+  a.numel = t.numel();
+  a.dtype = dtype_of(t, "bias_act");
+  if (t.dim() == 0) return a;
+  STD_TORCH_CHECK(dim >= 0 && dim < t.dim(), "bias_act: dim out of range");
+  a.channels = t.size(dim);
+  if (t.is_contiguous()) {
+    for (int64_t d = dim + 1; d < t.dim(); ++d) a.inner *= t.size(d);
+  } else {
+    STD_TORCH_CHECK(dim == 1 && is_channels_last(t), "bias_act: tensors must be contiguous or channels_last");
+  }
+  return a;
+}
+
+void check_same_layout(const Tensor& t, const Tensor& like, const char* name) {
+  bool same = t.dim() == like.dim() && t.scalar_type() == like.scalar_type();
+  for (int64_t d = 0; same && d < t.dim(); ++d)
+    same = t.size(d) == like.size(d) && (t.size(d) == 1 || t.stride(d) == like.stride(d));
+  STD_TORCH_CHECK(same || (t.numel() == 0 && like.numel() == 0), "bias_act: ", name,
+                  " must have the shape, strides and dtype of the other tensors");
+}
+
+void set_scalars(BiasActArgs& a, const std::string& act, double alpha, double gain, double clamp) {
+  a.act = activation_index(act);
+  a.alpha = alpha;
+  a.gain = gain;
+  a.clamp = clamp;
+}
+
+void set_bias(BiasActArgs& a, const std::optional<Tensor>& b, const Tensor& like) {
+  if (!b) return;
+  STD_TORCH_CHECK(b->dim() == 1 && b->size(0) == a.channels && b->is_contiguous() &&
+                      b->scalar_type() == like.scalar_type(),
+                  "bias_act: b must be contiguous, of shape [", a.channels, "], with the dtype of x");
+  a.b = b->const_data_ptr();
+}
+
+int64_t mask_bytes(int64_t numel) { return (numel + 3) / 4; }
+
+std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t dim, std::string act, double alpha,
+                                   double gain, double clamp, bool keep_mask) {
+  BiasActArgs a = layout_of(x, dim);
+  set_scalars(a, act, alpha, gain, clamp);
+  set_bias(a, b, x);
+  Tensor y = torch::stable::empty_like(x), mask = empty_bytes(x, keep_mask ? mask_bytes(a.numel) : 0);
+  if (a.numel == 0) return {y, mask};
+  a.x = x.const_data_ptr();
+  a.out = y.mutable_data_ptr();
+  if (keep_mask) a.mask = static_cast<uint8_t*>(mask.mutable_data_ptr());
+  bias_act_kernels(best_isa()).forward(a);
+  return {y, mask};
+}
+
+// Runs a backward pass whose inputs are set: allocates dx and db.
+std::tuple<Tensor, Tensor> differentiate(void (*pass)(const BiasActArgs&), BiasActArgs& a, const Tensor& dy,
+                                         bool need_db) {
+  Tensor dx = torch::stable::empty_like(dy), db = torch::stable::new_empty(dy, {need_db ? a.channels : int64_t(0)});
+  if (a.numel == 0) {
+    if (need_db) torch::stable::zero_(db);
+    return {dx, db};
+  }
+  a.out = dx.mutable_data_ptr();
+  if (need_db) a.db = db.mutable_data_ptr();
+  pass(a);
+  return {dx, db};
+}
+
+std::tuple<Tensor, Tensor> backward(Tensor dy, std::optional<Tensor> x, std::optional<Tensor> b,
+                                    std::optional<Tensor> mask, int64_t dim, std::string act, double alpha, double gain,
+                                    double clamp, bool need_db) {
+  BiasActArgs a = layout_of(dy, dim);
+  set_scalars(a, act, alpha, gain, clamp);
+  set_bias(a, b, dy);
+  a.dy = dy.const_data_ptr();
+  if (mask && mask->numel() > 0) {
+    STD_TORCH_CHECK(mask->numel() == mask_bytes(a.numel) && mask->is_contiguous(), "bias_act: mask must hold ",
+                    mask_bytes(a.numel), " bytes");
+    STD_TORCH_CHECK(Names::piecewise[a.act], "bias_act: act '", act, "' has no mask");
+    a.mask = static_cast<uint8_t*>(mask->data_ptr());
+  } else if (x) {
+    check_same_layout(*x, dy, "x");
+    a.x = x->const_data_ptr();
+  } else {
+    STD_TORCH_CHECK(a.numel == 0 || (act == "linear" && clamp < 0), "bias_act: act '", act,
+                    "' needs x or the mask in backward");
+  }
+  return differentiate(bias_act_kernels(best_isa()).backward, a, dy, need_db);
+}
+
+std::tuple<Tensor, Tensor> double_backward(Tensor ddx, Tensor dy, Tensor x, std::optional<Tensor> b, int64_t dim,
+                                           std::string act, double alpha, double gain, double clamp, bool need_db) {
+  BiasActArgs a = layout_of(dy, dim);
+  set_scalars(a, act, alpha, gain, clamp);
+  STD_TORCH_CHECK(!Names::piecewise[a.act], "bias_act: the second derivative of act '", act, "' is 0");
+  set_bias(a, b, dy);
+  check_same_layout(x, dy, "x");
+  check_same_layout(ddx, dy, "ddx");
+  a.x = x.const_data_ptr();
+  a.dy = dy.const_data_ptr();
+  a.ddx = ddx.const_data_ptr();
+  return differentiate(bias_act_kernels(best_isa()).double_backward, a, dy, need_db);
+}
+
+}  // namespace
+}  // namespace fastgan
+
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) {
+  m.impl("bias_act_native", TORCH_BOX(&fastgan::forward));
+  m.impl("bias_act_backward_native", TORCH_BOX(&fastgan::backward));
+  m.impl("bias_act_double_backward_native", TORCH_BOX(&fastgan::double_backward));
+}
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("bias_act_activations_native", TORCH_BOX(&fastgan::activation_names));
+}

@@ -1,0 +1,18 @@
+// What this library was built as.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <string>
+
+#include "common/isa.h"
+
+namespace {
+
+std::string native_info() {
+  return std::string("{\"version\": \"" FASTGAN_VERSION "\", \"cpu_isa\": \"") + fastgan::isa_name(fastgan::best_isa()) +
+         "\", \"cuda\": false, \"compiler\": \"" FASTGAN_COMPILER "\"}";
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) { m.impl("native_info", TORCH_BOX(&native_info)); }

@@ -1,0 +1,217 @@
+// Vec<A>: as many floats or doubles as one register of the instruction set holds. Formulas written on a template
+// parameter V run on Vec<float>, Vec<double> and on plain numbers alike.
+#pragma once
+#include <cstdint>
+
+#include "common/dtype.h"
+#include "common/isa.h"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace fastgan {
+namespace FASTGAN_ISA {
+
+#if defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class A>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  typedef float Raw __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t Int;
+  typedef Int IntRaw __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct Lanes<double> {
+  typedef double Raw __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t Int;
+  typedef Int IntRaw __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class A>
+struct Mask {
+  using Int = typename Lanes<A>::Int;
+  using Raw = typename Lanes<A>::IntRaw;
+  Raw m;  // lanes are 0 or -1
+};
+
+template <class A>
+struct Vec {
+  using Scalar = A;
+  using Raw = typename Lanes<A>::Raw;
+  static constexpr int size = kVectorBytes / int(sizeof(A));
+  Raw v;
+
+  Vec() = default;
+  Vec(Raw raw) : v(raw) {}
+  Vec(A scalar) : v(scalar - Raw{}) {}  // x - 0 is x, also for -0
+  Vec& operator+=(Vec o) {
+    v += o.v;
+    return *this;
+  }
+};
+
+#define FASTGAN_VEC_OPERATOR(op)                                                                  \
+  template <class A>                                                                              \
+  inline Vec<A> operator op(Vec<A> a, Vec<A> b) {                                                 \
+    return Vec<A>(a.v op b.v);                                                                    \
+  }                                                                                               \
+  template <class A>                                                                              \
+  inline Vec<A> operator op(Vec<A> a, typename Vec<A>::Scalar b) {                                \
+    return a op Vec<A>(b);                                                                        \
+  }                                                                                               \
+  template <class A>                                                                              \
+  inline Vec<A> operator op(typename Vec<A>::Scalar a, Vec<A> b) {                                \
+    return Vec<A>(a) op b;                                                                        \
+  }
+FASTGAN_VEC_OPERATOR(+)
+FASTGAN_VEC_OPERATOR(-)
+FASTGAN_VEC_OPERATOR(*)
+FASTGAN_VEC_OPERATOR(/)
+#undef FASTGAN_VEC_OPERATOR
+
+#define FASTGAN_VEC_COMPARISON(op)                                                                \
+  template <class A>                                                                              \
+  inline Mask<A> operator op(Vec<A> a, Vec<A> b) {                                                \
+    return Mask<A>{a.v op b.v};                                                                   \
+  }                                                                                               \
+  template <class A>                                                                              \
+  inline Mask<A> operator op(Vec<A> a, typename Vec<A>::Scalar b) {                               \
+    return a op Vec<A>(b);                                                                        \
+  }
+FASTGAN_VEC_COMPARISON(>)
+FASTGAN_VEC_COMPARISON(<)
+FASTGAN_VEC_COMPARISON(<=)
+FASTGAN_VEC_COMPARISON(==)
+#undef FASTGAN_VEC_COMPARISON
+
+template <class A>
+inline Vec<A> operator-(Vec<A> a) {
+  return Vec<A>(-a.v);
+}
+template <class A>
+inline Mask<A> operator|(Mask<A> a, Mask<A> b) {
+  return Mask<A>{a.m | b.m};
+}
+template <class A>
+inline Vec<A> select(Mask<A> condition, Vec<A> yes, Vec<A> no) {
+  return Vec<A>(condition.m ? yes.v : no.v);
+}
+template <class A>
+inline Vec<A> abs(Vec<A> a) {
+  return select(a < Vec<A>(A(0)), -a, a);
+}
+
+template <class A>
+inline Vec<A> load(const A* p) {
+  Vec<A> r;
+  __builtin_memcpy(&r.v, p, sizeof(r.v));
+  return r;
+}
+template <class A>
+inline void store(Vec<A> a, A* p) {
+  __builtin_memcpy(p, &a.v, sizeof(a.v));
+}
+
+#if defined(__AVX2__)
+inline Vec<float> load(const Half* p) {
+  return Vec<float>((Vec<float>::Raw)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline void store(Vec<float> a, Half* p) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline Vec<float> load(const BFloat16* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return Vec<float>((Vec<float>::Raw)_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
+}
+inline void store(Vec<float> a, BFloat16* p) {
+  const __m256i u = _mm256_castps_si256((__m256)a.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  __m256i r = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7FFF)), odd), 16);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps((__m256)a.v, (__m256)a.v, _CMP_UNORD_Q));
+  r = _mm256_blendv_epi8(r, _mm256_set1_epi32(0x7FC0), nan);
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
+#else
+template <class H>
+inline Vec<float> load_lanes(const H* p) {
+  Vec<float> r;
+  for (int i = 0; i < Vec<float>::size; ++i) r.v[i] = widen(p[i]);
+  return r;
+}
+template <class H>
+inline void store_lanes(Vec<float> a, H* p) {
+  for (int i = 0; i < Vec<float>::size; ++i) narrow(a.v[i], p[i]);
+}
+inline Vec<float> load(const Half* p) { return load_lanes(p); }
+inline Vec<float> load(const BFloat16* p) { return load_lanes(p); }
+inline void store(Vec<float> a, Half* p) { store_lanes(a, p); }
+inline void store(Vec<float> a, BFloat16* p) { store_lanes(a, p); }
+#endif
+
+// The sum of the lanes, added in pairs: always in the same order.
+template <class A>
+inline A sum_lanes(Vec<A> a) {
+  A lane[Vec<A>::size];
+  store(a, lane);
+  for (int width = Vec<A>::size / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  return lane[0];
+}
+
+// a0 b0 a1 b1 ... in two registers, and its inverse.
+#if defined(__clang__)
+#define FASTGAN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FASTGAN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
+#endif
+inline void interleave(Vec<float> a, Vec<float> b, Vec<float>& low, Vec<float>& high) {
+  using Index [[maybe_unused]] = Mask<float>::Raw;
+#if defined(__AVX2__)
+  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 8, 1, 9, 2, 10, 3, 11);
+  high.v = FASTGAN_SHUFFLE(a.v, b.v, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 4, 1, 5);
+  high.v = FASTGAN_SHUFFLE(a.v, b.v, 2, 6, 3, 7);
+#endif
+}
+inline void deinterleave(Vec<float> low, Vec<float> high, Vec<float>& a, Vec<float>& b) {
+  using Index [[maybe_unused]] = Mask<float>::Raw;
+#if defined(__AVX2__)
+  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6, 8, 10, 12, 14);
+  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6);
+  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7);
+#endif
+}
+inline void interleave(Vec<double> a, Vec<double> b, Vec<double>& low, Vec<double>& high) {
+  using Index [[maybe_unused]] = Mask<double>::Raw;
+#if defined(__AVX2__)
+  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 4, 1, 5);
+  high.v = FASTGAN_SHUFFLE(a.v, b.v, 2, 6, 3, 7);
+#else
+  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 2);
+  high.v = FASTGAN_SHUFFLE(a.v, b.v, 1, 3);
+#endif
+}
+inline void deinterleave(Vec<double> low, Vec<double> high, Vec<double>& a, Vec<double>& b) {
+  using Index [[maybe_unused]] = Mask<double>::Raw;
+#if defined(__AVX2__)
+  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6);
+  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7);
+#else
+  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2);
+  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3);
+#endif
+}
+#undef FASTGAN_SHUFFLE
+
+}  // namespace FASTGAN_ISA
+}  // namespace fastgan
