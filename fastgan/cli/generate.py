@@ -20,7 +20,7 @@ from fastgan.report.grid import save_grid, save_image
 
 @dataclass
 class GenerateOptions:
-    """Make images from a checkpoint: one PNG a seed, a grid of them, or both."""
+    """Make images from a checkpoint: one PNG a seed, with --grid also all in one."""
 
     network: Path
     """checkpoint (.safetensors) of a run, or the folder of a run: then its newest"""
@@ -30,14 +30,14 @@ class GenerateOptions:
     """numbers and ranges, e.g. 0-31,40; a seed always gives the same image"""
     trunc: float = 1.0
     """truncation psi: 1 leaves variety as it is, 0 gives the average image; below 1 trades variety for quality"""
-    class_: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    class_: Annotated[str | None, tyro.conf.arg(name="class", help_behavior_hint="")] = None
     """name or number of a class; default: one drawn for each seed. Only for conditional models"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """the layers' own noise, fresh noise for each seed, or none"""
     grid: bool = False
-    """write grid.png with all images"""
-    images: bool = True
-    """write seed0000.png ..., one image a file"""
+    """also write grid.png with all images"""
+    no_images: bool = False
+    """write no seed0000.png ..., the grid alone"""
     batch: int = 16
     """images made at once"""
     device: Literal["cpu", "cuda"] | None = None
@@ -58,7 +58,7 @@ def run(options: GenerateOptions) -> int:
         OSError: a file could not be read or written.
     """
     seeds = parse_seeds(options.seeds)
-    if not options.grid and not options.images:
+    if options.no_images and not options.grid:
         raise ValueError("--no-images without --grid leaves nothing to write")
     tune_cpu_allocator()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,11 +85,11 @@ def run(options: GenerateOptions) -> int:
         disable=not progress.is_terminal,
     ):
         seed = next(remaining)
-        if options.images:
+        if not options.no_images:
             save_image(image, options.outdir / f"seed{seed:04d}.png")
         if options.grid:
             kept.append(image)
-    if options.images:
+    if not options.no_images:
         span = f"seed{seeds[0]:04d}.png" + (f" ... seed{seeds[-1]:04d}.png" if len(seeds) > 1 else "")
         console.print(f"wrote {len(seeds)} images: {options.outdir / span}", soft_wrap=True)
     if options.grid:

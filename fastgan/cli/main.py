@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, get_origin, get_type_hints
 
 # verb -> what it does. fastgan/cli/<verb>.py has a dataclass <Verb>Options and run(options) -> exit status.
 VERBS: dict[str, str] = {
@@ -51,17 +53,23 @@ def _wording(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _run(verb: str, arguments: list[str]) -> int:
+def _parse(options: type, verb: str, arguments: list[str]) -> Any:
+    """An instance of `options`. A field that is None unless given is described by its own text alone."""
     import tyro
 
+    hints = get_type_hints(options, include_extras=True)
+    unset = {field.name for field in dataclasses.fields(options) if field.default is None}
+    plain = {name: hints[name] for name in unset if get_origin(hints[name]) is not Annotated}
+    no_default = tyro.conf.arg(help_behavior_hint="")
+    shown = {name: Annotated[hint, no_default] for name, hint in plain.items()}
+    described = type(options.__name__, (options,), {"__annotations__": shown, "__doc__": options.__doc__})
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    return tyro.cli(described, prog=f"fastgan {verb}", args=arguments, config=config)
+
+
+def _run(verb: str, arguments: list[str]) -> int:
     module = importlib.import_module(f"fastgan.cli.{verb}")
-    options = tyro.cli(
-        getattr(module, f"{verb.capitalize()}Options"),
-        prog=f"fastgan {verb}",
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    return module.run(options)
+    return module.run(_parse(getattr(module, f"{verb.capitalize()}Options"), verb, arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

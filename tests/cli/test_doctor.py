@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgan.cli import doctor
+from fastgan.cli.main import main
+from fastgan.ops import native, providers
+
+
+def diagnosis(capsys: pytest.CaptureFixture[str], status: int) -> dict:
+    assert main(["doctor", "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_this_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    found = diagnosis(capsys, 0)
+    assert found["healthy"] and found["problems"] == []
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["machine"]["torch_threads"] == torch.get_num_threads()
+    assert found["native"]["loaded"] is (native.unavailable is None)
+    assert found["data"]["images"] > 1800
+    assert {(row["op"], row["device"]) for row in found["operators"]} == {
+        (op, device) for op in ("bias_act", "upfirdn2d") for device in ("cpu", "cuda")
+    }
+    for row in found["operators"]:
+        assert row["serves"] or row["reason"], row
+    defaults = [(row["op"], row["device"], row["dtype"]) for row in found["operators"] if row["default"]]
+    assert len(defaults) == len(set(defaults)) == 2 * 2 * 4
+
+
+def test_the_tables_hold_the_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "nothing is broken" in text and torch.__version__ in text
+    for row in providers.report():
+        assert row.reason in text
+
+
+def test_without_the_native_library_it_says_why_and_stays_healthy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "unavailable", "the native library was not built: no C++ compiler was found")
+    monkeypatch.setattr(native, "build_record", lambda: {"native": False, "reason": "no C++ compiler was found"})
+    assert main(["doctor"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no C++ compiler was found" in text and "slower than it could be" in text
+
+
+def test_a_library_that_was_built_and_does_not_load_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "unavailable", "the native library does not load: undefined symbol: aoti_x")
+    monkeypatch.setattr(native, "build_record", lambda: {"native": True, "reason": None})
+    found = diagnosis(capsys, 1)
+    assert found["problems"] == [
+        "the native library does not load: undefined symbol: aoti_x; reinstall fastgan to build it for this torch"
+    ]
+
+
+def test_an_unknown_provider_in_the_environment_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "_override", "natve")
+    found = diagnosis(capsys, 1)
+    assert any("FASTGAN_PROVIDER must be one of native, reference; got 'natve'" in text for text in found["problems"])
+
+
+def test_an_operator_that_computes_something_else_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = doctor.bias_act
+    calls = iter([1.0, 0.0])
+    monkeypatch.setattr(doctor, "bias_act", lambda *a, **k: right(*a, **k) + next(calls))
+    found = diagnosis(capsys, 1)
+    assert found["problems"] == ["bias_act on the CPU differs from its reference by 1: do not train with it"]
+
+
+def test_missing_images_are_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(doctor.PACKAGED, "emoji64", tmp_path / "emoji64.zip")
+    found = diagnosis(capsys, 1)
+    assert len(found["problems"]) == 1 and "emoji64.zip cannot be read" in found["problems"][0]
+
+
+def test_a_missing_required_library_is_broken_and_an_optional_one_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ["torch>=2.11", "no-such-library>=3", "no-such-extra>=1; extra == 'video'"]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
+    found = diagnosis(capsys, 1)
+    assert found["problems"] == [
+        "the library no-such-library>=3 is required and not installed: pip install 'no-such-library>=3'"
+    ]
+    assert [(row["extra"], row["installed"]) for row in found["libraries"]] == [
+        (None, torch.__version__),
+        (None, None),
+        ("video", None),
+    ]

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastgan.checkpoint import save_checkpoint
+from fastgan.cli.main import main
+from fastgan.generate.sampling import Sampler
+from fastgan.models.registry import build
+
+SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
+
+
+def network(tmp_path: Path, *classes: str, name: str = "network.safetensors", seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    config = {**SMALL, "num_classes": len(classes)}
+    path = tmp_path / name
+    tree = {"model": {"name": "stylegan2", "config": config}, "G_ema": build("stylegan2", **config)[1].state_dict()}
+    save_checkpoint(path, tree, metadata={"kimg": 1.0, "dataset": {"name": "emoji", "classes": list(classes)}})
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_one_file_a_seed_and_a_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = network(tmp_path), tmp_path / "deep" / "out"
+    arguments = ["--network", str(path), "--seeds", "0-2,40", "--trunc", "0.7", "--outdir", str(out), "--grid"]
+    assert main(["generate", *arguments, "--batch", "3", "--device", "cpu"]) == 0
+    names = ["grid.png", "seed0000.png", "seed0001.png", "seed0002.png", "seed0040.png"]
+    assert sorted(entry.name for entry in out.iterdir()) == names
+    images = Sampler.from_checkpoint(path).images([0, 1, 2, 40], truncation_psi=0.7).permute(0, 2, 3, 1).numpy()
+    for image, name in zip(images, names[1:], strict=True):
+        assert np.abs(pixels(out / name).astype(int) - image).max() <= 1
+    assert pixels(out / "grid.png").shape == (38, 38, 3)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"wrote 4 images: {out}/seed0000.png ... seed0040.png",
+        f"wrote a grid of 4: {out}/grid.png",
+    ]
+
+
+def test_the_grid_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["generate", "--network", str(network(tmp_path)), "--outdir", str(out), "--seeds", "1"]
+    assert main([*command, "--grid", "--no-images"]) == 0
+    assert [entry.name for entry in out.iterdir()] == ["grid.png"]
+
+
+def test_a_class_is_chosen_by_name(tmp_path: Path) -> None:
+    path = network(tmp_path, "smileys", "food")
+    command = ["generate", "--network", str(path), "--seeds", "5", "--outdir"]
+    for name, out in (("food", "name"), ("1", "number"), ("smileys", "other")):
+        assert main([*command, str(tmp_path / out), "--class", name]) == 0
+    food, number, other = (pixels(tmp_path / out / "seed0005.png") for out in ("name", "number", "other"))
+    assert np.array_equal(food, number) and not np.array_equal(food, other)
+
+
+def test_a_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    network(run, name="checkpoint-000001.safetensors", seed=1)
+    newest = network(run, name="checkpoint-000002.safetensors", seed=2)
+    for source, out in ((run, "folder"), (newest, "file")):
+        assert main(["generate", "--network", str(source), "--seeds", "3", "--outdir", str(tmp_path / out)]) == 0
+    assert np.array_equal(pixels(tmp_path / "folder/seed0003.png"), pixels(tmp_path / "file/seed0003.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "gone.safetensors"], "checkpoint gone.safetensors does not exist"),
+        (["--network", "text.safetensors"], "text.safetensors is not a fastgan checkpoint (it is no safetensors file)"),
+        (["--network", "empty"], "empty: the folder holds no checkpoint (*.safetensors)"),
+        (["--seeds", "1-x"], "seeds must be numbers and ranges like 0-31,40, got '1-x' in '1-x'"),
+        (["--class", "food"], "class must not be given: the model is unconditional, got 'food'"),
+        (
+            ["--network", "classes.safetensors", "--class", "cars"],
+            "class must be one of smileys, food, or a number from 0 to 1; got 'cars'",
+        ),
+        (["--no-images"], "--no-images without --grid leaves nothing to write"),
+        (["--batch", "0"], "batch_size must be at least 1, got 0"),
+    ],
+)
+def test_errors_are_worded_and_write_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network(Path("."))
+    network(Path("."), "smileys", "food", name="classes.safetensors")
+    Path("text.safetensors").write_text("no checkpoint, but long enough to be one")
+    Path("empty").mkdir()
+    given = arguments if "--network" in arguments else ["--network", "network.safetensors", *arguments]
+    assert main(["generate", "--outdir", "out", *given]) == 2
+    assert capsys.readouterr().err == f"fastgan: error: {message}\n"
+    assert not list(Path(".").glob("out/*"))
