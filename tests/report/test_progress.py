@@ -47,8 +47,8 @@ def test_the_panel_fits_and_shows_everything(width: int) -> None:
     assert {len(line) for line in lines} == {width}
     for part in (
         "stylegan2 on emoji64", "20.0/60 kimg", "50s gone, 3m20s left", "81.2", "12.31", "G adversarial", "0.7312",
-        "nan", "D(real)", "+0.510", "D(fake)", "-0.440", "1.23 GiB", "0.125", "last checkpoint  runs/a/network.safetensors",
-        "all is well",
+        "nan", "D(real)", "+0.510", "D(fake)", "-0.440", "1.23 GiB", "0.125",
+        "last checkpoint  runs/a/network.safetensors", "all is well",
     ):  # fmt: skip
         assert part in last, part
     assert "wrote [a] file" in text

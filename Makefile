@@ -1,0 +1,43 @@
+# make demo and make test need nothing but Python 3.10 or newer; with a C++ compiler they are faster.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint native-check clean
+
+BIN := .venv/bin
+DEMO := runs/demo
+
+help:  ## Show this text.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup:  ## Make .venv and build what has changed.
+	@scripts/setup.sh
+
+demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two cores).
+	@$(BIN)/fastgan train --cfg stylegan2 --data emoji64 --classes smileys/faces --resolution 32 --mirror \
+		--cbase 1024 --cmax 96 --map-depth 2 --batch 16 --gamma 0.3 --kimg 60 --metrics swd \
+		--outdir $(DEMO) --resume auto
+	@$(BIN)/fastgan generate --network $(DEMO) --seeds 0-63 --trunc 0.8 --grid --no-images --outdir $(DEMO)/generated
+	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
+
+# A native library that was built must also load: without it, its tests would be skipped.
+test: setup  ## Run the tests.
+	@$(BIN)/python -m pytest -q -m "not slow" $$(grep -q '"native": true' fastgan/_build.json && echo --require=native,host)
+
+bench: setup  ## Time the operators beside their references on this machine.
+	@$(BIN)/fastgan bench
+
+lint:  ## Check style, types, layers and the tree.
+	@scripts/setup.sh --lint
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/lint_tree.py
+
+native-check: setup  ## Run the C++ tests under the address and undefined-behaviour sanitizers.
+	@$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DFASTGAN_TESTS=ON \
+		-DFASTGAN_WERROR=ON -DFASTGAN_SANITIZE=address,undefined --log-level=WARNING
+	@$(BIN)/cmake --build build/sanitize
+	@$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+clean:  ## Remove what was built; .venv and runs stay.
+	rm -rf build dist *.egg-info fastgan/*.so fastgan/_build.json .pytest_cache .ruff_cache .hypothesis
+	find fastgan tests kernels scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""Checks of the tree that no linter knows: sizes, names, and that each operator stands in every room.
+
+Prints one line a finding and exits with 1 if there are any.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LONGEST_FILE = {".py": 350, ".cu": 300}
+LONGEST_FUNCTION = 60
+# The training loop is one function by design.
+LONG_FUNCTIONS_ALLOWED = {"fastgan/train/loop.py"}
+# Words that say nothing, anywhere in a name; "common" is a room of csrc.
+EMPTY_WORDS = {"utils", "util", "misc", "helpers", "helper", "common", "manager"}
+EMPTY_NAMES = {"base2", "new", "v2"}
+
+
+def tracked(root: Path) -> list[Path]:
+    """Files of the repository, relative to its root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [Path(line) for line in listed.splitlines() if (root / line).is_file()]
+
+
+def empty_name(name: str) -> bool:
+    """Whether a file or class name says nothing: HTTPHelper, image_utils, v2."""
+    spaced = "".join(f"_{letter}" if letter.isupper() else letter for letter in name).lower()
+    words = [word for word in spaced.replace("-", "_").replace(".", "_").split("_") if word]
+    return name.lower() in EMPTY_NAMES or any(word in EMPTY_WORDS for word in words)
+
+
+def check_names(path: Path) -> Iterator[str]:
+    """Findings about the folders and the file that `path` names."""
+    if path.parts[:2] == ("csrc", "common"):
+        path = Path(*path.parts[2:])
+    for part in (*path.parts[:-1], path.stem):
+        if empty_name(part):
+            yield f"{path}: the name {part!r} says nothing"
+
+
+def check_python(path: Path, text: str) -> Iterator[str]:
+    """Findings about classes and functions of one Python file."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef) and empty_name(node.name):
+            yield f"{path}:{node.lineno}: the class name {node.name!r} says nothing"
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.as_posix() not in LONG_FUNCTIONS_ALLOWED:
+            # The docstring is not counted.
+            body = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
+            if lines > LONGEST_FUNCTION:
+                yield f"{path}:{node.lineno}: {node.name} has {lines} lines, at most {LONGEST_FUNCTION}"
+
+
+def check_operators(root: Path) -> Iterator[str]:
+    """Findings about rooms in which an operator of fastgan/ops is missing."""
+    for op in sorted(path.parent.name for path in root.glob("fastgan/ops/*/op.py")):
+        rooms = [f"fastgan/ops/{op}/reference.py", f"csrc/{op}/{op}.h", f"tests/ops/test_{op}.py"]
+        if (root / "bench/ops").is_dir():
+            rooms.append(f"bench/ops/bench_{op}.py")
+        for room in rooms:
+            if not (root / room).exists():
+                yield f"{room} is missing: the operator {op} must stand in every room"
+
+
+def findings(root: Path) -> Iterator[str]:
+    """Everything to mend in the repository at `root`."""
+    for path in tracked(root):
+        yield from check_names(path)
+        if path.suffix not in LONGEST_FILE:
+            continue
+        text = (root / path).read_text(encoding="utf-8")
+        if (lines := text.count("\n")) > LONGEST_FILE[path.suffix]:
+            yield f"{path}: {lines} lines, at most {LONGEST_FILE[path.suffix]}"
+        if path.suffix == ".py":
+            yield from check_python(path, text)
+    yield from check_operators(root)
+
+
+if __name__ == "__main__":
+    found = list(findings(Path(__file__).resolve().parent.parent))
+    print("\n".join(found) or "tree: nothing to mend")
+    sys.exit(1 if found else 0)

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Makes .venv with torch, the build tools and an editable fastgan, native library included; does nothing when all of it
+# is there and matches the sources. With --lint also the tools of `make lint`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+venv=.venv
+python=$venv/bin/python
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null
+        then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "setup: no Python from 3.10 to 3.14 with venv was found (Debian and Ubuntu: apt install python3-venv);" \
+        "name one by PYTHON=/path/to/python" >&2
+    return 1
+}
+
+pip_install() {
+    local log
+    log=$(mktemp)
+    if ! PATH="$PWD/$venv/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1 \
+        "$python" -m pip install -q -c constraints.txt "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo "setup: pip install $* failed; what it said is above" >&2
+        return 1
+    fi
+    rm -f "$log"
+}
+
+# A digest of all that its arguments name: words, and the contents of files.
+digest() {
+    { printf '%s\n' "$@"; cat; } | sha256sum | cut -d' ' -f1
+}
+
+up_to_date() {
+    [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]
+}
+
+compiler=$("${CXX:-c++}" --version 2>/dev/null | head -n 1 || true)
+tools=$(digest "$PWD" <constraints.txt)
+if ! up_to_date "$venv/.tools" "$tools" || ! "$python" -c '' 2>/dev/null; then
+    found=$(find_python)
+    echo "setup: making $venv with $("$found" --version), installing torch (a few minutes the first time)"
+    "$found" -m venv --clear "$venv"
+    pip_install torch
+    pip_install "setuptools>=77" wheel "cmake>=3.24" ninja "pybind11>=2.12"
+    echo "$tools" >"$venv/.tools"
+fi
+
+sources=(pyproject.toml setup.py CMakeLists.txt)
+while IFS= read -r file; do sources+=("$file"); done < <(find csrc -type f | LC_ALL=C sort)
+package=$(cat "${sources[@]}" | digest "$tools" "$compiler" "${FASTGAN_BUILD:-auto}" "${sources[@]}")
+if ! up_to_date "$venv/.package" "$package" || [ ! -f fastgan/_build.json ]; then
+    echo "setup: installing fastgan, building its native library"
+    pip_install --no-build-isolation -e ".[test]"
+    "$python" - <<'PYTHON'
+import json
+
+record = json.load(open("fastgan/_build.json"))
+if record["reason"]:
+    print(f"setup: no native library, the pure-torch references do its work: {record['reason']}")
+PYTHON
+    echo "$package" >"$venv/.package"
+fi
+
+if [ "${1:-}" = --lint ]; then
+    lint=$(digest "$package" <pyproject.toml)
+    if ! up_to_date "$venv/.lint" "$lint"; then
+        echo "setup: installing the lint tools"
+        mapfile -t wanted < <("$python" - <<'PYTHON'
+import re
+from importlib.metadata import requires
+
+for line in requires("fastgan"):
+    if re.search(r"extra\s*==\s*['\"]lint['\"]", line):
+        print(line.split(";")[0].strip())
+PYTHON
+        )
+        pip_install "${wanted[@]}"
+        echo "$lint" >"$venv/.lint"
+    fi
+fi

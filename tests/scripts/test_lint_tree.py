@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "lint_tree.py"
+
+
+@pytest.fixture
+def lint() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lint_tree", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def found(lint: ModuleType, root: Path, files: dict[str, str]) -> list[str]:
+    subprocess.run(["git", "init", "-q", root], check=True)
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return list(lint.findings(root))
+
+
+def test_a_tidy_tree_has_no_findings(lint: ModuleType, tmp_path: Path) -> None:
+    op = {"fastgan/ops/blur/op.py": "", "fastgan/ops/blur/reference.py": "", "csrc/blur/blur.h": ""}
+    tidy = {
+        "fastgan/news.py": "class Renewal: ...\n",
+        "csrc/common/isa.h": "",
+        "tests/ops/test_blur.py": "",
+        "a.cu": "x\n" * 300,
+    }
+    assert found(lint, tmp_path, {**op, **tidy}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "finding"),
+    [
+        ("fastgan/long.py", "x = 1\n" * 351, "fastgan/long.py: 351 lines, at most 350"),
+        ("csrc/long.cu", "\n" * 301, "csrc/long.cu: 301 lines, at most 300"),
+        ("fastgan/image_utils.py", "", "fastgan/image_utils.py: the name 'image_utils' says nothing"),
+        ("fastgan/common/a.py", "", "fastgan/common/a.py: the name 'common' says nothing"),
+        ("csrc/helpers.h", "", "csrc/helpers.h: the name 'helpers' says nothing"),
+        ("fastgan/v2.py", "", "fastgan/v2.py: the name 'v2' says nothing"),
+        ("fastgan/a.py", "class RunManager: ...\n", "fastgan/a.py:1: the class name 'RunManager' says nothing"),
+        ("fastgan/a.py", "def f():\n" + "    x = 1\n" * 61, "fastgan/a.py:1: f has 61 lines, at most 60"),
+        (
+            "fastgan/ops/blur/op.py",
+            "",
+            "fastgan/ops/blur/reference.py is missing: the operator blur must stand in every room",
+        ),
+    ],
+)
+def test_each_fault_is_found(lint: ModuleType, tmp_path: Path, name: str, text: str, finding: str) -> None:
+    assert finding in found(lint, tmp_path, {name: text})
