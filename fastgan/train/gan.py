@@ -99,8 +99,8 @@ def two_player_game(
 
     accumulate = options.batch // options.micro_batch
     g_modules, d_modules = {"G": G}, {"D": D}
-    g_adam = adam(g_modules, g_terms, options.g_lr, options.betas)
-    d_adam = adam(d_modules, d_terms, options.d_lr, options.betas)
+    g_adam = adam(g_modules, g_terms, options.g_lr, options.betas, options.eps)
+    d_adam = adam(d_modules, d_terms, options.d_lr, options.betas, options.eps)
     players = (
         Player("G", g_modules, g_adam, g_terms, latents, accumulate=accumulate, extras=extras),
         Player("D", d_modules, d_adam, d_terms, source, repeats=options.d_repeats, accumulate=accumulate),

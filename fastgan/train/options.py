@@ -25,7 +25,7 @@ class TrainingOptions:
         seed: of weights, latents and the order of the data.
         loss: adversarial loss, a name of `losses.ADVERSARIAL`.
         g_lr, d_lr: learning rates of Adam.
-        betas: decay rates of Adam.
+        betas, eps: of Adam.
         d_repeats: updates of D per step (n_critic).
         r1_gamma: weight γ of R1, (γ/2)·|∇D|²; None for 0.0002·R²/batch; 0 for none.
         r1_interval: steps between R1 updates.
@@ -50,6 +50,7 @@ class TrainingOptions:
     g_lr: float = 0.002
     d_lr: float = 0.002
     betas: tuple[float, float] = (0.0, 0.99)
+    eps: float = 1e-8
     d_repeats: int = 1
     r1_gamma: float | None = 0.0
     r1_interval: int = 16
@@ -67,7 +68,7 @@ class TrainingOptions:
             self._at_least(name, 1, int)
         for name in ("seed", "keep"):
             self._at_least(name, 0, int)
-        for name in ("kimg", "tick", "g_lr", "d_lr"):
+        for name in ("kimg", "tick", "g_lr", "d_lr", "eps"):
             self._at_least(name, 0, float, above=True)
         for name in ("r1_gamma", "pl_weight", "ema_kimg", "ema_rampup"):
             if getattr(self, name) is not None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fastgan.checkpoint import load_checkpoint, replacing, save_checkpoint
 from fastgan.data import BatchSource, ImageDataset, load_dataset
-from fastgan.generate import to_uint8
-from fastgan.metrics import METRICS
+from fastgan.generate.quantise import to_uint8
+from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
 from fastgan.report import StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.gan import two_player_game
@@ -173,6 +173,21 @@ class Run:
                 self._save_checkpoint(display)
         return finished
 
+    def summary(self) -> list[str]:
+        """One line a metric: its first and last value, and where it has one its floor, the same figure between reals."""
+        lines = []
+        for name in self.config.training.metrics:
+            measured = [score for score in self.scores if name in score]
+            if not measured:
+                continue
+            first, last = measured[0], measured[-1]
+            line = f"{name}: {first[name]:.4g} at {first['kimg']:g} kimg, {last[name]:.4g} at {last['kimg']:g} kimg"
+            if f"{name}_floor" in METRICS:
+                floor = compute(f"{name}_floor", None, self.dataset)[f"{name}_floor"]
+                line += f"; {floor:.4g} between two halves of the real set"
+            lines.append(line)
+        return lines
+
     @torch.no_grad()
     def _images(self, z: Tensor, c: Tensor) -> Tensor:
         parts = zip(z.split(self.config.training.micro_batch), c.split(self.config.training.micro_batch), strict=True)
@@ -188,7 +203,7 @@ class Run:
     def _measure(self) -> dict[str, float]:
         values = {}
         for name in self.config.training.metrics:
-            values |= METRICS[name](self._sample, self.dataset)
+            values |= compute(name, self._sample, self.dataset)
         if values:
             self.scores.append({"kimg": self.state.kimg} | values)
         return {f"metric/{name}": value for name, value in values.items()}
