@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fastgan.models import build
 from fastgan.nn import minibatch_stddev
-from fastgan.ops import upsample2d
+from fastgan.ops import downsample2d, filter2d, upsample2d
 
 SMALL = {"channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 5, "mapping_layers": 2}
 
@@ -139,14 +140,19 @@ def test_generator_mixes_only_in_training():
     assert torch.equal(G(z, noise_mode="const"), G(z, noise_mode="const"))
 
 
-def test_discriminator_block_halves_the_variance_of_both_branches():
+def test_discriminator_block_by_its_formula():
     _, _, D = small()
     block = D.blocks[0]
+    for conv in (block.conv0, block.conv1):
+        torch.nn.init.normal_(conv.bias)
     x = torch.randn(2, 4, 16, 16)
-    inner = block.conv1(block.conv0(x)) * math.sqrt(2)
-    skip = block.skip(x) * math.sqrt(2)
-    torch.testing.assert_close(block(x), (inner + skip) / math.sqrt(2))
-    assert block.conv1.act_gain == pytest.approx(1.0)  # √2 · √½
+    f = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    lrelu = lambda y: F.leaky_relu(y, 0.2) * math.sqrt(2)  # noqa: E731
+    y = lrelu(F.conv2d(x, block.conv0.weight / 6, block.conv0.bias, padding=1))
+    y = filter2d(y, f, padding=1)  # one pixel for the kernel; filter2d's own [2, 1] makes it [3, 2], cropped to [2, 2]
+    y = lrelu(F.conv2d(y[:, :, 1:, 1:], block.conv1.weight / 6, block.conv1.bias, stride=2))
+    skip = F.conv2d(downsample2d(x, f), block.skip.weight / 2)
+    torch.testing.assert_close(block(x), (y + skip) / math.sqrt(2), rtol=1e-4, atol=1e-5)
 
 
 def test_discriminator_end_by_hand():

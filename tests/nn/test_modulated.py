@@ -83,6 +83,19 @@ def test_synthesis_layer_by_its_formula():
     torch.testing.assert_close(layer(x, w, "const"), y)
 
 
+def test_upsampling_synthesis_layer_is_a_true_convolution():
+    layer = SynthesisLayer(3, 4, 5, (8, 12), up=2).double()
+    x, w = torch.randn(2, 3, 4, 6, dtype=DOUBLE), torch.randn(2, 5, dtype=DOUBLE)
+    rows = per_sample_weights(layer.weight, layer.affine(w), True).flip([3, 4])  # conv2d correlates
+    z = x.new_zeros(2, 3, 8, 12)
+    z[:, :, ::2, ::2] = x
+    f = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=DOUBLE) / 8
+    fir = (4 * torch.outer(f, f))[None, None].expand(3, 1, 4, 4)
+    z = F.conv2d(F.pad(z, [3, 2, 3, 2]), fir, groups=3)  # one pixel of padding for the kernel, [2, 1] for the FIR
+    y = torch.cat([F.conv2d(z[n : n + 1], rows[n]) for n in range(2)])
+    torch.testing.assert_close(layer(x, w, "none"), F.leaky_relu(y, 0.2) * math.sqrt(2))
+
+
 def test_noise_modes():
     layer = SynthesisLayer(2, 2, 3, (4, 4))
     assert layer.noise_strength.item() == 0
