@@ -61,8 +61,8 @@ def host(request):
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test starts from the same random numbers, with two threads."""
+    """Every test starts from the same random numbers, with one thread: workers share the cores."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_default_dtype(torch.float32)

@@ -1,0 +1,42 @@
+"""Training options: every impossible value is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastgan.models.registry import MODELS, family
+from fastgan.train.options import TrainingOptions, replace
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 0}, "batch must be an integer at least 1, got 0"),
+        ({"batch": 2.5}, "batch must be an integer at least 1, got 2.5"),
+        ({"batch": True}, "batch must be an integer at least 1, got True"),
+        ({"batch": 6, "batch_gpu": 4}, "batch must be a multiple of batch_gpu=4, got 6"),
+        ({"kimg": 0}, "kimg must be a number above 0, got 0"),
+        ({"kimg": float("nan")}, "kimg must be a number above 0, got nan"),
+        ({"r1_gamma": -1.0}, "r1_gamma must be a number at least 0, got -1.0"),
+        ({"seed": -1}, "seed must be an integer at least 0, got -1"),
+        ({"betas": (0.5, 1.0)}, r"betas must be two numbers in \[0, 1\), got \(0.5, 1.0\)"),
+        ({"loss": "hing"}, "loss must be one of .*hinge.*; got 'hing'"),
+        ({"glr": 1}, "training has no option 'glr'; did you mean 'g_lr'?"),
+    ],
+)
+def test_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TrainingOptions(), "training", **changes)
+
+
+def test_derived_values():
+    options = TrainingOptions(batch=32, r1_gamma=None)
+    assert options.gamma((256, 128)) == pytest.approx(0.0002 * 256**2 / 32)
+    assert options.half_life() == 10_000
+    assert TrainingOptions(r1_gamma=3.0).gamma((64, 64)) == 3.0
+    assert TrainingOptions(batch=8, batch_gpu=2).micro_batch == 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_family_defaults_are_training_options(name):
+    replace(TrainingOptions(), name, **family(name).training)
