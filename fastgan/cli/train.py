@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fastgan.checkpoint import load_tensors
 from fastgan.data import ImageDataset
-from fastgan.metrics import METRICS
+from fastgan.metrics.registry import METRICS
 from fastgan.models.registry import build, configure, family
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
