@@ -1,0 +1,1 @@
+"""Timings of the operators beside their baselines, in one run on one machine."""
