@@ -65,9 +65,11 @@ def upfirdn2d(
                 f"padding leaves {padded} samples along {axis}, but f has {taps} taps: the output would be empty"
             )
     provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
+    memory_format = dense_format(x)
     if provider == "reference":
-        return upfirdn2d_reference(x, f, up, down, padding, bool(flip_filter), float(gain))
-    x = x.contiguous(memory_format=dense_format(x))
+        y = upfirdn2d_reference(x, f, up, down, padding, bool(flip_filter), float(gain))
+        return y.contiguous(memory_format=memory_format)
+    x = x.contiguous(memory_format=memory_format)
     compiled = getattr(torch.ops.fastgan, f"upfirdn2d_{provider}")
     return compiled(x, f, *up, *down, *padding, bool(flip_filter), float(gain))
 
@@ -99,7 +101,9 @@ def setup_filter(
     >>> setup_filter([1, 3, 3, 1], separable=True)
     tensor([0.1250, 0.3750, 0.3750, 0.1250])
     """
-    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
+    if device is None:
+        device = f.device if isinstance(f, Tensor) else torch.get_default_device()
+    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device="cpu")
     if f.ndim > 2 or f.numel() == 0:
         raise ValueError(f"f must hold taps [taps] or [fh, fw], got shape {list(f.shape)}")
     f = f.reshape(1) if f.ndim == 0 else f
@@ -115,7 +119,7 @@ def setup_filter(
         f = f / f.sum()
     if flip_filter:
         f = f.flip(list(range(f.ndim)))
-    return f * gain ** (f.ndim / 2)
+    return (f * gain ** (f.ndim / 2)).to(device)
 
 
 def filter2d(

@@ -22,15 +22,23 @@ def upfirdn2d_reference(
     """
     n, c, h, w = x.shape
     v = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    v = v.reshape(n * c, 1, h, 1, w, 1)
-    v = F.pad(v, [0, up[0] - 1, 0, 0, 0, up[1] - 1])  # zeros after every sample
-    v = v.reshape(n * c, 1, h * up[1], w * up[0])
+    if up != (1, 1):
+        v = F.pad(v.reshape(n, c, h, 1, w, 1), [0, up[0] - 1, 0, 0, 0, up[1] - 1])  # zeros after every sample
+        v = v.reshape(n, c, h * up[1], w * up[0])
     v = F.pad(v, list(padding))  # negative values crop
     f = f.to(v.dtype)
     if not flip_filter:
         f = f.flip(list(range(f.ndim)))  # conv2d correlates
-    kernels = [f.reshape(1, 1, 1, -1), f.reshape(1, 1, -1, 1)] if f.ndim == 1 else [f.reshape(1, 1, *f.shape)]
-    for kernel in kernels:
-        v = F.conv2d(v, kernel) if v.shape[0] else v[..., kernel.shape[2] - 1 :, kernel.shape[3] - 1 :]
-    v = v[:, :, :: down[1], :: down[0]] * gain
-    return v.reshape(n, c, v.shape[2], v.shape[3]).to(x.dtype)
+    if f.ndim == 1:
+        v = _filter(v, f.reshape(1, -1), (1, down[0]))
+        v = _filter(v, f.reshape(-1, 1), (down[1], 1))
+    else:
+        v = _filter(v, f, (down[1], down[0]))
+    return (v * gain).to(x.dtype)
+
+
+def _filter(v: Tensor, f: Tensor, stride: tuple[int, int]) -> Tensor:
+    """Correlate every channel with f [fh, fw], at every stride-th place."""
+    if v.numel() == 0:  # torch's convolution has no double backward of nothing
+        return v[:, :, : v.shape[2] - f.shape[0] + 1 : stride[0], : v.shape[3] - f.shape[1] + 1 : stride[1]]
+    return F.conv2d(v, f.expand(v.shape[1], 1, *f.shape), stride=stride, groups=v.shape[1])
