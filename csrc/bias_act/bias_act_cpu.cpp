@@ -137,19 +137,19 @@ struct DoubleBackward {
   }
 };
 
-// One group that the tensor may end in: the formula runs on copies of 16 elements.
+// One group, which the tensor may end in: then the formula runs on copies of 16 elements. Out of line: it is rare.
 template <class T, class Formula>
-Group<Accumulate<T>> edge_group(const Streams<T>& s, const Formula& formula, int64_t i, int64_t end,
-                                const Group<Accumulate<T>>& bias) {
-  if (end - i >= kGroup) return formula(s, i, bias);
-  const size_t count = size_t(end - i), bytes = count * sizeof(T), mask_bytes = (count + 3) / 4;
+__attribute__((noinline)) Group<Accumulate<T>> edge_group(const Streams<T>& s, const Formula& formula, int64_t i,
+                                                          int64_t end, const Group<Accumulate<T>>& bias) {
+  const bool whole = end - i >= kGroup;
+  const size_t count = whole ? 0 : size_t(end - i), bytes = count * sizeof(T), mask_bytes = (count + 3) / 4;
   T x[kGroup] = {}, dy[kGroup] = {}, ddx[kGroup] = {}, out[kGroup];
   uint8_t mask[4] = {};
   if (s.x) __builtin_memcpy(x, s.x + i, bytes);
   if (s.dy) __builtin_memcpy(dy, s.dy + i, bytes);
   if (s.ddx) __builtin_memcpy(ddx, s.ddx + i, bytes);
   if (s.mask) __builtin_memcpy(mask, s.mask + i / 4, mask_bytes);
-  const Group<Accumulate<T>> result = formula(Streams<T>{x, dy, ddx, out, mask}, 0, bias);
+  const Group<Accumulate<T>> result = formula(whole ? s : Streams<T>{x, dy, ddx, out, mask}, whole ? i : 0, bias);
   __builtin_memcpy(s.out + i, out, bytes);
   if (s.mask && !s.dy) __builtin_memcpy(s.mask + i / 4, mask, mask_bytes);
   return result;
@@ -196,7 +196,8 @@ void run_cyclic(const BiasActArgs& a, const Formula& formula) {
       for (int64_t i = 0; i < length; ++i) sum[i] = 0;
     int64_t phase = begin % period;
     for (int64_t i = begin; i < end; i += kGroup) {
-      const Group<A> g = edge_group(s, formula, i, end, load_group(bias.get() + phase));
+      const Group<A> local = load_group(bias.get() + phase);
+      const Group<A> g = i + kGroup <= end ? formula(s, i, local) : edge_group(s, formula, i, end, local);
       if (a.db) {
         for (int j = 0; j < Group<A>::vectors; ++j) {  // lanes past the end are 0, for dy is 0 there
           A* at = sum + phase + j * Vec<A>::size;

@@ -1,0 +1,172 @@
+"""Thin front of the build: metadata is in pyproject.toml, the native libraries are described once, in CMakeLists.txt."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+MODES = ("auto", "cuda", "cpu", "none")
+OLDEST_TORCH = (2, 11)
+
+
+class Unavailable(Exception):
+    """Why the native libraries cannot be built here."""
+
+
+def build_mode() -> str:
+    mode = os.environ.get("FASTGAN_BUILD", "auto")
+    if mode not in MODES:
+        raise SystemExit(f"FASTGAN_BUILD must be one of {', '.join(MODES)}, got {mode!r}")
+    if mode == "cuda":
+        raise SystemExit("FASTGAN_BUILD=cuda: this version has no CUDA sources; use cpu, auto or none")
+    return mode
+
+
+MODE = build_mode()
+
+
+def find_torch() -> tuple[Path, str]:
+    """Folder and version of the target environment's torch, without importing it.
+
+    `-I` steps out of pip's build isolation (which works through PYTHONPATH) into the environment being installed into.
+    """
+    code = "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
+    for flags in ([], ["-I"]):
+        found = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True).stdout.strip()
+        if found and (Path(found) / "version.py").is_file():
+            break
+    else:
+        raise Unavailable("torch is not installed; install it first, then fastgan again")
+    version = re.search(r"__version__ = '(.+?)'", (Path(found) / "version.py").read_text())
+    number = version.group(1) if version else "0.0"
+    if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < OLDEST_TORCH:
+        raise Unavailable(f"torch {number} is older than 2.11, the first with the operators' stable interface")
+    return Path(found), number
+
+
+def run(command: list[str | Path], step: str) -> None:
+    """Run a build step, its output shown; a failure raises Unavailable with the first error line."""
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(result.stdout, flush=True)
+    if result.returncode:
+        lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
+        at = next((i for i, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)), len(lines) - 1)
+        raise Unavailable(f"{step} failed: {' '.join(lines[at : at + 3]) if lines else 'no output'}")
+
+
+class BuildNative(build_ext):
+    """Builds both libraries with one CMake run, before setuptools asks for each, and records the outcome."""
+
+    def run(self) -> None:
+        self.destination = Path(self.get_ext_fullpath("fastgan._native")).parent
+        self.record: dict[str, object] = {
+            "native": False, "host": False, "reason": None, "mode": MODE, "cuda": False, "compiler": None, "torch": None,
+        }  # fmt: skip
+        for extension in self.extensions:  # build folders outlive a build: an earlier library must not be shipped
+            Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+        try:
+            if MODE == "none":
+                raise Unavailable("FASTGAN_BUILD=none")
+            self.build_all()
+        except Unavailable as unavailable:
+            if MODE == "cpu":
+                raise SystemExit(f"FASTGAN_BUILD=cpu: {unavailable}") from None
+            self.record["reason"] = str(unavailable)
+            print(f"fastgan: continuing without native operators: {unavailable}", flush=True)
+        self.destination.mkdir(parents=True, exist_ok=True)
+        (self.destination / "_build.json").write_text(json.dumps(self.record, indent=1) + "\n")
+
+    def build_all(self) -> None:
+        cmake = shutil.which("cmake")
+        if not cmake:
+            raise Unavailable("cmake is not installed")
+        configure: list[str | Path] = [f"-DPython_EXECUTABLE={sys.executable}"]
+        if ninja := shutil.which("ninja"):  # named in full: build isolation moves it from build to build
+            configure += ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+        if importlib.util.find_spec("pybind11"):
+            import pybind11
+
+            configure.append(f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
+        missing = None
+        try:
+            torch_dir, self.record["torch"] = find_torch()
+            configure.append(f"-DFASTGAN_TORCH_DIR={torch_dir}")
+        except Unavailable as unavailable:
+            missing = unavailable  # fastgan._host needs no torch
+        configure += shlex.split(os.environ.get("CMAKE_ARGS", ""))
+        build = build_folder()
+        run([cmake, "-S", ROOT, "-B", build, *configure], "cmake")
+        run([cmake, "--build", build, "--parallel", str(self.parallel or os.cpu_count() or 1)], "the compiler")
+        self.record["compiler"] = compiler_of(build)
+        self.record["native"] = self.install(build / "_native.so", "fastgan._native")
+        self.record["host"] = any([self.install(path, "fastgan._host") for path in build.glob("_host*.so")])
+        if missing:
+            raise missing
+
+    def install(self, built: Path, name: str) -> bool:
+        if not built.is_file():
+            return False
+        target = Path(self.get_ext_fullpath(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(built, target)
+        return True
+
+    def get_ext_filename(self, fullname: str) -> str:
+        if fullname.split(".")[-1] == "_native":  # loaded with torch.ops.load_library: no Python ABI in its name
+            return os.path.join(*fullname.split(".")) + ".so"
+        return super().get_ext_filename(fullname)
+
+    def get_outputs(self) -> list[str]:
+        built = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
+        return [str(path) for path in [*built, self.destination / "_build.json"] if path.is_file()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+
+def build_folder() -> Path:
+    """Where CMake works: kept, so that a second build compiles only what changed, and another one for other compilers."""
+    settings = [os.environ.get(name, "") for name in ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")]
+    key = hashlib.sha256(json.dumps([sys.executable, *settings]).encode()).hexdigest()[:8]
+    return ROOT / "build" / f"native-{sys.implementation.cache_tag}-{key}"
+
+
+def compiler_of(build: Path) -> str:
+    """Name and version of the compiler that CMake used."""
+    text = "".join(path.read_text() for path in build.glob("CMakeFiles/*/CMakeCXXCompiler.cmake"))
+    parts = [re.search(rf'set\(CMAKE_CXX_COMPILER_{key} "(.*?)"\)', text) for key in ("ID", "VERSION")]
+    return " ".join(part.group(1) for part in parts if part)
+
+
+class BuildPython(build_py):
+    """Leaves out what an editable build wrote into the source tree: each build records its own."""
+
+    def find_data_files(self, package: str, src_dir: str) -> list[str]:
+        return [path for path in super().find_data_files(package, src_dir) if Path(path).name != "_build.json"]
+
+
+class Wheel(bdist_wheel):
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if MODE == "none":
+            self.root_is_pure = True
+
+
+setup(
+    ext_modules=[Extension("fastgan._native", sources=[]), Extension("fastgan._host", sources=[])],
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPython, "bdist_wheel": Wheel},
+)
