@@ -27,10 +27,13 @@ bench: setup  ## Time the operators beside their references on this machine.
 
 lint:  ## Check style, types, layers and the tree.
 	@scripts/setup.sh --lint
-	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
-	@$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(BIN)/lint-imports
-	@$(BIN)/python scripts/lint_tree.py
+	@failed=; \
+	$(BIN)/ruff format --check -q . || failed="$$failed format"; \
+	$(BIN)/ruff check -q . || failed="$$failed ruff"; \
+	$(BIN)/pyright --pythonpath $(BIN)/python || failed="$$failed pyright"; \
+	$(BIN)/lint-imports --no-logo || failed="$$failed layers"; \
+	$(BIN)/python scripts/lint_tree.py || failed="$$failed tree"; \
+	if [ -n "$$failed" ]; then echo "lint: to mend:$$failed"; exit 1; fi
 
 native-check: setup  ## Run the C++ tests under the address and undefined-behaviour sanitizers.
 	@$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DFASTGAN_TESTS=ON \
