@@ -1,4 +1,4 @@
-"""Thin front of the build: metadata is in pyproject.toml, the native libraries are described once, in CMakeLists.txt."""
+"""Thin front of the build: metadata is in pyproject.toml, the native libraries are described in CMakeLists.txt."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run(command: list[str | Path], step: str) -> None:
     if result.returncode:
         lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
         at = next((i for i, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)), len(lines) - 1)
-        raise Unavailable(f"{step} failed: {' '.join(lines[at : at + 3]) if lines else 'no output'}")
+        raise Unavailable(f"{step} failed: {' '.join(lines[at : at + 4]) if lines else 'no output'}")
 
 
 class BuildNative(build_ext):
@@ -73,9 +73,8 @@ class BuildNative(build_ext):
 
     def run(self) -> None:
         self.destination = Path(self.get_ext_fullpath("fastgan._native")).parent
-        self.record: dict[str, object] = {
-            "native": False, "host": False, "reason": None, "mode": MODE, "cuda": False, "compiler": None, "torch": None,
-        }  # fmt: skip
+        self.record: dict[str, object] = {"native": False, "host": False, "reason": None, "mode": MODE, "cuda": False}
+        self.record |= {"compiler": None, "torch": None}
         for extension in self.extensions:  # build folders outlive a build: an earlier library must not be shipped
             Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
         try:
@@ -139,8 +138,9 @@ class BuildNative(build_ext):
 
 
 def build_folder() -> Path:
-    """Where CMake works: kept, so that a second build compiles only what changed, and another one for other compilers."""
-    settings = [os.environ.get(name, "") for name in ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")]
+    """Where CMake works: kept, so that a second build compiles only what changed; one for each choice of compiler."""
+    names = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")
+    settings = [os.environ.get(name, "") for name in names]
     key = hashlib.sha256(json.dumps([sys.executable, *settings]).encode()).hexdigest()[:8]
     return ROOT / "build" / f"native-{sys.implementation.cache_tag}-{key}"
 
@@ -160,10 +160,8 @@ class BuildPython(build_py):
 
 
 class Wheel(bdist_wheel):
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        if MODE == "none":
-            self.root_is_pure = True
+    def get_tag(self) -> tuple[str, str, str]:
+        return ("py3", "none", "any") if MODE == "none" else super().get_tag()
 
 
 setup(
