@@ -65,7 +65,7 @@ def format_duration(seconds: float) -> str:
 
 def _figure(name: str, value: Any) -> tuple[str, str]:
     """(label, text) of one figure."""
-    label, form = _KNOWN.get(name, (name.removeprefix("loss/"), "{:.4g}"))
+    label, form = _KNOWN.get(name, (name.removeprefix("loss/").removeprefix("metric/"), "{:.4g}"))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return label, form.format(value)
     return label, "-" if value is None else str(value)
@@ -76,8 +76,8 @@ class TrainingDisplay:
 
     Figures known by name are shown with their unit, any other figure under its own name:
     "images_per_second", "seconds_per_kimg", "memory_gib", "score/real" and "score/fake" (D's mean logits),
-    "loss/<term>", "checkpoint" and "grid" (the file last written). Nested mappings are flattened: {"loss": {"G": 1.0}}
-    is "loss/G".
+    "loss/<term>", "metric/<name>", "checkpoint" and "grid" (the file last written). Nested mappings are flattened:
+    {"loss": {"G": 1.0}} is "loss/G".
 
     Args:
         total_kimg: thousands of real images at which the run ends.

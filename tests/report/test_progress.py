@@ -16,6 +16,7 @@ STATS = {
     "score": {"real": 0.51, "fake": -0.44},
     "memory_gib": 1.234,
     "p": 0.125,
+    "metric/swd": 32.44,
 }
 
 
@@ -47,7 +48,7 @@ def test_the_panel_fits_and_shows_everything(width: int) -> None:
     assert {len(line) for line in lines} == {width}
     for part in (
         "stylegan2 on emoji64", "20.0/60 kimg", "50s gone, 3m20s left", "81.2", "12.31", "G adversarial", "0.7312",
-        "nan", "D(real)", "+0.510", "D(fake)", "-0.440", "1.23 GiB", "0.125",
+        "nan", "D(real)", "+0.510", "D(fake)", "-0.440", "1.23 GiB", "0.125", "swd  ",
         "last checkpoint  runs/a/network.safetensors", "all is well",
     ):  # fmt: skip
         assert part in last, part
@@ -59,7 +60,7 @@ def test_without_a_terminal_each_update_is_one_line() -> None:
     assert lines == [
         "stylegan2 on emoji64",
         "kimg 10.00/60 (17%)  left 10m16s  img/s 81.2  s/kimg 12.31  G adversarial 0.7312  D r1 nan  D(real) +0.510  "
-        "D(fake) -0.440  memory 1.23 GiB  p 0.125",
+        "D(fake) -0.440  memory 1.23 GiB  p 0.125  swd 32.44",
         "kimg 20.00/60 (33%)  left 3m20s  checkpoint runs/a/network.safetensors  all is well",
         "wrote [a] file",
     ]
