@@ -19,7 +19,7 @@ import torch
 if not allocation.tune_cpu_allocator():
     sys.exit(3)  # not glibc
 faults = []
-for _ in range(12):  # the heap grows by the first ones: a freed block is a little too small for its like, with alignment
+for _ in range(12):  # the heap grows by the first few: alignment makes a freed block a little too small for its like
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(16 << 20)  # 64 MiB
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
