@@ -57,7 +57,11 @@ fi
 sources=(pyproject.toml setup.py CMakeLists.txt)
 while IFS= read -r file; do sources+=("$file"); done < <(find csrc -type f | LC_ALL=C sort)
 package=$(cat "${sources[@]}" | digest "$tools" "$compiler" "${FASTGAN_BUILD:-auto}" "${sources[@]}")
-if ! up_to_date "$venv/.package" "$package" || [ ! -f fastgan/_build.json ]; then
+# The record of the build must be there, and the library if the record says that it was built.
+built() {
+    [ -f fastgan/_build.json ] && { [ -f fastgan/_native.so ] || ! grep -q '"native": true' fastgan/_build.json; }
+}
+if ! up_to_date "$venv/.package" "$package" || ! built; then
     echo "setup: installing fastgan, building its native library"
     pip_install --no-build-isolation -e ".[test]"
     "$python" - <<'PYTHON'
