@@ -128,14 +128,18 @@ def run(options: TrainOptions) -> int:
     if outdir is None:
         raise ValueError("--outdir is needed: the folder of the run")
     if checkpoint is None and latest_checkpoint(outdir) is not None:
-        raise ValueError(f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir")
+        raise ValueError(
+            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
+        )
     config, dataset = _resolve(options, checkpoint)
     if options.dry_run:
         _print_plan(config, dataset, device)
         return 0
     console = Console(highlight=False)
     if config.training.mirror and dataset.mirror_hazards:
-        console.print(f"warning: --mirror flips images of {', '.join(dataset.mirror_hazards)}, which makes wrong ones")
+        console.print(
+            f"warning: --mirror flips images of {', '.join(dataset.mirror_hazards)}: their mirror images are wrong"
+        )
     return _train(config, dataset, outdir, device, checkpoint, console)
 
 
@@ -155,11 +159,11 @@ def _train(
             display.note(f"going on from {checkpoint}, {training.state.kimg:.3f} kimg")
         finished = training.train(interrupt, display)
     for line in training.summary():
-        console.print(line)
+        console.print(line, soft_wrap=True)
     if finished:
         return 0
     assert interrupt.signum is not None
-    console.print(f"stopped; everything is saved. Go on with: fastgan train --resume {outdir}")
+    console.print(f"stopped; everything is saved. Go on with: fastgan train --resume {outdir}", soft_wrap=True)
     return 128 + interrupt.signum
 
 
@@ -202,9 +206,7 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
         base = RunConfig.from_json(load_tensors(checkpoint, "config"))
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
     given |= _assignments(options.set)
-    training = replace(
-        base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING}
-    )
+    training = replace(base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING})
     for metric in training.metrics:
         if metric not in METRICS:
             raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")

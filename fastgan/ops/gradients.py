@@ -13,9 +13,9 @@ _skip_depth = 0
 def skip_weight_gradients() -> Iterator[None]:
     """Leave out parameter gradients of our operators in backward passes that run inside.
 
-    `torch.autograd.grad(y, x, create_graph=True)` tells custom operators that every input wants a gradient. A penalty on
-    the input gradient wraps that call in this context, so that bias and weight gradients are not computed only to be
-    thrown away. The backward pass of the penalty itself runs outside and is not affected.
+    `torch.autograd.grad(y, x, create_graph=True)` tells custom operators that every input wants a gradient. A penalty
+    on the input gradient wraps that call in this context, so that bias and weight gradients are not computed only to
+    be thrown away. The backward pass of the penalty itself runs outside and is not affected.
     """
     global _skip_depth
     _skip_depth += 1

@@ -1,8 +1,8 @@
 """Which implementation of an operator runs: native | reference, and why.
 
-`native` is the compiled library, `reference` the pure-torch formula, which serves everywhere. The default is the first
-entry of `PREFERENCE` that can serve; `provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named
-provider that cannot serve raises. Nothing falls back silently.
+`native` is the compiled library, `reference` the pure-torch formula, which serves everywhere. The default is the
+first entry of `PREFERENCE` that can serve; `provider("reference")` or FASTGAN_PROVIDER names one for all operators,
+and a named provider that cannot serve raises. Nothing falls back silently.
 """
 
 from __future__ import annotations
@@ -112,9 +112,6 @@ def report(devices: tuple[str, ...] = ("cpu", "cuda")) -> list[Row]:
                     chosen, why = "", str(error)
                 for name in NAMES:
                     reason = _refusal(op, name, device, dtype, "")
-                    if reason is None and name != chosen:
-                        reason_text = why or f"{chosen} is preferred"
-                    else:
-                        reason_text = reason or ""
-                    rows.append(Row(op, device, str(dtype)[6:], name, reason is None, name == chosen, reason_text))
+                    text = reason or ("" if name == chosen else why or f"{chosen} is preferred")
+                    rows.append(Row(op, device, str(dtype)[6:], name, reason is None, name == chosen, text))
     return rows

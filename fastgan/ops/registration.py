@@ -21,8 +21,8 @@ def register(
     torch.library.register_fake(f"fastgan::{name}", fake, lib=LIBRARY)
 
     def refuse(ctx, *grads):
-        raise RuntimeError(f"fastgan::{name} is the last derivative that this operator has; it cannot be differentiated")
+        raise RuntimeError(
+            f"fastgan::{name} is the last derivative that this operator has; it cannot be differentiated"
+        )
 
-    torch.library.register_autograd(
-        f"fastgan::{name}", backward or refuse, setup_context=setup_context, lib=LIBRARY
-    )
+    torch.library.register_autograd(f"fastgan::{name}", backward or refuse, setup_context=setup_context, lib=LIBRARY)

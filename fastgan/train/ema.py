@@ -6,13 +6,14 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
     """θ_ema ← lerp(θ, θ_ema, β) over parameters; buffers are copied.
 
-    β = 0.5^(images per step / half-life), and the half-life is at most `rampup` times the images seen so far, so that early
-    averages forget the first random weights.
+    β = 0.5^(images per step / half-life), and the half-life is at most `rampup` times the images seen so far, so that
+    early averages forget the first random weights.
 
     Args:
         source: the network that is trained.
@@ -33,7 +34,7 @@ class Ema:
         """Take in the weights after a step; images_seen counts up to and including that step."""
         half_life = min(self.half_life, images_seen * self.rampup) if self.rampup else self.half_life
         beta = 0.5 ** (images_per_step / max(half_life, 1e-8))
-        averaged = list(self.module.parameters())
-        torch._foreach_lerp_(averaged, list(self.source.parameters()), 1 - beta)
+        average = get_ema_multi_avg_fn(beta)  # one call for all parameters
+        average(list(self.module.parameters()), list(self.source.parameters()), 0)
         for mine, theirs in zip(self.module.buffers(), self.source.buffers(), strict=True):
             mine.copy_(theirs)

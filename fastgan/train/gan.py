@@ -40,7 +40,7 @@ class LatentSource:
 
 
 def two_player_game(
-    G: nn.Module, D: nn.Module, options: TrainingOptions, source: LabelledSource, device: torch.device
+    G: Any, D: nn.Module, options: TrainingOptions, source: LabelledSource, device: torch.device
 ) -> TrainState:
     """G and D against each other, ready for `train`.
 
@@ -55,8 +55,8 @@ def two_player_game(
         device: where latents are drawn.
 
     Raises:
-        ValueError: pl_weight above 0 for a generator without mapping and synthesis; r1_gamma above 0 for a discriminator
-            with batch normalisation, which has no gradient per sample.
+        ValueError: pl_weight above 0 for a generator without mapping and synthesis; r1_gamma above 0 for a
+            discriminator with batch normalisation, which has no gradient per sample.
     """
     if options.pl_weight and not (hasattr(G, "mapping") and hasattr(G, "synthesis")):
         raise ValueError(f"pl_weight must be 0 for a generator without mapping and synthesis, got {options.pl_weight}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from fastgan.losses.objective import Term
 from fastgan.train.players import Player
@@ -65,18 +64,18 @@ def update(player: Player, terms: tuple[Term, ...], batches: list, state: TrainS
     """
     player.optimizer.zero_grad(set_to_none=True)
     for micro, batch in enumerate(batches):
-        total: Tensor | float = 0.0
+        total = torch.zeros([], device=player.parameters[0].device)
         for term in terms:
             values = term.loss(batch, micro)
             state.statistics.report(f"loss/{term.name}", values)
             total = total + values.mean() * (term.weight * term.interval / len(batches))
         total.backward()
     gradients = [p.grad for p in player.parameters if p.grad is not None]
-    norms = torch.stack(torch._foreach_norm(gradients))
-    broken = (~norms.isfinite().all()).float()
+    broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
     state.skipped[player.name] += broken
     if player.optimizer.defaults.get("fused"):
-        player.optimizer.found_inf = broken  # GradScaler's protocol: nothing changes where it is 1, without a host sync
+        # GradScaler's protocol: nothing changes where found_inf is 1, and the host waits for nothing.
+        setattr(player.optimizer, "found_inf", broken)  # noqa: B010
         player.optimizer.step()
     elif not broken:
         player.optimizer.step()

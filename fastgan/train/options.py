@@ -35,7 +35,7 @@ class TrainingOptions:
         ema_kimg: half-life of the averaged generator in kimg; None for batch·10/32.
         ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
         mirror: flip images left-right at random.
-        channels_last: memory format of the networks and images.
+        channels_last: memory format of networks and images; the faster one on CPUs.
         metrics: names of `metrics.METRICS`, measured at every snapshot.
     """
 
@@ -60,7 +60,7 @@ class TrainingOptions:
     ema_kimg: float | None = None
     ema_rampup: float = 0.05
     mirror: bool = False
-    channels_last: bool = False
+    channels_last: bool = True
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self):

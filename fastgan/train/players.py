@@ -50,9 +50,9 @@ class Player:
         terms: the objective.
         source: yields one batch per micro-batch.
         repeats: updates per training step (n_critic).
-        accumulate: micro-batches per update; gradients are averaged over them. Minibatch statistics (standard deviation,
-            batch norm) see one micro-batch at a time.
-        extras: named objects with state of their own (a path-length mean, an image buffer), checkpointed with the player.
+        accumulate: micro-batches per update; gradients are averaged over them. Minibatch statistics (standard
+            deviation, batch norm) see one micro-batch at a time.
+        extras: named objects with state of their own (a path-length mean, an image buffer), checkpointed as well.
         after_update: called after every optimizer step (weight clipping).
     """
 
@@ -69,7 +69,8 @@ class Player:
     def __post_init__(self):
         if self.repeats < 1 or self.accumulate < 1:
             raise ValueError(
-                f"player {self.name!r}: repeats and accumulate must be at least 1, got {self.repeats}, {self.accumulate}"
+                f"player {self.name!r}: repeats and accumulate must be at least 1, "
+                f"got {self.repeats}, {self.accumulate}"
             )
         if not any(term.interval == 1 for term in self.terms):
             raise ValueError(f"player {self.name!r} needs a term of interval 1")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastgan.checkpoint import load_checkpoint, replacing, save_checkpoint
 from fastgan.data import BatchSource, ImageDataset, load_dataset
@@ -96,7 +96,8 @@ def latest_checkpoint(outdir: Path) -> Path | None:
 class Run:
     """One run: builds the game, trains it, and keeps its folder.
 
-    The folder holds config.json, stats.jsonl, reals.png, grid-KIMG.png from fixed latents and checkpoint-KIMG.safetensors.
+    The folder holds config.json, stats.jsonl, reals.png, and at every snapshot grid-KIMG.png from fixed latents and
+    checkpoint-KIMG.safetensors.
 
     Args:
         config: what to train.
@@ -117,6 +118,7 @@ class Run:
         self.config, self.dataset, self.outdir, self.device = config, dataset, outdir, device
         options = config.training
         torch.manual_seed(options.seed)
+        G: Any
         _, G, D = build(config.model, **config.architecture)
         memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
         for network in (G, D):
@@ -130,7 +132,7 @@ class Run:
             device=device,
         )
         self.state = two_player_game(G, D, options, source, device)
-        self.G_ema: nn.Module = self.state.emas["G"].module
+        self.G_ema: Any = self.state.emas["G"].module
         self.scores: list[dict[str, float]] = []
         if resume is not None:
             tree, _ = load_checkpoint(resume)
@@ -174,7 +176,7 @@ class Run:
         return finished
 
     def summary(self) -> list[str]:
-        """One line a metric: its first and last value, and where it has one its floor, the same figure between reals."""
+        """One line a metric: its first and last value, and its floor (the same figure between reals) if it has one."""
         lines = []
         for name in self.config.training.metrics:
             measured = [score for score in self.scores if name in score]
@@ -197,7 +199,7 @@ class Run:
         """uint8 images of latents that depend on the seed alone; torch's global generator is left as it is."""
         generator = torch.Generator().manual_seed(self.config.training.seed + 1)
         source: Any = self.state.players[-1].source
-        z = torch.randn(count, self.G_ema.z_dim, generator=generator).to(self.device)  # type: ignore[arg-type]
+        z = torch.randn(count, self.G_ema.z_dim, generator=generator).to(self.device)
         return self._images(z, source.random_labels(count, generator=generator))
 
     def _measure(self) -> dict[str, float]:
@@ -219,7 +221,7 @@ class Run:
     def _save_grid(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"grid-{self._number()}.png"
         save_grid(self._images(self._z, self._c), path)
-        display.update(kimg=self.state.kimg, stats={"grid": path.name})
+        display.note(f"wrote {path}")
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{self._number()}.safetensors"
@@ -235,7 +237,7 @@ class Run:
         dataset = {"name": self.dataset.name, "classes": classes}
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset}
         save_checkpoint(path, tree, metadata=metadata)
-        display.update(kimg=self.state.kimg, stats={"checkpoint": path.name})
+        display.note(f"wrote {path}")
         keep = self.config.training.keep
         checkpoints = sorted(p for p in self.outdir.iterdir() if _CHECKPOINT.fullmatch(p.name))
         for old in checkpoints[: -keep or len(checkpoints)] if keep else []:

@@ -1,4 +1,4 @@
-"""Two games that are no fastgan models: WGAN with five critic updates, and a CycleGAN-shaped pair. Tiny, in two dimensions."""
+"""Two tiny games that are no fastgan models: WGAN with five critic updates, and a CycleGAN-shaped pair."""
 
 from __future__ import annotations
 

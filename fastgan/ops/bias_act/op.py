@@ -25,8 +25,8 @@ def bias_act(
     """y = clamp(act(x + b) · gain, ±clamp), in one pass.
 
     Args:
-        x: any shape, float64, float32, float16 or bfloat16. Contiguous and channels_last (4-D, dim 1) tensors are read in
-            place; other layouts are copied to contiguous first.
+        x: any shape, float64, float32, float16 or bfloat16. Contiguous and channels_last (4-D, dim 1) tensors are read
+            in place; other layouts are copied to contiguous first.
         b: [C] with C = x.shape[dim], cast to x's dtype; None adds nothing.
         dim: the axis of x that b runs along. Ignored when b is None.
         act: linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus or swish.
@@ -41,8 +41,8 @@ def bias_act(
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
 
     Gradients: 2nd order, for x and b.
-    Keeps for backward: two bits an element for relu, lrelu and anything clamped among linear, relu and lrelu; nothing for
-    linear without clamp; x for the smooth activations.
+    Keeps for backward: two bits an element for relu, lrelu and anything clamped among linear, relu and lrelu; nothing
+    for linear without clamp; x for the smooth activations.
     Source: Karras et al. 2020 (StyleGAN2), the epilogue of every layer.
 
     >>> bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
@@ -62,9 +62,7 @@ def bias_act(
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
     wants_gradient = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
     forward = getattr(torch.ops.fastgan, f"bias_act_{provider}")
-    return forward(
-        x, b, dim, act, alpha, gain, -1.0 if clamp is None else clamp, has_kink and wants_gradient
-    )[0]
+    return forward(x, b, dim, act, alpha, gain, -1.0 if clamp is None else clamp, has_kink and wants_gradient)[0]
 
 
 def _check(x: Tensor, b: Tensor | None, dim: int, clamp: float | None) -> int:
@@ -90,45 +88,69 @@ def _mask_bytes(elements: int) -> int:
     return (elements + 3) // 4  # two bits an element: slope side, clamped
 
 
-def _register_compiled(provider: str) -> None:
-    """Register forward, backward and double backward of one compiled provider; each backward is an operator itself."""
-    suffix = f"_{provider}"
-    settings = "int dim, str act, float alpha, float gain, float clamp"
+_SETTINGS = "int dim, str act, float alpha, float gain, float clamp"
 
-    def backward_op(*args):
-        return getattr(torch.ops.fastgan, "bias_act_backward" + suffix)(*args)
 
-    def double_backward_op(*args):
-        return getattr(torch.ops.fastgan, "bias_act_double_backward" + suffix)(*args)
+class _Compiled:
+    """Forward, backward and double backward of one compiled provider, each an operator with its own derivative."""
 
-    def forward_fake(x, b, dim, act, alpha, gain, clamp, keep_mask):
+    def __init__(self, provider: str):
+        self.names = [f"bias_act{order}_{provider}" for order in ("", "_backward", "_double_backward")]
+        forward, backward, double_backward = self.names
+        register(
+            forward,
+            f"(Tensor x, Tensor? b, {_SETTINGS}, bool keep_mask) -> (Tensor, Tensor)",
+            self.forward_fake,
+            self.forward_context,
+            self.forward_backward,
+        )
+        register(
+            backward,
+            f"(Tensor dy, Tensor? x, Tensor? b, Tensor? mask, {_SETTINGS}, bool need_db) -> (Tensor, Tensor)",
+            self.backward_fake,
+            self.backward_context,
+            self.backward_backward,
+        )
+        register(
+            double_backward,
+            f"(Tensor ddx, Tensor dy, Tensor x, Tensor? b, {_SETTINGS}, bool need_db) -> (Tensor, Tensor)",
+            self.double_backward_fake,
+        )
+
+    def backward_op(self, *args):
+        return getattr(torch.ops.fastgan, self.names[1])(*args)
+
+    def double_backward_op(self, *args):
+        return getattr(torch.ops.fastgan, self.names[2])(*args)
+
+    def forward_fake(self, x, b, dim, act, alpha, gain, clamp, keep_mask):
         return torch.empty_like(x), x.new_empty([_mask_bytes(x.numel()) if keep_mask else 0], dtype=torch.uint8)
 
-    def forward_context(ctx, inputs, output):
+    def forward_context(self, ctx, inputs, output):
         x, b, *ctx.settings, ctx.keep_mask = inputs
         smooth = not ACTIVATIONS[ctx.settings[1]].piecewise_linear
         ctx.set_materialize_grads(False)
         ctx.memory_format = dense_format(x, ctx.settings[0])
         ctx.save_for_backward(x if smooth else None, b if smooth else None, output[1] if ctx.keep_mask else None)
 
-    def forward_backward(ctx, dy, dmask):
+    def forward_backward(self, ctx, dy, dmask):
         if dy is None:
             return (None,) * 8
         need_db = ctx.needs_input_grad[1] and weight_gradients_wanted()
         dy = dy.contiguous(memory_format=ctx.memory_format)
-        dx, db = backward_op(dy, *ctx.saved_tensors, *ctx.settings, need_db)
+        dx, db = self.backward_op(dy, *ctx.saved_tensors, *ctx.settings, need_db)
         return (dx, db if need_db else None) + (None,) * 6
 
-    def backward_fake(dy, x, b, mask, dim, act, alpha, gain, clamp, need_db):
+    def backward_fake(self, dy, x, b, mask, dim, act, alpha, gain, clamp, need_db):
         return torch.empty_like(dy), dy.new_empty([dy.shape[dim] if need_db else 0])
 
-    def backward_context(ctx, inputs, output):
+    def backward_context(self, ctx, inputs, output):
         dy, x, b, mask, *ctx.settings, ctx.need_db = inputs
         ctx.set_materialize_grads(False)
         ctx.shape, ctx.memory_format = dy.shape, dense_format(dy, ctx.settings[0])
         ctx.save_for_backward(None if x is None else dy, x, b, mask)
 
-    def backward_backward(ctx, ddx, ddb):
+    def backward_backward(self, ctx, ddx, ddb):
         none = (None,) * 10
         if not ctx.need_db:
             ddb = None  # the cotangent of an empty placeholder
@@ -137,37 +159,18 @@ def _register_compiled(provider: str) -> None:
         if ddb is not None:  # db sums dx: its cotangent spreads over dx
             column = ddb.reshape([-1 if axis == ctx.settings[0] else 1 for axis in range(len(ctx.shape))])
             ddx = column.expand(ctx.shape) if ddx is None else ddx + column
+        assert ddx is not None
         ddx = ddx.contiguous(memory_format=ctx.memory_format)
         dy, x, b, mask = ctx.saved_tensors
-        gradient = backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if ctx.needs_input_grad[0] else None
+        gradient = self.backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if ctx.needs_input_grad[0] else None
         if x is None:  # piecewise linear: the second derivative is zero, and stays undefined
             return gradient, *none[1:]
         need_db = b is not None and ctx.needs_input_grad[2]
-        dx, db = double_backward_op(ddx, dy, x, b, *ctx.settings, need_db)
+        dx, db = self.double_backward_op(ddx, dy, x, b, *ctx.settings, need_db)
         return gradient, dx, db if need_db else None, *none[3:]
 
-    def double_backward_fake(ddx, dy, x, b, dim, act, alpha, gain, clamp, need_db):
+    def double_backward_fake(self, ddx, dy, x, b, dim, act, alpha, gain, clamp, need_db):
         return torch.empty_like(dy), dy.new_empty([dy.shape[dim] if need_db else 0])
-
-    register(
-        "bias_act" + suffix,
-        f"(Tensor x, Tensor? b, {settings}, bool keep_mask) -> (Tensor, Tensor)",
-        forward_fake,
-        forward_context,
-        forward_backward,
-    )
-    register(
-        "bias_act_backward" + suffix,
-        f"(Tensor dy, Tensor? x, Tensor? b, Tensor? mask, {settings}, bool need_db) -> (Tensor, Tensor)",
-        backward_fake,
-        backward_context,
-        backward_backward,
-    )
-    register(
-        "bias_act_double_backward" + suffix,
-        f"(Tensor ddx, Tensor dy, Tensor x, Tensor? b, {settings}, bool need_db) -> (Tensor, Tensor)",
-        double_backward_fake,
-    )
 
 
 def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
@@ -182,6 +185,6 @@ def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
     return None
 
 
-_register_compiled("native")
+_Compiled("native")
 providers.register_provider("bias_act", "native", _native_refusal)
 providers.register_provider("bias_act", "reference", lambda device, dtype, detail: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,15 +25,15 @@ def upfirdn2d(
 ) -> Tensor:
     """y = gain · downsample(f ∗ pad(upsample(x))): insert zeros, pad, filter and decimate each image, in one pass.
 
-    Per axis: up − 1 zeros follow every sample (length n·up), `padding` samples of zero are added on each side (negative
-    values crop), the true convolution with f is taken where its footprint lies inside, and every down-th sample from index
-    0 is kept: ⌊(n·up + p0 + p1 − taps) / down⌋ + 1 samples.
+    Per axis: up − 1 zeros follow every sample (length n·up), `padding` samples of zero are added on each side
+    (negative values crop), the true convolution with f is taken where its footprint lies inside, and every down-th
+    sample from index 0 is kept: ⌊(n·up + p0 + p1 − taps) / down⌋ + 1 samples.
 
     Args:
-        x: [N, C, H, W], float64, float32, float16 or bfloat16. Contiguous and channels_last tensors are read in place,
-            other layouts are copied first.
-        f: [taps], applied along both axes (separable), or [fh, fw]; None filters nothing. A constant: it may not require
-            grad.
+        x: [N, C, H, W], float64, float32, float16 or bfloat16. Contiguous and channels_last tensors are read in
+            place, other layouts are copied first.
+        f: [taps], applied along both axes (separable), or [fh, fw]; None filters nothing. A constant: it may not
+            require grad.
         up: zero-insertion factor, or [x, y].
         down: decimation factor, or [x, y].
         padding: at the up-sampled rate: one number, [x, y] or [x0, x1, y0, y1].
@@ -90,7 +91,8 @@ def setup_filter(
         normalize: divide by the sum of the taps.
         flip_filter: reverse every axis.
         gain: factor of the whole two-dimensional filter.
-        separable: keep a 1-D f as it is (both axes); None does so from 8 taps on, shorter ones become their outer product.
+        separable: keep a 1-D f as it is (both axes); None does so from 8 taps on, shorter ones become their outer
+            product.
 
     Returns:
         float32 [taps] or [fh, fw].
@@ -179,14 +181,14 @@ def _is_int(value: object) -> bool:
 
 
 def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair = (value, value) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    pair: Any = (value, value) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(pair) != 2 or not all(_is_int(factor) and factor >= 1 for factor in pair):
         raise ValueError(f"{name} must be an int or [x, y], each at least 1; got {value!r}")
     return pair
 
 
 def _padding(value: int | Sequence[int]) -> tuple[int, int, int, int]:
-    sides = (value,) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(sides) not in (1, 2, 4) or not all(_is_int(side) for side in sides):
         raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1]; got {value!r}")
     if len(sides) < 4:

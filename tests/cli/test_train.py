@@ -1,0 +1,162 @@
+"""fastgan train as a user runs it: files of a run, resume, signals, errors before anything starts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgan.checkpoint import load_checkpoint
+from fastgan.cli.main import main
+from fastgan.report import read_stats
+from fastgan.train.run import latest_checkpoint
+
+TINY = [
+    "--data", "emoji64", "--classes", "smileys/faces", "food", "--max-images", "12", "--resolution", "16",
+    "--batch", "4", "--cbase", "64", "--cmax", "8", "--map-depth", "1", "--set", "z_dim=8", "w_dim=8",
+    "--tick", "0.004", "--snap", "2", "--device", "cpu", "--threads", "1",
+]  # fmt: skip
+
+
+def train(outdir: Path, *arguments: str) -> int:
+    return main(["train", "--outdir", str(outdir), *TINY, *arguments])
+
+
+def state_of(outdir: Path) -> dict:
+    path = latest_checkpoint(outdir)
+    assert path is not None
+    return load_checkpoint(path)[0]
+
+
+def assert_same(a, b, where=""):
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "--kimg", "0.016", "--metrics", "swd", "--mirror", "--cond") == 0
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "stats.jsonl", "reals.png", "grid-000000.png", "checkpoint-000000.safetensors"}
+    lines = read_stats(tmp_path / "run" / "stats.jsonl")
+    assert [line["kimg"] for line in lines] == [0.004, 0.008, 0.012, 0.016]
+    assert {"loss/G", "loss/D", "loss/r1", "loss/path_length", "score/real", "images_per_second"} <= lines[0].keys()
+    assert "metric/swd" in lines[1] and "metric/swd" not in lines[2]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["architecture"]["num_classes"] == 2 and config["training"]["mirror"] is True
+    said = capsys.readouterr().out
+    assert "swd:" in said and "between two halves of the real set" in said
+
+
+def test_resume_continues_exactly_and_completely(tmp_path: Path) -> None:
+    assert train(tmp_path / "whole", "--kimg", "0.024") == 0
+    assert train(tmp_path / "parts", "--kimg", "0.008") == 0
+    assert main(["train", "--resume", str(tmp_path / "parts"), "--kimg", "0.024", "--threads", "1"]) == 0
+    whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
+    assert_same(whole["state"], parts["state"])
+    assert_same(whole["G_ema"], parts["G_ema"])
+    timed = ("images_per_second", "seconds_per_kimg", "memory_gib")
+    both = [read_stats(tmp_path / name / "stats.jsonl") for name in ("whole", "parts")]
+    untimed = [[{k: v for k, v in line.items() if k not in timed} for line in lines] for lines in both]
+    assert untimed[0] == untimed[1]
+
+
+def test_resume_auto_starts_goes_on_and_ends(tmp_path: Path) -> None:
+    arguments = ["--resume", "auto", "--kimg", "0.008"]
+    assert train(tmp_path / "run", *arguments) == 0
+    before = state_of(tmp_path / "run")
+    assert train(tmp_path / "run", *arguments) == 0  # complete: nothing changes
+    assert_same(before, state_of(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path: Path, signum: int) -> None:
+    run = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "fastgan",
+        "train",
+        "--outdir",
+        str(run),
+        *TINY,
+        "--kimg",
+        "1000",
+        "--snap",
+        "1000000",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (run / "stats.jsonl").exists() or not (run / "stats.jsonl").read_text().count("\n"):
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, err
+    assert f"fastgan train --resume {run}" in " ".join(out.split())
+    tree = state_of(run)
+    assert tree["state"]["progress"]["images"] == tree["state"]["progress"]["step"] * 4 > 0
+    more = tree["state"]["progress"]["images"] / 1000 + 0.004
+    assert main(["train", "--resume", str(run), "--kimg", str(more), "--threads", "1"]) == 0
+
+
+def test_dry_run_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "-n") == 0
+    said = capsys.readouterr().out
+    assert '"channel_base": 64' in said and "12 images, 16×16" in said and "parameters" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
+    assert train(tmp_path / "run", "--kimg", "4", "--batch", "500", "--tick", "1", "--snap", "1", "--keep", "2") == 0
+    kept = sorted(path.name for path in (tmp_path / "run").glob("*.safetensors"))
+    assert kept == ["checkpoint-000003.safetensors", "checkpoint-000004.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cfg", "stylegan9"], "model must be one of dcgan, stylegan2; got 'stylegan9'"),
+        (["--cfg", "dcgan", "--set", "w_dim=8"], "field of dcgan must be one of"),
+        (["--set", "zdim=8"], "got 'zdim' (did you mean 'z_dim'?)"),
+        (["--set", "z_dim"], "--set takes name=value, got 'z_dim'"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--resolution", "16by16"], "--resolution must be a number of pixels or WxH, got '16by16'"),
+        (["--resolution", "17"], "resolution"),
+        (["--kimg", "-1"], "kimg must be a number above 0, got -1.0"),
+        (["--loss", "hing"], "loss must be one of"),
+        (["--metrics", "fid"], "--metrics must be among swd, swd_floor; got 'fid'"),
+        (["--classes", "smiley"], "smiley"),
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--resume", "nowhere"], "--resume: nowhere does not exist"),
+        (["--device", "tpu"], "--device must be cpu or cuda, got 'tpu'"),
+    ],
+)
+def test_errors_come_before_anything_starts(tmp_path, capsys, arguments, message) -> None:
+    assert train(tmp_path / "run", *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "--kimg", "0.004") == 0
+    assert train(tmp_path / "run", "--kimg", "0.004") == 2
+    assert "already holds a run; go on with it by --resume" in capsys.readouterr().err
+
+
+def test_resume_with_other_options_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "--kimg", "0.004") == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--glr", "0.1"]) == 2
+    assert "is of another run: g_lr is 0.0025, asked 0.1" in capsys.readouterr().err
