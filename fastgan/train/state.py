@@ -80,9 +80,7 @@ class TrainState:
             saved = tree["players"][player.name]
             for name, module in player.modules.items():
                 module.load_state_dict(saved["modules"][name])
-            groups = player.optimizer.state_dict()["param_groups"]
-            states = {int(index): entry for index, entry in saved["optimizer"].items()}
-            player.optimizer.load_state_dict({"state": states, "param_groups": groups})
+            _restore_optimizer(player, saved["optimizer"])
             player.source.load_state_dict(saved["source"])
             for name, extra in player.extras.items():
                 extra.load_state_dict(saved["extras"][name])
@@ -95,3 +93,18 @@ class TrainState:
         torch.set_rng_state(tree["rng"]["cpu"])
         if "cuda" in tree["rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(tree["rng"]["cuda"])
+
+
+def _restore_optimizer(player: Player, saved: dict) -> None:
+    """Load the optimizer's tensors in the memory format of their parameters: fused steps pair elements by address."""
+    states = {}
+    for index, entry in saved.items():
+        parameter = player.parameters[int(index)]
+        states[int(index)] = {
+            name: torch.empty_like(parameter).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim
+            else value
+            for name, value in entry.items()
+        }
+    groups = player.optimizer.state_dict()["param_groups"]
+    player.optimizer.load_state_dict({"state": states, "param_groups": groups})

@@ -26,7 +26,10 @@ def stylegan2_game(**changes) -> TrainState:
     options = dataclasses.replace(options, **changes)
     architecture = {"resolution": 16, "num_classes": 3, "channel_base": 64, "channel_max": 8, "z_dim": 8, "w_dim": 8}
     _, G, D = build("stylegan2", mapping_layers=2, **architecture)
-    source = BatchSource(dataset, options.micro_batch, seed=0, mirror=options.mirror)
+    if options.channels_last:
+        G, D = G.to(memory_format=torch.channels_last), D.to(memory_format=torch.channels_last)
+    layout = {"mirror": options.mirror, "channels_last": options.channels_last}
+    source = BatchSource(dataset, options.micro_batch, seed=0, **layout)
     return two_player_game(G, D, options, source, torch.device("cpu"))
 
 
@@ -40,6 +43,7 @@ def dcgan_game() -> TrainState:
 GAMES = {
     "stylegan2": stylegan2_game,
     "stylegan2-accumulating": lambda: stylegan2_game(batch_gpu=2),
+    "stylegan2-contiguous": lambda: stylegan2_game(channels_last=False),
     "stylegan2-d-twice": lambda: stylegan2_game(d_repeats=2),
     "dcgan": dcgan_game,
     "wgan": wgan,
