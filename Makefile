@@ -22,8 +22,8 @@ demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two
 test: setup  ## Run the tests.
 	@$(BIN)/python -m pytest -q -m "not slow" $$(grep -q '"native": true' fastgan/_build.json && echo --require=native,host)
 
-bench: setup  ## Time the operators beside their references on this machine.
-	@$(BIN)/fastgan bench
+bench: setup  ## Time the operators beside plain torch on this machine, against their targets.
+	@$(BIN)/python bench/cpu_targets.py
 
 lint:  ## Check style, types, layers and the tree.
 	@scripts/setup.sh --lint

@@ -16,7 +16,6 @@ VERBS: dict[str, str] = {
     "train": "Train a GAN, or go on with a run.",
     "generate": "Make images from a checkpoint.",
     "dataset": "Make a training set, a folder or a zip, from images.",
-    "bench": "Time the operators beside their baselines on this machine.",
     "doctor": "Tell what of fastgan works on this machine, and why the rest does not.",
 }
 
