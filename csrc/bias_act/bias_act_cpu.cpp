@@ -22,7 +22,7 @@ struct Group {
 };
 
 template <class A>
-Group<A> load_group(const A* p) {
+FASTGAN_INLINE Group<A> load_group(const A* p) {
   Group<A> g;
   for (int j = 0; j < Group<A>::vectors; ++j) g.v[j] = load(p + j * Vec<A>::size);
   return g;
@@ -43,27 +43,30 @@ struct Constants {
   Vec<A> alpha, gain, limit;
   explicit Constants(const BiasActArgs& a)
       : alpha(A(a.alpha)), gain(A(a.gain)), limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
-  Mask<A> beyond(Vec<A> y) const { return (y > limit) | (y < -limit); }
+  FASTGAN_INLINE Mask<A> beyond(Vec<A> y) const { return abs(y) > limit; }
+  FASTGAN_INLINE Vec<A> within(Vec<A> y) const { return max(-limit, min(limit, y)); }
 };
 
-template <class T, class Act, bool keep_mask>
+template <class T, class Act, bool clamps, bool keep_mask>
 struct Forward {
   using A = Accumulate<T>;
+  static constexpr bool gives_gradient = false;
   Constants<A> c;
   explicit Forward(const BiasActArgs& a) : c(a) {}
-  Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
+  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
     Group<A> result;
     [[maybe_unused]] Mask<A> positive[Group<A>::vectors], clamped[Group<A>::vectors];
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
       const Vec<A> v = load(s.x + at) + bias.v[j];
-      const Vec<A> y = Act::f(v, c.alpha) * c.gain;
+      Vec<A> y = Act::f(v, c.alpha) * c.gain;
       if constexpr (keep_mask) {
         positive[j] = v > Vec<A>(A(0));
-        clamped[j] = c.beyond(y);
+        clamped[j] = clamps ? c.beyond(y) : Mask<A>{};
       }
-      result.v[j] = select(y > c.limit, c.limit, select(y < -c.limit, -c.limit, y));
-      store(result.v[j], s.out + at);
+      if constexpr (clamps) y = c.within(y);
+      result.v[j] = y;
+      store(y, s.out + at);
     }
     if constexpr (keep_mask) {
       const uint32_t bits = pack_sign_mask(positive, clamped);
@@ -76,9 +79,10 @@ struct Forward {
 template <class T, class Act>
 struct BackwardFromInput {
   using A = Accumulate<T>;
+  static constexpr bool gives_gradient = true;
   Constants<A> c;
   explicit BackwardFromInput(const BiasActArgs& a) : c(a) {}
-  Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
+  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
     Group<A> result;
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
@@ -95,22 +99,19 @@ struct BackwardFromInput {
 template <class T, bool has_mask>
 struct BackwardFromMask {
   using A = Accumulate<T>;
-  Vec<A> gain, negative_gain;
+  static constexpr bool gives_gradient = true;
+  Vec<A> gain;
+  SlopeTable<A> slopes;
   BackwardFromMask(const BiasActArgs& a, double negative_slope)
-      : gain(A(a.gain)), negative_gain(A(a.gain * negative_slope)) {}
-  Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>&) const {
+      : gain(A(a.gain)), slopes(A(a.gain * negative_slope), A(a.gain)) {}
+  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>&) const {
     const Vec<A> zero(A(0));
     Group<A> result;
     [[maybe_unused]] uint32_t bits = 0;
     if constexpr (has_mask) __builtin_memcpy(&bits, s.mask + i / 4, 4);
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
-      Vec<A> slope = gain;
-      if constexpr (has_mask) {
-        Mask<A> positive, clamped;
-        unpack_sign_mask(bits, j, positive, clamped);
-        slope = select(clamped, zero, select(positive, gain, negative_gain));
-      }
+      const Vec<A> slope = has_mask ? slopes.at(bits, j) : gain;
       // A slope of 0 stops infinite gradients too.
       result.v[j] = select(slope == zero, zero, load(s.dy + at) * slope);
       store(result.v[j], s.out + at);
@@ -122,9 +123,10 @@ struct BackwardFromMask {
 template <class T, class Act>
 struct DoubleBackward {
   using A = Accumulate<T>;
+  static constexpr bool gives_gradient = true;
   Constants<A> c;
   explicit DoubleBackward(const BiasActArgs& a) : c(a) {}
-  Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
+  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
     Group<A> result;
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
@@ -137,10 +139,11 @@ struct DoubleBackward {
   }
 };
 
-// One group, which the tensor may end in: then the formula runs on copies of 16 elements. Out of line: it is rare.
+// One group, which the tensor may end in: then the formula runs on copies of 16 elements. Out of line, for it
+// is rare, and by value, so that the caller's copies stay in registers.
 template <class T, class Formula>
-__attribute__((noinline)) Group<Accumulate<T>> edge_group(const Streams<T>& s, const Formula& formula, int64_t i,
-                                                          int64_t end, const Group<Accumulate<T>>& bias) {
+__attribute__((noinline)) Group<Accumulate<T>> edge_group(Streams<T> s, Formula formula, int64_t i, int64_t end,
+                                                          Group<Accumulate<T>> bias) {
   const bool whole = end - i >= kGroup;
   const size_t count = whole ? 0 : size_t(end - i), bytes = count * sizeof(T), mask_bytes = (count + 3) / 4;
   T x[kGroup] = {}, dy[kGroup] = {}, ddx[kGroup] = {}, out[kGroup];
@@ -188,16 +191,17 @@ void run_cyclic(const BiasActArgs& a, const Formula& formula) {
     bias.get()[i] = a.b ? widen(static_cast<const T*>(a.b)[c]) : A(0);
   });
 
-  const Streams<T> s = streams_of<T>(a);
   parallel_tasks(blocks, threads, [&](int64_t k, int thread) {
+    const Formula local = formula;
+    const Streams<T> s = streams_of<T>(a);
     const int64_t begin = k * block, end = smaller(begin + block, a.numel);
     A* sum = sums.get() + (a.db ? thread * length : 0);
     if (a.db)
       for (int64_t i = 0; i < length; ++i) sum[i] = 0;
     int64_t phase = begin % period;
     for (int64_t i = begin; i < end; i += kGroup) {
-      const Group<A> local = load_group(bias.get() + phase);
-      const Group<A> g = i + kGroup <= end ? formula(s, i, local) : edge_group(s, formula, i, end, local);
+      const Group<A> b = load_group(bias.get() + phase);
+      const Group<A> g = i + kGroup <= end ? local(s, i, b) : edge_group(s, local, i, end, b);
       if (a.db) {
         for (int j = 0; j < Group<A>::vectors; ++j) {  // lanes past the end are 0, for dy is 0 there
           A* at = sum + phase + j * Vec<A>::size;
@@ -233,16 +237,18 @@ void run_planes(const BiasActArgs& a, const Formula& formula) {
   const T* b = static_cast<const T*>(a.b);
   const auto bias_of = [&](int64_t run) { return b ? widen(b[run % a.channels]) : A(0); };
 
-  const Streams<T> s = streams_of<T>(a);
   parallel_tasks(blocks, thread_count(a.numel), [&](int64_t k, int) {
+    const Formula local = formula;
+    const Streams<T> s = streams_of<T>(a);
     const int64_t end = smaller((k + 1) * kBlock, a.numel);
     for (int64_t i = k * kBlock; i < end;) {
       const int64_t run = i / a.inner, run_end = smaller((run + 1) * a.inner, end);
       Group<A> bias, sum;
       for (int j = 0; j < Group<A>::vectors; ++j) bias.v[j] = Vec<A>(bias_of(run)), sum.v[j] = Vec<A>(A(0));
       for (; i + kGroup <= run_end; i += kGroup) {
-        const Group<A> g = formula(s, i, bias);
-        for (int j = 0; j < Group<A>::vectors; ++j) sum.v[j] += g.v[j];
+        const Group<A> g = local(s, i, bias);
+        if constexpr (Formula::gives_gradient)
+          for (int j = 0; j < Group<A>::vectors; ++j) sum.v[j] += g.v[j];
       }
       if (a.db) {
         Vec<A> total = sum.v[0];
@@ -254,7 +260,7 @@ void run_planes(const BiasActArgs& a, const Formula& formula) {
       const int64_t inside = run_end - i, count = smaller(kGroup, end - i);
       A lanes[kGroup];
       for (int64_t j = 0; j < kGroup; ++j) lanes[j] = j < inside || run + 1 == runs ? bias_of(run) : bias_of(run + 1);
-      const Group<A> g = edge_group(s, formula, i, end, load_group(lanes));
+      const Group<A> g = edge_group(s, local, i, end, load_group(lanes));
       if (a.db) {
         for (int j = 0; j < Group<A>::vectors; ++j) store(g.v[j], lanes + j * Vec<A>::size);
         for (int64_t j = 0; j < count; ++j) partial.get()[run + k + (j < inside ? 0 : 1)] += lanes[j];
@@ -281,9 +287,12 @@ void run(const BiasActArgs& a, const Formula& formula) {
 template <class T, class Act>
 struct Passes {
   static void forward(const BiasActArgs& a) {
-    if constexpr (Act::piecewise)
-      if (a.mask) return run<T>(a, Forward<T, Act, true>(a));
-    run<T>(a, Forward<T, Act, false>(a));
+    if constexpr (Act::piecewise) {
+      if (a.mask && a.clamp < 0) return run<T>(a, Forward<T, Act, false, true>(a));
+      if (a.mask) return run<T>(a, Forward<T, Act, true, true>(a));
+      if (a.clamp < 0) return run<T>(a, Forward<T, Act, false, false>(a));
+    }
+    run<T>(a, Forward<T, Act, true, false>(a));
   }
   static void backward(const BiasActArgs& a) {
     if constexpr (Act::piecewise) {

@@ -6,6 +6,9 @@
 #define FASTGAN_ISA generic
 #endif
 
+// For what an inner loop consists of: everything it reads must be able to stay in registers.
+#define FASTGAN_INLINE inline __attribute__((always_inline))
+
 namespace fastgan {
 
 enum class Isa { generic, avx2 };

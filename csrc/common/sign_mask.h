@@ -11,7 +11,7 @@ constexpr int kGroup = 16;  // elements handled at a time: 4 bytes of mask
 
 // Masks of 16 elements in memory order -> 32 bits.
 template <class A>
-inline uint32_t pack_sign_mask(const Mask<A> (&positive)[kGroup / Vec<A>::size],
+FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<A> (&positive)[kGroup / Vec<A>::size],
                                const Mask<A> (&clamped)[kGroup / Vec<A>::size]) {
   uint32_t bits = 0;
   for (int i = 0; i < kGroup; ++i) {
@@ -21,7 +21,7 @@ inline uint32_t pack_sign_mask(const Mask<A> (&positive)[kGroup / Vec<A>::size],
   return bits;
 }
 #if defined(__AVX2__)
-inline uint32_t pack_sign_mask(const Mask<float> (&positive)[2], const Mask<float> (&clamped)[2]) {
+FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<float> (&positive)[2], const Mask<float> (&clamped)[2]) {
   const __m256i side = _mm256_packs_epi32((__m256i)positive[0].m, (__m256i)positive[1].m);
   const __m256i clip = _mm256_packs_epi32((__m256i)clamped[0].m, (__m256i)clamped[1].m);
   const __m256i low_bytes = _mm256_set1_epi16(0x00FF);  // of each 16-bit lane: low byte the side, high byte clamped
@@ -30,17 +30,40 @@ inline uint32_t pack_sign_mask(const Mask<float> (&positive)[2], const Mask<floa
 }
 #endif
 
-// The j-th vector of a group's masks.
+// The slope that each element's two bits stand for: `negative`, `positive`, or 0 where clamped.
 template <class A>
-inline void unpack_sign_mask(uint32_t bits, int j, Mask<A>& positive, Mask<A>& clamped) {
-  using Raw = typename Mask<A>::Raw;
-  using Int = typename Mask<A>::Int;
-  Raw side;
-  for (int i = 0; i < Vec<A>::size; ++i) side[i] = Int(1) << (2 * i);
-  const Raw all = Int(bits >> (2 * Vec<A>::size * j)) - Raw{};
-  positive.m = (all & side) != 0;
-  clamped.m = (all & (side << 1)) != 0;
-}
+class SlopeTable {
+ public:
+  SlopeTable(A negative, A positive) : negative_(negative), positive_(positive) {}
+  // Of the j-th vector of a group.
+  FASTGAN_INLINE Vec<A> at(uint32_t bits, int j) const {
+    using Raw = typename Mask<A>::Raw;
+    using Int = typename Mask<A>::Int;
+    Raw side;
+    for (int i = 0; i < Vec<A>::size; ++i) side[i] = Int(1) << (2 * i);
+    const Raw all = Int(bits >> (2 * Vec<A>::size * j)) - Raw{};
+    const Mask<A> positive{(all & side) != 0}, clamped{(all & (side << 1)) != 0};
+    return select(clamped, Vec<A>(A(0)), select(positive, Vec<A>(positive_), Vec<A>(negative_)));
+  }
+
+ private:
+  A negative_, positive_;
+};
+#if defined(__AVX2__)
+template <>
+class SlopeTable<float> {
+ public:
+  SlopeTable(float n, float p) : table_(_mm256_setr_ps(n, p, 0, 0, n, p, 0, 0)) {}
+  FASTGAN_INLINE Vec<float> at(uint32_t bits, int j) const {
+    const __m256i place = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(int(bits >> (16 * j))), place);
+    return Vec<float>((Vec<float>::Raw)_mm256_permutevar_ps(table_, code));  // looks at the lowest two bits of each
+  }
+
+ private:
+  __m256 table_;
+};
+#endif
 
 }  // namespace FASTGAN_ISA
 }  // namespace fastgan

@@ -48,9 +48,9 @@ struct Vec {
   Raw v;
 
   Vec() = default;
-  Vec(Raw raw) : v(raw) {}
-  Vec(A scalar) : v(scalar - Raw{}) {}  // x - 0 is x, also for -0
-  Vec& operator+=(Vec o) {
+  FASTGAN_INLINE Vec(Raw raw) : v(raw) {}
+  FASTGAN_INLINE Vec(A scalar) : v(scalar - Raw{}) {}  // x - 0 is x, also for -0
+  FASTGAN_INLINE Vec& operator+=(Vec o) {
     v += o.v;
     return *this;
   }
@@ -58,15 +58,15 @@ struct Vec {
 
 #define FASTGAN_VEC_OPERATOR(op)                                                                  \
   template <class A>                                                                              \
-  inline Vec<A> operator op(Vec<A> a, Vec<A> b) {                                                 \
+  FASTGAN_INLINE Vec<A> operator op(Vec<A> a, Vec<A> b) {                                         \
     return Vec<A>(a.v op b.v);                                                                    \
   }                                                                                               \
   template <class A>                                                                              \
-  inline Vec<A> operator op(Vec<A> a, typename Vec<A>::Scalar b) {                                \
+  FASTGAN_INLINE Vec<A> operator op(Vec<A> a, typename Vec<A>::Scalar b) {                        \
     return a op Vec<A>(b);                                                                        \
   }                                                                                               \
   template <class A>                                                                              \
-  inline Vec<A> operator op(typename Vec<A>::Scalar a, Vec<A> b) {                                \
+  FASTGAN_INLINE Vec<A> operator op(typename Vec<A>::Scalar a, Vec<A> b) {                        \
     return Vec<A>(a) op b;                                                                        \
   }
 FASTGAN_VEC_OPERATOR(+)
@@ -77,11 +77,11 @@ FASTGAN_VEC_OPERATOR(/)
 
 #define FASTGAN_VEC_COMPARISON(op)                                                                \
   template <class A>                                                                              \
-  inline Mask<A> operator op(Vec<A> a, Vec<A> b) {                                                \
+  FASTGAN_INLINE Mask<A> operator op(Vec<A> a, Vec<A> b) {                                        \
     return Mask<A>{a.v op b.v};                                                                   \
   }                                                                                               \
   template <class A>                                                                              \
-  inline Mask<A> operator op(Vec<A> a, typename Vec<A>::Scalar b) {                               \
+  FASTGAN_INLINE Mask<A> operator op(Vec<A> a, typename Vec<A>::Scalar b) {                       \
     return a op Vec<A>(b);                                                                        \
   }
 FASTGAN_VEC_COMPARISON(>)
@@ -91,45 +91,55 @@ FASTGAN_VEC_COMPARISON(==)
 #undef FASTGAN_VEC_COMPARISON
 
 template <class A>
-inline Vec<A> operator-(Vec<A> a) {
+FASTGAN_INLINE Vec<A> operator-(Vec<A> a) {
   return Vec<A>(-a.v);
 }
 template <class A>
-inline Mask<A> operator|(Mask<A> a, Mask<A> b) {
+FASTGAN_INLINE Mask<A> operator|(Mask<A> a, Mask<A> b) {
   return Mask<A>{a.m | b.m};
 }
 template <class A>
-inline Vec<A> select(Mask<A> condition, Vec<A> yes, Vec<A> no) {
+FASTGAN_INLINE Vec<A> select(Mask<A> condition, Vec<A> yes, Vec<A> no) {
   return Vec<A>(condition.m ? yes.v : no.v);
 }
 template <class A>
-inline Vec<A> abs(Vec<A> a) {
-  return select(a < Vec<A>(A(0)), -a, a);
+FASTGAN_INLINE Vec<A> abs(Vec<A> a) {
+  using Raw = typename Mask<A>::Raw;
+  return Vec<A>((typename Vec<A>::Raw)((Raw)a.v & ~(Raw)Vec<A>(A(-0.0)).v));
+}
+// A NaN in b is kept.
+template <class A>
+FASTGAN_INLINE Vec<A> min(Vec<A> a, Vec<A> b) {
+  return select(a < b, a, b);
+}
+template <class A>
+FASTGAN_INLINE Vec<A> max(Vec<A> a, Vec<A> b) {
+  return select(a > b, a, b);
 }
 
 template <class A>
-inline Vec<A> load(const A* p) {
+FASTGAN_INLINE Vec<A> load(const A* p) {
   Vec<A> r;
   __builtin_memcpy(&r.v, p, sizeof(r.v));
   return r;
 }
 template <class A>
-inline void store(Vec<A> a, A* p) {
+FASTGAN_INLINE void store(Vec<A> a, A* p) {
   __builtin_memcpy(p, &a.v, sizeof(a.v));
 }
 
 #if defined(__AVX2__)
-inline Vec<float> load(const Half* p) {
+FASTGAN_INLINE Vec<float> load(const Half* p) {
   return Vec<float>((Vec<float>::Raw)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
-inline void store(Vec<float> a, Half* p) {
+FASTGAN_INLINE void store(Vec<float> a, Half* p) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT));
 }
-inline Vec<float> load(const BFloat16* p) {
+FASTGAN_INLINE Vec<float> load(const BFloat16* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return Vec<float>((Vec<float>::Raw)_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
 }
-inline void store(Vec<float> a, BFloat16* p) {
+FASTGAN_INLINE void store(Vec<float> a, BFloat16* p) {
   const __m256i u = _mm256_castps_si256((__m256)a.v);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
   __m256i r = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7FFF)), odd), 16);
@@ -140,24 +150,24 @@ inline void store(Vec<float> a, BFloat16* p) {
 }
 #else
 template <class H>
-inline Vec<float> load_lanes(const H* p) {
+FASTGAN_INLINE Vec<float> load_lanes(const H* p) {
   Vec<float> r;
   for (int i = 0; i < Vec<float>::size; ++i) r.v[i] = widen(p[i]);
   return r;
 }
 template <class H>
-inline void store_lanes(Vec<float> a, H* p) {
+FASTGAN_INLINE void store_lanes(Vec<float> a, H* p) {
   for (int i = 0; i < Vec<float>::size; ++i) narrow(a.v[i], p[i]);
 }
-inline Vec<float> load(const Half* p) { return load_lanes(p); }
-inline Vec<float> load(const BFloat16* p) { return load_lanes(p); }
-inline void store(Vec<float> a, Half* p) { store_lanes(a, p); }
-inline void store(Vec<float> a, BFloat16* p) { store_lanes(a, p); }
+FASTGAN_INLINE Vec<float> load(const Half* p) { return load_lanes(p); }
+FASTGAN_INLINE Vec<float> load(const BFloat16* p) { return load_lanes(p); }
+FASTGAN_INLINE void store(Vec<float> a, Half* p) { store_lanes(a, p); }
+FASTGAN_INLINE void store(Vec<float> a, BFloat16* p) { store_lanes(a, p); }
 #endif
 
 // The sum of the lanes, added in pairs: always in the same order.
 template <class A>
-inline A sum_lanes(Vec<A> a) {
+FASTGAN_INLINE A sum_lanes(Vec<A> a) {
   A lane[Vec<A>::size];
   store(a, lane);
   for (int width = Vec<A>::size / 2; width > 0; width /= 2)
@@ -171,7 +181,7 @@ inline A sum_lanes(Vec<A> a) {
 #else
 #define FASTGAN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
 #endif
-inline void interleave(Vec<float> a, Vec<float> b, Vec<float>& low, Vec<float>& high) {
+FASTGAN_INLINE void interleave(Vec<float> a, Vec<float> b, Vec<float>& low, Vec<float>& high) {
   using Index [[maybe_unused]] = Mask<float>::Raw;
 #if defined(__AVX2__)
   low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 8, 1, 9, 2, 10, 3, 11);
@@ -181,7 +191,7 @@ inline void interleave(Vec<float> a, Vec<float> b, Vec<float>& low, Vec<float>& 
   high.v = FASTGAN_SHUFFLE(a.v, b.v, 2, 6, 3, 7);
 #endif
 }
-inline void deinterleave(Vec<float> low, Vec<float> high, Vec<float>& a, Vec<float>& b) {
+FASTGAN_INLINE void deinterleave(Vec<float> low, Vec<float> high, Vec<float>& a, Vec<float>& b) {
   using Index [[maybe_unused]] = Mask<float>::Raw;
 #if defined(__AVX2__)
   a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6, 8, 10, 12, 14);
@@ -191,7 +201,7 @@ inline void deinterleave(Vec<float> low, Vec<float> high, Vec<float>& a, Vec<flo
   b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7);
 #endif
 }
-inline void interleave(Vec<double> a, Vec<double> b, Vec<double>& low, Vec<double>& high) {
+FASTGAN_INLINE void interleave(Vec<double> a, Vec<double> b, Vec<double>& low, Vec<double>& high) {
   using Index [[maybe_unused]] = Mask<double>::Raw;
 #if defined(__AVX2__)
   low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 4, 1, 5);
@@ -201,7 +211,7 @@ inline void interleave(Vec<double> a, Vec<double> b, Vec<double>& low, Vec<doubl
   high.v = FASTGAN_SHUFFLE(a.v, b.v, 1, 3);
 #endif
 }
-inline void deinterleave(Vec<double> low, Vec<double> high, Vec<double>& a, Vec<double>& b) {
+FASTGAN_INLINE void deinterleave(Vec<double> low, Vec<double> high, Vec<double>& a, Vec<double>& b) {
   using Index [[maybe_unused]] = Mask<double>::Raw;
 #if defined(__AVX2__)
   a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6);

@@ -8,7 +8,7 @@ namespace fastgan {
 namespace FASTGAN_ISA {
 
 // exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2: Taylor's polynomial of degree 7 leaves 5e-9.
-inline Vec<float> exp(Vec<float> x) {
+FASTGAN_INLINE Vec<float> exp(Vec<float> x) {
   using Int = Mask<float>::Raw;
   x = select(x > 89.0f, Vec<float>(89.0f), select(x < -104.0f, Vec<float>(-104.0f), x));
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
@@ -30,7 +30,7 @@ inline Vec<float> exp(Vec<float> x) {
   return p * scale * rest;
 }
 
-inline Vec<float> expm1(Vec<float> x) {
+FASTGAN_INLINE Vec<float> expm1(Vec<float> x) {
   Vec<float> p(1.0f / 40320);
   p = p * x + 1.0f / 5040;
   p = p * x + 1.0f / 720;
@@ -43,7 +43,7 @@ inline Vec<float> expm1(Vec<float> x) {
 }
 
 // For 0 <= x <= 1: 2 atanh(x / (2 + x)), an odd series in s <= 1/3.
-inline Vec<float> log1p(Vec<float> x) {
+FASTGAN_INLINE Vec<float> log1p(Vec<float> x) {
   const Vec<float> s = x / (x + 2.0f), s2 = s * s;
   Vec<float> p(1.0f / 15);
   p = p * s2 + 1.0f / 13;
@@ -57,13 +57,13 @@ inline Vec<float> log1p(Vec<float> x) {
 }
 
 template <double (*function)(double)>
-inline Vec<double> map_lanes(Vec<double> x) {
+FASTGAN_INLINE Vec<double> map_lanes(Vec<double> x) {
   for (int i = 0; i < Vec<double>::size; ++i) x.v[i] = function(x.v[i]);
   return x;
 }
-inline Vec<double> exp(Vec<double> x) { return map_lanes<::exp>(x); }
-inline Vec<double> expm1(Vec<double> x) { return map_lanes<::expm1>(x); }
-inline Vec<double> log1p(Vec<double> x) { return map_lanes<::log1p>(x); }
+FASTGAN_INLINE Vec<double> exp(Vec<double> x) { return map_lanes<::exp>(x); }
+FASTGAN_INLINE Vec<double> expm1(Vec<double> x) { return map_lanes<::expm1>(x); }
+FASTGAN_INLINE Vec<double> log1p(Vec<double> x) { return map_lanes<::log1p>(x); }
 
 }  // namespace FASTGAN_ISA
 }  // namespace fastgan

@@ -1,6 +1,6 @@
-// upfirdn2d on the CPU: for each output row, the input rows that reach it are combined into one row in the L1 cache, which
-// is then filtered along x. Polyphase: inserted zeros are never multiplied, decimated samples never computed. Reads x
-// from memory once, writes y once. A filter that is not separable filters each of its rows along x instead.
+// upfirdn2d on the CPU. In tiles that stay in the L1 cache: the input rows that reach an output row are combined into one,
+// which is then filtered along x. Polyphase: inserted zeros are never multiplied, decimated samples never computed. Reads
+// x from memory once, writes y once. A filter that is not separable takes its sums over copied input rows instead.
 #include "upfirdn2d/upfirdn2d.h"
 
 #include "common/parallel.h"
@@ -10,7 +10,7 @@ namespace fastgan {
 namespace FASTGAN_ISA {
 namespace {
 
-constexpr int64_t kTileBytes = 32768;  // of the row that is kept in the cache
+constexpr int64_t kTileBytes = 16384;  // of the rows that are kept in the cache
 constexpr int64_t kWidePixel = 8;      // numbers a pixel from which channels_last rows are filtered pixel by pixel
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -57,183 +57,206 @@ class Resampler {
  public:
   explicit Resampler(const Upfirdn2dArgs& args)
       : a(args), y(args.axis_y), x(args.axis_x), pixel(args.pixel), separable(args.kernel_y != nullptr),
-        wide(pixel >= kWidePixel && (x.period > 1 || x.step > 1)), split(x.step > 1 && !wide) {
-    const int64_t fits = kTileBytes / int64_t(sizeof(A)) / pixel;
-    tile = 2 * fits >= (x.groups - 1) * x.step + x.span ? x.groups : larger(4, (fits - x.span) / x.step);
-    extent = (tile - 1) * x.step + x.span;
-    part = divide_up(extent, split ? x.step : 1) * pixel;
+        wide(pixel >= kWidePixel && (x.period > 1 || x.step > 1)), split(x.step > 1 && !wide),
+        lists_y(separable ? 1 : y.period), terms_x((separable ? 1 : larger(y.most, 1)) * larger(x.most, 1)) {
+    const int64_t fits = kTileBytes / int64_t(sizeof(A)), columns = fits / pixel;
+    tile_x = 2 * columns >= (x.groups - 1) * x.step + x.span ? x.groups : larger(4, (columns - x.span) / x.step);
+    width = (tile_x - 1) * x.step + x.span;
+    part = divide_up(width, split ? x.step : 1) * pixel;
     row = part * (split ? x.step : 1);
-    rows = separable ? 1 : larger(y.most, 1);
-    terms_x = int64_t(rows) * larger(x.most, 1);
+    // As many rows as fit; a full filter keeps input rows, of which each output row needs y.span.
+    const int64_t most_rows = separable ? fits / row / y.period : (fits / row - y.span) / y.step + 1;
+    tile_y = smaller(larger(most_rows, separable ? 1 : 4), y.groups);
+    rows = separable ? tile_y * y.period : (tile_y - 1) * y.step + y.span;
   }
 
   void run() const {
     const int64_t elements = a.planes * pixel * (a.axis_x.out * a.axis_y.out + a.axis_x.in * a.axis_y.in);
     const int threads = thread_count(elements);
-    const int64_t tiles = divide_up(x.groups, tile);
-    const int64_t wanted = threads > 1 ? divide_up(4 * threads, a.planes * tiles) : 1;
-    const int64_t height = divide_up(a.axis_y.out, smaller(wanted, divide_up(a.axis_y.out, 4)));
-    const int64_t bands = divide_up(a.axis_y.out, height);
+    const int64_t tiles_x = divide_up(x.groups, tile_x);
+    const int64_t wanted = threads > 1 ? divide_up(4 * threads, a.planes * tiles_x) : 1;
+    const int64_t band = larger(divide_up(y.groups, wanted), smaller(4, tile_y)), bands = divide_up(y.groups, band);
 
-    const int64_t linear = split ? extent * pixel : 0, sums = x.period > 1 ? tile * pixel : 0;
+    const int64_t linear = split ? width * pixel : 0, sums = x.period > 1 ? tile_x * pixel : 0;
     const int64_t numbers = divide_up(rows * row + linear + sums, 16) * 16;
-    const int64_t weights = y.most + terms_x * x.period + 1;
+    const int64_t lists = lists_y * x.period, weights = y.most + 1 + terms_x * lists;
     const Scratch<A> memory(numbers * threads), weight_memory(weights * threads);
     const Scratch<const T*> sources_y((y.most + 1) * threads);
-    const Scratch<const A*> sources_x(terms_x * x.period * threads);
-    const Scratch<Terms<A, A>> phase_terms(x.period * threads);
-    parallel_tasks(a.planes * bands * tiles, threads, [&](int64_t task, int thread) {
-      Thread t;
-      t.cache = memory.get() + thread * numbers;
-      t.linear = t.cache + rows * row;
-      t.sums = t.linear + linear;
-      t.vertical = {sources_y.get() + thread * (y.most + 1), weight_memory.get() + thread * weights, 0};
-      t.horizontal = phase_terms.get() + thread * x.period;
-      for (int64_t r = 0; r < x.period; ++r)
-        t.horizontal[r] = {sources_x.get() + (thread * x.period + r) * terms_x,
-                           t.vertical.weight + y.most + 1 + r * terms_x, 0};
-      const int64_t plane = task / (bands * tiles), band = task / tiles % bands, q = task % tiles * tile;
-      filter_tile(t, plane, band * height, smaller((band + 1) * height, a.axis_y.out), q, smaller(q + tile, x.groups));
+    const Scratch<const A*> sources_x(terms_x * lists * threads);
+    const Scratch<Terms<A, A>> term_lists(lists * threads);
+    parallel_tasks(a.planes * bands * tiles_x, threads, [&](int64_t task, int thread) {
+      Work w;
+      w.cache = memory.get() + thread * numbers;
+      w.linear = w.cache + rows * row;
+      w.sums = w.linear + linear;
+      w.vertical = {sources_y.get() + thread * (y.most + 1), weight_memory.get() + thread * weights, 0};
+      w.horizontal = term_lists.get() + thread * lists;
+      for (int64_t i = 0; i < lists; ++i)
+        w.horizontal[i] = {sources_x.get() + (thread * lists + i) * terms_x, w.vertical.weight + y.most + 1 + i * terms_x,
+                           0};
+      const int64_t plane = task / (bands * tiles_x);
+      w.q = task % tiles_x * tile_x;
+      w.low = x.lowest + w.q * x.step;
+      w.in = static_cast<const T*>(a.x) + plane * a.axis_y.in * a.axis_x.in * pixel;
+      w.out = static_cast<T*>(a.y) + (plane * a.axis_y.out * a.axis_x.out + w.q * x.period) * pixel;
+      const int64_t first = task / tiles_x % bands * band;
+      filter_band(w, first, smaller(first + band, y.groups));
     });
   }
 
  private:
-  struct Thread {
-    A* cache;   // [rows, row] combined input rows; along x split into `step` parts where they are decimated
-    A* linear;  // one row before it is split
-    A* sums;    // one phase of an output row before it is interleaved
+  // What one thread has in hand: the groups of outputs from q on, of one plane.
+  struct Work {
+    const T* in;
+    T* out;
+    int64_t q, low;  // first group of outputs along x, first input column that they see
+    A* cache;        // [rows, row] rows to be filtered along x; split into x.step parts where they are decimated
+    A* linear;       // one row before it is split
+    A* sums;         // one phase of an output row before it is interleaved
     Terms<T, A> vertical;
-    Terms<A, A>* horizontal;  // one for each phase of x
+    Terms<A, A>* horizontal;  // [lists_y, x.period]
   };
 
-  // Output rows [y0, y1) of a plane, outputs of the groups [q0, q1).
-  void filter_tile(Thread& t, int64_t plane, int64_t y0, int64_t y1, int64_t q0, int64_t q1) const {
-    const T* in = static_cast<const T*>(a.x) + plane * a.axis_y.in * a.axis_x.in * pixel;
-    T* out = static_cast<T*>(a.y) + (plane * a.axis_y.out * a.axis_x.out + q0 * x.period) * pixel;
-    const int64_t count = smaller(q1 * x.period, a.axis_x.out) - q0 * x.period;
-    const int64_t low = x.lowest + q0 * x.step;
-    for (int64_t i = 0; i < rows * row; ++i) t.cache[i] = 0;  // the margins stay 0, the rest is written for every row
-    if (separable) horizontal_terms(t, nullptr, 0);
-    for (int64_t oy = y0; oy < y1; ++oy) {
-      const Phase& phase = y.phase(oy % y.period);
-      const int64_t first = phase.first + oy / y.period * y.step;
-      const int begin = int(smaller(larger(-first, 0), phase.count));
-      const int end = int(larger(smaller(a.axis_y.in - first, phase.count), begin));
-      T* dst = out + oy * a.axis_x.out * pixel;
+  void filter_band(Work& w, int64_t q0, int64_t q1) const {
+    for (int64_t i = 0; i < rows * row; ++i) w.cache[i] = 0;  // the margins stay 0, the rest is written in every tile
+    for (int64_t ry = 0; ry < lists_y; ++ry)
+      for (int64_t rx = 0; rx < x.period; ++rx) list_terms(w, ry, rx);
+    const int64_t count = smaller(tile_x * x.period, a.axis_x.out - w.q * x.period);
+    for (int64_t q = q0; q < q1; q += tile_y) {
+      const int64_t groups = smaller(tile_y, q1 - q), first = q * y.period;
+      T* dst = w.out + first * a.axis_x.out * pixel;
       if (separable) {
-        for (int m = begin; m < end; ++m) add_row(t, in, first + m, low, A(a.kernel_y[phase.tap + m * a.axis_y.up]));
-        combine(t, low, t.cache);
+        for (int64_t r = 0; r < y.period; ++r) combine_phase(w, q, groups, r);
+        const int64_t height = smaller(groups * y.period, a.axis_y.out - first);
+        filter_rows(w, w.horizontal, {count, height, row, a.axis_x.out * pixel}, dst);
       } else {
-        for (int m = begin; m < end; ++m) {
-          add_row(t, in, first + m, low, A(1));
-          combine(t, low, t.cache + (m - begin) * row);
+        copy_rows(w, y.lowest + q * y.step);
+        for (int64_t r = 0; r < smaller(y.period, a.axis_y.out - first); ++r) {
+          const int64_t height = smaller(groups, divide_up(a.axis_y.out - first - r, y.period));
+          filter_rows(w, w.horizontal + r * x.period, {count, height, y.step * row, y.period * a.axis_x.out * pixel},
+                      dst + r * a.axis_x.out * pixel);
         }
-        horizontal_terms(t, a.kernel_x + (phase.tap + begin * a.axis_y.up) * a.axis_x.taps, end - begin);
       }
-      if (begin == end)
-        for (int64_t i = 0; i < count * pixel; ++i) narrow(A(0), dst[i]);
-      else
-        filter_row(t, count, dst);
     }
   }
 
-  // The input columns that a tile starting at column `low` can see.
-  int64_t column_begin(int64_t low) const { return smaller(larger(low, 0), a.axis_x.in); }
-  int64_t column_end(int64_t low) const { return larger(smaller(low + extent, a.axis_x.in), column_begin(low)); }
+  // The input columns [begin, end) that the tile sees.
+  int64_t column_begin(const Work& w) const { return smaller(larger(w.low, 0), a.axis_x.in); }
+  int64_t column_end(const Work& w) const { return larger(smaller(w.low + width, a.axis_x.in), column_begin(w)); }
 
-  void add_row(Thread& t, const T* in, int64_t index, int64_t low, A weight) const {
-    t.vertical.source[t.vertical.count] = in + (index * a.axis_x.in + column_begin(low)) * pixel;
-    t.vertical.weight[t.vertical.count++] = weight;
+  // Separable: output rows of one phase, filtered along y, into the cache. Rows of equal terms go together.
+  void combine_phase(Work& w, int64_t q, int64_t groups, int64_t r) const {
+    const Phase& phase = y.phase(r);
+    groups = smaller(groups, divide_up(a.axis_y.out - q * y.period - r, y.period));
+    for (int64_t g = 0, same; g < groups; g += same) {
+      const int64_t first = phase.first + (q + g) * y.step;
+      const int64_t begin = smaller(larger(-first, 0), phase.count);
+      const int64_t end = larger(smaller(a.axis_y.in - first, phase.count), begin);
+      same = 1;
+      if (begin == 0 && end == phase.count && phase.count > 0)
+        same = smaller(groups - g, (a.axis_y.in - first - phase.count) / y.step + 1);
+      w.vertical.count = 0;
+      for (int64_t m = begin; m < end; ++m) add_row(w, first + m, A(a.kernel_y[phase.tap + m * a.axis_y.up]));
+      combine(w, w.cache + (g * y.period + r) * row, same, y.step, y.period * row);
+    }
   }
 
-  // Writes the sum of the rows added into the cache and forgets them.
-  void combine(Thread& t, int64_t low, A* cache) const {
-    const int64_t begin = column_begin(low) - low, columns = column_end(low) - column_begin(low);
-    if (t.vertical.count == 0 || columns == 0) {
-      // nothing reaches this row: it is not filtered, or all of it is margin
-    } else if (!split) {
-      sum_rows(t.vertical, columns * pixel, cache + begin * pixel);
-    } else if (x.step == 2 && pixel == 1) {
+  // Full filter: the input rows from `first` on, 0 outside the image, into the cache.
+  void copy_rows(Work& w, int64_t first) const {
+    const int64_t begin = smaller(larger(-first, 0), rows), end = larger(smaller(a.axis_y.in - first, rows), begin);
+    w.vertical.count = 0;
+    combine(w, w.cache, begin, 0, row);
+    combine(w, w.cache + end * row, rows - end, 0, row);
+    if (begin == end) return;
+    add_row(w, first + begin, A(1));
+    combine(w, w.cache + begin * row, end - begin, 1, row);
+  }
+
+  void add_row(Work& w, int64_t index, A weight) const {
+    w.vertical.source[w.vertical.count] = w.in + (index * a.axis_x.in + column_begin(w)) * pixel;
+    w.vertical.weight[w.vertical.count++] = weight;
+  }
+
+  // `count` sums of the vertical terms, each `step` input rows further down and `stride` numbers further in the cache.
+  void combine(const Work& w, A* cache, int64_t count, int64_t step, int64_t stride) const {
+    const int64_t begin = column_begin(w) - w.low, columns = column_end(w) - column_begin(w);
+    const Extent e{columns * pixel, count, step * a.axis_x.in * pixel, stride};
+    if (columns == 0) return;
+    if (!split) return sum_rows(w.vertical, e, cache + begin * pixel);
+    if (x.step == 2 && pixel == 1 && w.vertical.count > 0) {
       A* even = cache + begin / 2;
       A* odd = even + part;
-      if (begin % 2)
-        sum_rows_split(t.vertical, columns, odd, even + 1);
-      else
-        sum_rows_split(t.vertical, columns, even, odd);
-    } else {
-      sum_rows(t.vertical, columns * pixel, t.linear);
-      for (int64_t i = 0; i < columns; ++i)
-        for (int64_t c = 0; c < pixel; ++c) cache[offset(begin + i) + c] = t.linear[i * pixel + c];
+      return begin % 2 ? sum_rows_split(w.vertical, e, odd, even + 1) : sum_rows_split(w.vertical, e, even, odd);
     }
-    t.vertical.count = 0;
+    for (int64_t r = 0; r < count; ++r) {
+      sum_rows(w.vertical, {e.count, 1, 0, 0, r * e.source_stride}, w.linear);
+      for (int64_t i = 0; i < columns; ++i)
+        for (int64_t c = 0; c < pixel; ++c) cache[r * stride + offset(begin + i) + c] = w.linear[i * pixel + c];
+    }
   }
 
-  // Where the cache holds column e of the tile.
+  // Where a cached row holds column e of the tile.
   int64_t offset(int64_t e) const { return split ? e % x.step * part + e / x.step * pixel : e * pixel; }
 
-  // The sums that make each phase along x: of one cached row, or of `count` rows of a filter that is not separable.
-  void horizontal_terms(Thread& t, const double* kernel, int count) const {
-    for (int64_t r = 0; r < x.period; ++r) {
-      const Phase& phase = x.phase(r);
-      Terms<A, A>& terms = t.horizontal[r];
-      terms.count = 0;
-      for (int m = 0; m < (separable ? 1 : count); ++m) {
-        const double* taps = (separable ? a.kernel_x : kernel + m * a.axis_y.up * a.axis_x.taps) + phase.tap;
-        for (int k = 0; k < phase.count; ++k) {
-          terms.source[terms.count] = t.cache + m * row + offset(phase.first - x.lowest + k);
-          terms.weight[terms.count++] = A(taps[k * a.axis_x.up]);
-        }
+  // The sums that make outputs of phase rx (of a full filter: of phases ry and rx) from cached rows.
+  void list_terms(Work& w, int64_t ry, int64_t rx) const {
+    const Phase& down = y.phase(ry);
+    const Phase& across = x.phase(rx);
+    Terms<A, A>& terms = w.horizontal[ry * x.period + rx];
+    for (int m = 0; m < (separable ? 1 : down.count); ++m) {
+      const A* from = w.cache + (separable ? 0 : down.first - y.lowest + m) * row;
+      const double* taps = a.kernel_x + (separable ? 0 : down.tap + m * a.axis_y.up) * a.axis_x.taps + across.tap;
+      for (int k = 0; k < across.count; ++k) {
+        terms.source[terms.count] = from + offset(across.first - x.lowest + k);
+        terms.weight[terms.count++] = A(taps[k * a.axis_x.up]);
       }
     }
-    if (x.period == 2 && pixel == 1) {
-      pad_terms(t.horizontal[0], t.horizontal[1].count);
-      pad_terms(t.horizontal[1], t.horizontal[0].count);
+  }
+
+  // Output rows from cached rows; e.count is in pixels, e.source_stride and e.stride in numbers.
+  void filter_rows(const Work& w, Terms<A, A>* terms, const Extent& e, T* dst) const {
+    if (wide) return filter_wide(terms, e, dst);
+    if (x.period == 1) return sum_rows(terms[0], {e.count * pixel, e.rows, e.source_stride, e.stride}, dst);
+    if (x.period == 2 && pixel == 1 && terms[0].count > 0 && terms[1].count > 0) {
+      pad_terms(terms[0], terms[1].count);
+      pad_terms(terms[1], terms[0].count);
+      return sum_rows_pair(terms[0], terms[1], e, dst);
     }
+    for (int64_t i = 0; i < e.rows; ++i) {
+      for (int64_t r = 0; r < smaller(x.period, e.count); ++r) {
+        const int64_t own = divide_up(e.count - r, x.period);
+        sum_rows(terms[r], {own * pixel, 1, 0, 0, i * e.source_stride}, w.sums);
+        for (int64_t q = 0; q < own; ++q)
+          for (int64_t c = 0; c < pixel; ++c)
+            narrow(w.sums[q * pixel + c], dst[i * e.stride + (q * x.period + r) * pixel + c]);
+      }
+    }
+  }
+
+  // channels_last with many channels: the pixels of one phase are the rows of a call.
+  void filter_wide(const Terms<A, A>* terms, const Extent& e, T* dst) const {
+    for (int64_t i = 0; i < e.rows; ++i)
+      for (int64_t r = 0; r < smaller(x.period, e.count); ++r)
+        sum_rows(terms[r], {pixel, divide_up(e.count - r, x.period), x.step * pixel, x.period * pixel, i * e.source_stride},
+                 dst + i * e.stride + r * pixel);
   }
 
   // Two phases with equal counts can share a loop: appends terms of weight 0, on a sample that the sum has anyway.
   static void pad_terms(Terms<A, A>& terms, int count) {
-    if (terms.count == 0) return;
     for (; terms.count < count; ++terms.count) {
       terms.source[terms.count] = terms.source[0];
       terms.weight[terms.count] = 0;
     }
   }
 
-  // `count` pixels of an output row from the cached rows.
-  void filter_row(const Thread& t, int64_t count, T* dst) const {
-    if (wide) {
-      filter_pixels(t, count, dst);
-    } else if (x.period == 1) {
-      sum_rows(t.horizontal[0], count * pixel, dst);
-    } else if (x.period == 2 && pixel == 1 && t.horizontal[0].count == t.horizontal[1].count &&
-               t.horizontal[0].count > 0) {
-      sum_rows_pair(t.horizontal[0], t.horizontal[1], count, dst);
-    } else {
-      for (int64_t r = 0; r < smaller(x.period, count); ++r) {
-        const int64_t own = divide_up(count - r, x.period);
-        sum_rows(t.horizontal[r], own * pixel, t.sums);
-        for (int64_t q = 0; q < own; ++q)
-          for (int64_t c = 0; c < pixel; ++c) narrow(t.sums[q * pixel + c], dst[(q * x.period + r) * pixel + c]);
-      }
-    }
-  }
-
-  void filter_pixels(const Thread& t, int64_t count, T* dst) const {
-    for (int64_t o = 0; o < count; ++o)
-      sum_rows(t.horizontal[o % x.period], pixel, dst + o * pixel, o / x.period * x.step * pixel);
-  }
-
   const Upfirdn2dArgs& a;
   const Polyphase y, x;
   const int64_t pixel;
   const bool separable, wide, split;
-  int64_t tile;    // groups of outputs handled from one cached row
-  int64_t extent;  // columns of that row
-  int64_t part;    // numbers in each of its parts
-  int64_t row;     // numbers in all of it
-  int64_t rows;    // rows cached at a time
-  int64_t terms_x; // most terms of a sum along x
+  const int64_t lists_y, terms_x;  // lists of horizontal terms: lists_y * x.period of them, of at most terms_x terms
+  int64_t tile_x, tile_y;          // groups of outputs handled at a time
+  int64_t width;                   // input columns they see
+  int64_t part, row, rows;         // numbers in one part of a cached row, in all of it, rows cached
 };
 
 }  // namespace
