@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +17,9 @@ from rich.table import Table
 
 from fastgan.checkpoint import load_tensors
 from fastgan.data import ImageDataset
+from fastgan.losses.adversarial import ADVERSARIAL
 from fastgan.metrics.registry import METRICS
-from fastgan.models.registry import build, configure, family
+from fastgan.models.registry import MODELS, build, configure, family
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.train.interrupt import Interrupt
@@ -26,6 +28,11 @@ from fastgan.train.run import DataOptions, Run, RunConfig, latest_checkpoint
 
 # What may differ between a run and its continuation; everything else is part of what the run is.
 _MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics")
+
+
+def _listing(text: str, names: Iterable[str]) -> Any:
+    """Help text that names what a registry holds, so that a new entry appears by itself."""
+    return tyro.conf.arg(help=f"{text}: {', '.join(names)}", help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,7 @@ class TrainOptions:
 
     outdir: Path | None = None
     """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
-    cfg: str | None = None
-    """model family: stylegan2 (default) or dcgan"""
+    cfg: Annotated[str | None, _listing("model family (default: stylegan2)", MODELS)] = None
     data: str | None = None
     """emoji64 (packaged, default), a folder of images or a zip"""
     classes: tuple[str, ...] | None = None
@@ -63,12 +69,10 @@ class TrainOptions:
     """ticks between grids, checkpoints and metrics"""
     keep: int | None = None
     """checkpoints kept, the newest; 0 keeps all"""
-    metrics: tuple[str, ...] | None = None
-    """measured at every snapshot, e.g. swd; default: none"""
+    metrics: Annotated[tuple[str, ...] | None, _listing("measured at every snapshot (default: none)", METRICS)] = None
     seed: int | None = None
     """of weights, latents and the order of the data"""
-    loss: str | None = None
-    """adversarial loss: nonsaturating, wasserstein, hinge or lsgan"""
+    loss: Annotated[str | None, _listing("adversarial loss (default: the family's)", ADVERSARIAL)] = None
     gamma: float | None = None
     """R1 weight; default: the family's, for stylegan2 0.0002 R^2 / batch"""
     pl_weight: float | None = None

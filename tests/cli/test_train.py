@@ -14,6 +14,7 @@ import torch
 
 from fastgan.checkpoint import load_checkpoint
 from fastgan.cli.main import main
+from fastgan.models.registry import MODELS
 from fastgan.report import read_stats
 from fastgan.train.run import latest_checkpoint
 
@@ -160,3 +161,24 @@ def test_resume_with_other_options_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert train(tmp_path / "run", "--kimg", "0.004") == 0
     assert main(["train", "--resume", str(tmp_path / "run"), "--glr", "0.1"]) == 2
     assert "is of another run: g_lr is 0.0025, asked 0.1" in capsys.readouterr().err
+
+
+def test_a_model_of_ones_own_needs_its_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "dense", "tests.models.third_family:FAMILY")
+    data = ["--data", "emoji64", "--max-images", "8", "--resolution", "8", "--cond", "--batch", "4", "--device", "cpu"]
+    run = ["--cfg", "dense", "--set", "width=5", "--kimg", "0.02", "--tick", "0.004", "--outdir", str(tmp_path / "run")]
+    assert main(["train", *data, *run, "--threads", "1"]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["training"]["loss"] == "hinge" and config["architecture"]["width"] == 5
+    pictures = [
+        "--network",
+        str(tmp_path / "run"),
+        "--seeds",
+        "0-3",
+        "--class",
+        "flags",
+        "--outdir",
+        str(tmp_path / "out"),
+    ]
+    assert main(["generate", *pictures]) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
