@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kBlock = 16384;
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 template <class A>
 struct Group {
@@ -28,6 +29,17 @@ FASTGAN_INLINE Group<A> load_group(const A* p) {
   return g;
 }
 
+template <class A>
+FASTGAN_INLINE void add_group(Group<A>& sum, const Group<A>& g) {
+  for (int j = 0; j < Group<A>::vectors; ++j) sum.v[j] += g.v[j];
+}
+
+template <class A>
+FASTGAN_INLINE void store_sum(Group<A> g, A* p) {
+  add_group(g, load_group(p));
+  for (int j = 0; j < Group<A>::vectors; ++j) store(g.v[j], p + j * Vec<A>::size);
+}
+
 // The tensors of a pass, as the formulas below see them; a pass touches only those it needs.
 template <class T>
 struct Streams {
@@ -38,102 +50,152 @@ struct Streams {
   uint8_t* mask;
 };
 
+// What follows is one formula a struct: from a group of a pass's tensors to that group of its result. Those of a backward
+// give a gradient, which db sums.
+
+// y is clamped to [-limit, limit].
 template <class A>
-struct Constants {
-  Vec<A> alpha, gain, limit;
-  explicit Constants(const BiasActArgs& a)
-      : alpha(A(a.alpha)), gain(A(a.gain)), limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
-  FASTGAN_INLINE Mask<A> beyond(Vec<A> y) const { return abs(y) > limit; }
-  FASTGAN_INLINE Vec<A> within(Vec<A> y) const { return max(-limit, min(limit, y)); }
+struct Limit {
+  Vec<A> limit;
+  explicit Limit(const BiasActArgs& a) : limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
+  FASTGAN_INLINE Mask<A> exceeded(Vec<A> y) const { return abs(y) > limit; }
+  FASTGAN_INLINE Vec<A> clamp(Vec<A> y) const { return max(-limit, min(limit, y)); }
 };
 
-template <class T, class Act, bool clamps, bool keep_mask>
-struct Forward {
+// Piecewise-linear activations times the gain, with their slopes.
+template <class A>
+struct Slopes {
+  Vec<A> positive, negative, floor;
+  Slopes(const BiasActArgs& a, double negative_slope)
+      : positive(A(a.gain)), negative(A(a.gain * negative_slope)),
+        floor(negative_slope == 0 ? A(0) : -A(__builtin_inf())) {}  // a slope of 0 makes 0 of infinity too
+  FASTGAN_INLINE Vec<A> slope(Vec<A> v) const { return select(v > Vec<A>(A(0)), positive, negative); }
+  FASTGAN_INLINE Vec<A> value(Vec<A> v) const { return max(floor, v) * slope(v); }
+};
+
+template <class T, bool clamps, bool keep_mask>
+struct ForwardPiecewise {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = false;
-  Constants<A> c;
-  explicit Forward(const BiasActArgs& a) : c(a) {}
+  static constexpr int64_t strands = 1;
+  Limit<A> limit;
+  Slopes<A> slopes;
+  ForwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
   FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
-    Group<A> result;
+    Group<A> y;
     [[maybe_unused]] Mask<A> positive[Group<A>::vectors], clamped[Group<A>::vectors];
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
       const Vec<A> v = load(s.x + at) + bias.v[j];
-      Vec<A> y = Act::f(v, c.alpha) * c.gain;
+      y.v[j] = slopes.value(v);
       if constexpr (keep_mask) {
         positive[j] = v > Vec<A>(A(0));
-        clamped[j] = clamps ? c.beyond(y) : Mask<A>{};
+        clamped[j] = clamps ? limit.exceeded(y.v[j]) : Mask<A>{};
       }
-      if constexpr (clamps) y = c.within(y);
-      result.v[j] = y;
-      store(y, s.out + at);
+      if constexpr (clamps) y.v[j] = limit.clamp(y.v[j]);
+      store(y.v[j], s.out + at);
     }
     if constexpr (keep_mask) {
       const uint32_t bits = pack_sign_mask(positive, clamped);
       __builtin_memcpy(s.mask + i / 4, &bits, 4);
     }
-    return result;
+    return y;
   }
 };
 
-template <class T, class Act>
-struct BackwardFromInput {
-  using A = Accumulate<T>;
-  static constexpr bool gives_gradient = true;
-  Constants<A> c;
-  explicit BackwardFromInput(const BiasActArgs& a) : c(a) {}
-  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
-    Group<A> result;
-    for (int j = 0; j < Group<A>::vectors; ++j) {
-      const int64_t at = i + j * Vec<A>::size;
-      const Vec<A> v = load(s.x + at) + bias.v[j];
-      const Vec<A> dx = load(s.dy + at) * (c.gain * Act::df(v, c.alpha));
-      result.v[j] = select(c.beyond(Act::f(v, c.alpha) * c.gain), Vec<A>(A(0)), dx);
-      store(result.v[j], s.out + at);
-    }
-    return result;
-  }
-};
-
-// Every piecewise-linear activation. Without a mask it is the constant slope of `linear` unclamped.
+// From the mask, or without one the constant slope of an unclamped linear.
 template <class T, bool has_mask>
 struct BackwardFromMask {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = true;
+  static constexpr int64_t strands = 4;
   Vec<A> gain;
   SlopeTable<A> slopes;
   BackwardFromMask(const BiasActArgs& a, double negative_slope)
       : gain(A(a.gain)), slopes(A(a.gain * negative_slope), A(a.gain)) {}
   FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>&) const {
     const Vec<A> zero(A(0));
-    Group<A> result;
+    Group<A> dx;
     [[maybe_unused]] uint32_t bits = 0;
     if constexpr (has_mask) __builtin_memcpy(&bits, s.mask + i / 4, 4);
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
       const Vec<A> slope = has_mask ? slopes.at(bits, j) : gain;
-      // A slope of 0 stops infinite gradients too.
-      result.v[j] = select(slope == zero, zero, load(s.dy + at) * slope);
-      store(result.v[j], s.out + at);
+      dx.v[j] = select(slope == zero, zero, load(s.dy + at) * slope);  // a slope of 0 stops infinite gradients too
+      store(dx.v[j], s.out + at);
     }
-    return result;
+    return dx;
   }
 };
 
-template <class T, class Act>
-struct DoubleBackward {
+template <class T>
+struct BackwardPiecewise {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = true;
-  Constants<A> c;
-  explicit DoubleBackward(const BiasActArgs& a) : c(a) {}
+  static constexpr int64_t strands = 1;
+  Limit<A> limit;
+  Slopes<A> slopes;
+  BackwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
   FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
-    Group<A> result;
+    const Vec<A> zero(A(0));
+    Group<A> dx;
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
-      const Vec<A> v = load(s.x + at) + bias.v[j];
-      const Vec<A> dx = load(s.ddx + at) * load(s.dy + at) * (c.gain * Act::d2f(v, c.alpha));
-      result.v[j] = select(c.beyond(Act::f(v, c.alpha) * c.gain), Vec<A>(A(0)), dx);
-      store(result.v[j], s.out + at);
+      const Vec<A> v = load(s.x + at) + bias.v[j], slope = slopes.slope(v);
+      dx.v[j] = select((slope == zero) | limit.exceeded(slopes.value(v)), zero, load(s.dy + at) * slope);
+      store(dx.v[j], s.out + at);
+    }
+    return dx;
+  }
+};
+
+// A smooth activation on a group, out of line: it costs more than the call, and is compiled once for all dtypes.
+template <class A>
+struct SmoothFunctions {
+  using Function = void (*)(Group<A>&);
+  Function f, df, d2f;
+};
+template <class A, class Act>
+struct SmoothGroup {
+  static void f(Group<A>& g) {
+    for (Vec<A>& v : g.v) v = Act::f(v);
+  }
+  static void df(Group<A>& g) {
+    for (Vec<A>& v : g.v) v = Act::df(v);
+  }
+  static void d2f(Group<A>& g) {
+    for (Vec<A>& v : g.v) v = Act::d2f(v);
+  }
+  static constexpr SmoothFunctions<A> functions{f, df, d2f};
+};
+
+// order 0: y = f(v) gain, clamped; 1: dx = dy gain f'(v), 0 where clamped; 2: dx = ddx dy gain f''(v), 0 where clamped.
+template <class T, int order>
+struct SmoothPass {
+  using A = Accumulate<T>;
+  static constexpr bool gives_gradient = order > 0;
+  static constexpr int64_t strands = 1;
+  Limit<A> limit;
+  Vec<A> gain;
+  SmoothFunctions<A> act;
+  bool clamps;
+  SmoothPass(const BiasActArgs& a, const SmoothFunctions<A>& functions)
+      : limit(a), gain(A(a.gain)), act(functions), clamps(a.clamp >= 0) {}
+  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
+    Group<A> v, result;
+    for (int j = 0; j < Group<A>::vectors; ++j) v.v[j] = load(s.x + i + j * Vec<A>::size) + bias.v[j];
+    result = v;
+    (order == 0 ? act.f : order == 1 ? act.df : act.d2f)(result);
+    if (order > 0 && clamps) act.f(v);
+    for (int j = 0; j < Group<A>::vectors; ++j) {
+      const int64_t at = i + j * Vec<A>::size;
+      Vec<A> r = result.v[j] * gain;
+      if constexpr (order == 0) r = limit.clamp(r);
+      if constexpr (order > 0) r = load(s.dy + at) * r;
+      if constexpr (order > 1) r = load(s.ddx + at) * r;
+      if (order > 0 && clamps) r = select(limit.exceeded(v.v[j] * gain), Vec<A>(A(0)), r);
+      store(r, s.out + at);
+      result.v[j] = r;
     }
     return result;
   }
@@ -177,45 +239,47 @@ void each_channel(const BiasActArgs& a, int64_t length, const F& f) {
       for (const int64_t end = smaller(i + a.inner, length); i < end; ++i) f(i, c);
 }
 
-// Channels that change within a group (channels_last, [N, C], tiny images): the bias is laid out cyclically, over at
-// least 512 elements, and db is accumulated in an array of the same layout.
+// Channels that change within a group (channels_last, [N, C], tiny images): bias and the sums of db are laid out cyclically,
+// over a multiple of 16 elements. A block is a number of whole periods, of which `strands` are walked side by side: the
+// sums are then read and written once for all of them, which leaves the store buffer to dx.
 template <class T, class Formula>
 void run_cyclic(const BiasActArgs& a, const Formula& formula) {
   using A = Accumulate<T>;
-  const int64_t cycle = a.channels * a.inner, period = cycle * ((512 + cycle - 1) / cycle), length = period + kGroup;
-  const int64_t least = (32 * period + kGroup - 1) / kGroup * kGroup;  // the fold at the end of a block stays cheap
-  const int64_t block = kBlock > least ? kBlock : least, blocks = (a.numel + block - 1) / block;
+  int64_t period = a.channels * a.inner;
+  while (period % kGroup) period *= 2;
+  period *= (512 + period - 1) / period;
+  const int64_t block = period * (larger(kBlock, 16 * period) / period), blocks = (a.numel + block - 1) / block;
   const int threads = thread_count(a.numel);
-  const Scratch<A> bias(length), sums(a.db ? length * threads : 1), partial(a.db ? blocks * a.channels : 1);
-  each_channel(a, length, [&](int64_t i, int64_t c) {
+  const Scratch<A> bias(period), sums(a.db ? period * threads : 1), partial(a.db ? blocks * a.channels : 1);
+  each_channel(a, period, [&](int64_t i, int64_t c) {
     bias.get()[i] = a.b ? widen(static_cast<const T*>(a.b)[c]) : A(0);
   });
 
   parallel_tasks(blocks, threads, [&](int64_t k, int thread) {
     const Formula local = formula;
     const Streams<T> s = streams_of<T>(a);
-    const int64_t begin = k * block, end = smaller(begin + block, a.numel);
-    A* sum = sums.get() + (a.db ? thread * length : 0);
-    if (a.db)
-      for (int64_t i = 0; i < length; ++i) sum[i] = 0;
-    int64_t phase = begin % period;
-    for (int64_t i = begin; i < end; i += kGroup) {
-      const Group<A> b = load_group(bias.get() + phase);
-      const Group<A> g = i + kGroup <= end ? local(s, i, b) : edge_group(s, local, i, end, b);
-      if (a.db) {
-        for (int j = 0; j < Group<A>::vectors; ++j) {  // lanes past the end are 0, for dy is 0 there
-          A* at = sum + phase + j * Vec<A>::size;
-          store(load(at) + g.v[j], at);
-        }
+    const A* const biases = bias.get();
+    A* const sum = a.db ? sums.get() + thread * period : nullptr;
+    for (int64_t i = 0; sum && i < period; ++i) sum[i] = 0;
+    const int64_t end = smaller((k + 1) * block, a.numel);
+    int64_t i = k * block;
+    for (; i + Formula::strands * period <= end; i += Formula::strands * period) {
+      for (int64_t phase = 0; phase < period; phase += kGroup) {
+        const Group<A> b = load_group(biases + phase);
+        Group<A> g = local(s, i + phase, b);
+        for (int64_t strand = 1; strand < Formula::strands; ++strand)
+          add_group(g, local(s, i + strand * period + phase, b));
+        if (sum) store_sum(g, sum + phase);
       }
-      phase += kGroup;
-      if (phase >= period) phase -= period;
     }
-    if (a.db) {
-      A* total = partial.get() + k * a.channels;
-      for (int64_t c = 0; c < a.channels; ++c) total[c] = 0;
-      each_channel(a, length, [&](int64_t i, int64_t c) { total[c] += sum[i]; });
+    for (int64_t phase = 0; i < end; i += kGroup, phase = (phase + kGroup) % period) {
+      const Group<A> g = edge_group(s, local, i, end, load_group(biases + phase));
+      if (sum) store_sum(g, sum + phase);  // lanes past the end are 0, for dy is 0 there
     }
+    if (!sum) return;
+    A* total = partial.get() + k * a.channels;
+    for (int64_t c = 0; c < a.channels; ++c) total[c] = 0;
+    each_channel(a, period, [&](int64_t j, int64_t c) { total[c] += sum[j]; });
   });
   if (!a.db) return;
   const Scratch<double> totals(a.channels);
@@ -248,7 +312,7 @@ void run_planes(const BiasActArgs& a, const Formula& formula) {
       for (; i + kGroup <= run_end; i += kGroup) {
         const Group<A> g = local(s, i, bias);
         if constexpr (Formula::gives_gradient)
-          for (int j = 0; j < Group<A>::vectors; ++j) sum.v[j] += g.v[j];
+          add_group(sum, g);
       }
       if (a.db) {
         Vec<A> total = sum.v[0];
@@ -283,39 +347,43 @@ void run(const BiasActArgs& a, const Formula& formula) {
   run_cyclic<T>(a, formula);
 }
 
-// The passes for one activation and dtype.
-template <class T, class Act>
-struct Passes {
-  static void forward(const BiasActArgs& a) {
-    if constexpr (Act::piecewise) {
-      if (a.mask && a.clamp < 0) return run<T>(a, Forward<T, Act, false, true>(a));
-      if (a.mask) return run<T>(a, Forward<T, Act, true, true>(a));
-      if (a.clamp < 0) return run<T>(a, Forward<T, Act, false, false>(a));
-    }
-    run<T>(a, Forward<T, Act, true, false>(a));
-  }
-  static void backward(const BiasActArgs& a) {
-    if constexpr (Act::piecewise) {
-      if (a.mask) return run<T>(a, BackwardFromMask<T, true>(a, Act::negative_slope(a.alpha)));
-      if (!a.x) return run<T>(a, BackwardFromMask<T, false>(a, 1));
-    }
-    run<T>(a, BackwardFromInput<T, Act>(a));
-  }
-  static void double_backward(const BiasActArgs& a) {
-    if constexpr (!Act::piecewise) run<T>(a, DoubleBackward<T, Act>(a));
-  }
-};
+enum Pass { kForward, kBackward, kDoubleBackward };
 
-using Pass = void (*)(const BiasActArgs&);
-
-template <class T, class... Acts>
-void dispatch(const BiasActArgs& a, int pass, ActivationList<Acts...>) {
-  static constexpr Pass table[3][sizeof...(Acts)] = {
-      {Passes<T, Acts>::forward...}, {Passes<T, Acts>::backward...}, {Passes<T, Acts>::double_backward...}};
-  table[pass][a.act](a);
+template <class T>
+void run_piecewise(const BiasActArgs& a, Pass pass, double negative_slope) {
+  if (pass == kBackward) {
+    if (a.mask) return run<T>(a, BackwardFromMask<T, true>(a, negative_slope));
+    if (a.x) return run<T>(a, BackwardPiecewise<T>(a, negative_slope));
+    return run<T>(a, BackwardFromMask<T, false>(a, 1));
+  }
+  if (a.mask && a.clamp < 0) return run<T>(a, ForwardPiecewise<T, false, true>(a, negative_slope));
+  if (a.mask) return run<T>(a, ForwardPiecewise<T, true, true>(a, negative_slope));
+  if (a.clamp < 0) return run<T>(a, ForwardPiecewise<T, false, false>(a, negative_slope));
+  run<T>(a, ForwardPiecewise<T, true, false>(a, negative_slope));
 }
 
-template <int pass>
+template <class T>
+void run_smooth(const BiasActArgs& a, Pass pass, const SmoothFunctions<Accumulate<T>>& act) {
+  if (pass == kForward) return run<T>(a, SmoothPass<T, 0>(a, act));
+  if (pass == kBackward) return run<T>(a, SmoothPass<T, 1>(a, act));
+  run<T>(a, SmoothPass<T, 2>(a, act));
+}
+
+template <class T, class Act>
+void run_activation(const BiasActArgs& a, Pass pass) {
+  if constexpr (Act::piecewise)
+    run_piecewise<T>(a, pass, Act::negative_slope(a.alpha));
+  else
+    run_smooth<T>(a, pass, SmoothGroup<Accumulate<T>, Act>::functions);
+}
+
+template <class T, class... Acts>
+void dispatch(const BiasActArgs& a, Pass pass, ActivationList<Acts...>) {
+  static constexpr void (*table[])(const BiasActArgs&, Pass) = {run_activation<T, Acts>...};
+  table[a.act](a, pass);
+}
+
+template <Pass pass>
 void dispatch_dtype(const BiasActArgs& a) {
   switch (a.dtype) {
     case DType::f32: return dispatch<float>(a, pass, Activations{});
@@ -328,7 +396,8 @@ void dispatch_dtype(const BiasActArgs& a) {
 }  // namespace
 
 const BiasActKernels& bias_act_kernels() {
-  static constexpr BiasActKernels kernels{dispatch_dtype<0>, dispatch_dtype<1>, dispatch_dtype<2>};
+  static constexpr BiasActKernels kernels{dispatch_dtype<kForward>, dispatch_dtype<kBackward>,
+                                            dispatch_dtype<kDoubleBackward>};
   return kernels;
 }
 
