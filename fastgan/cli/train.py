@@ -208,6 +208,8 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
         )
     else:
         base = RunConfig.from_json(load_tensors(checkpoint, "config"))
+        filled = dataclasses.asdict(configure(base.model, **base.architecture))  # fields that are newer than the run
+        base = dataclasses.replace(base, architecture=filled)
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
     given |= _assignments(options.set)
     training = replace(base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING})

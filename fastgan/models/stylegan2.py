@@ -40,6 +40,7 @@ class StyleGAN2Config:
         channel_max: see channel_base.
         mbstd_group: the most samples in a group of D's minibatch standard deviation.
         cmap_dim: length of D's label embedding; None: D's channels at the start.
+        noise: add noise to every layer of G; False leaves all of it out, which suits small sets and few steps.
         style_mixing: probability that a training batch mixes two latents.
         w_avg_beta: decay of the moving average of w.
         conv_clamp: bound on the output of convolution layers; None: none, right for fp32.
@@ -58,6 +59,7 @@ class StyleGAN2Config:
     channel_max: int = 512
     mbstd_group: int = 4
     cmap_dim: int | None = None
+    noise: bool = True
     style_mixing: float = 0.9
     w_avg_beta: float = 0.998
     conv_clamp: float | None = None
@@ -72,6 +74,7 @@ class StyleGAN2Config:
             check_int(name, getattr(self, name), 1)
         if self.cmap_dim is not None:
             check_int("cmap_dim", self.cmap_dim, 1)
+        check_choice("noise", self.noise, (False, True))
         check_float("style_mixing", self.style_mixing, 0, 1)
         check_float("w_avg_beta", self.w_avg_beta, 0, 1)
         if self.conv_clamp is not None:
@@ -94,7 +97,7 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         sizes = pyramid(cfg.resolution)
         widths = [cfg.channels(size) for size in sizes]
-        self.w_dim = cfg.w_dim
+        self.w_dim, self.has_noise = cfg.w_dim, cfg.noise
         self.num_ws = 2 * len(sizes)
         self.const = nn.Parameter(torch.randn(widths[0], *sizes[0]))
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], cfg.w_dim, sizes[0], clamp=cfg.conv_clamp)])
@@ -119,6 +122,7 @@ class SynthesisNetwork(nn.Module):
                 f"ws must have shape [N, num_ws, w_dim]=[N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}"
             )
         check_choice("noise_mode", noise_mode, NOISE_MODES)
+        noise_mode = noise_mode if self.has_noise else "none"
         x = self.const.expand(ws.shape[0], -1, -1, -1)
         x = self.layers[0](x, ws[:, 0], noise_mode)
         img = self.to_rgb[0](x, ws[:, 1])

@@ -104,6 +104,9 @@ def test_noise_modes_and_determinism():
     first = G(z)
     torch.manual_seed(5)
     assert torch.equal(first, G(z))
+    _, quiet, _ = small(noise=False)
+    quiet.load_state_dict(G.state_dict())
+    assert torch.equal(quiet.eval()(z), G(z, noise_mode="none"))
     with pytest.raises(ValueError, match="noise_mode must be one of random, const, none, got 'fixed'"):
         G(z, noise_mode="fixed")
 
