@@ -12,13 +12,6 @@ namespace {
 
 using Names = generic::Activations;
 
-int activation_index(const std::string& name) {
-  for (int i = 0; i < Names::count; ++i)
-    if (name == Names::names[i]) return i;
-  STD_TORCH_CHECK(false, "bias_act: unknown act '", name, "'");
-  return -1;
-}
-
 std::string activation_names() {
   std::string all;
   for (const char* name : Names::names) all += (all.empty() ? "" : ",") + std::string(name);
@@ -48,8 +41,10 @@ void check_same_layout(const Tensor& t, const Tensor& like, const char* name) {
                   " must have the shape, strides and dtype of the other tensors");
 }
 
-void set_scalars(BiasActArgs& a, const std::string& act, double alpha, double gain, double clamp) {
-  a.act = activation_index(act);
+// act is a position in activation_names(): torch's stable ABI leaks string arguments (48 bytes a call, torch 2.13).
+void set_scalars(BiasActArgs& a, int64_t act, double alpha, double gain, double clamp) {
+  STD_TORCH_CHECK(act >= 0 && act < Names::count, "bias_act: unknown activation number ", act);
+  a.act = int(act);
   a.alpha = alpha;
   a.gain = gain;
   a.clamp = clamp;
@@ -65,7 +60,7 @@ void set_bias(BiasActArgs& a, const std::optional<Tensor>& b, const Tensor& like
 
 int64_t mask_bytes(int64_t numel) { return (numel + 3) / 4; }
 
-std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t dim, std::string act, double alpha,
+std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t dim, int64_t act, double alpha,
                                    double gain, double clamp, bool keep_mask) {
   BiasActArgs a = layout_of(x, dim);
   set_scalars(a, act, alpha, gain, clamp);
@@ -94,7 +89,7 @@ std::tuple<Tensor, Tensor> differentiate(void (*pass)(const BiasActArgs&), BiasA
 }
 
 std::tuple<Tensor, Tensor> backward(Tensor dy, std::optional<Tensor> x, std::optional<Tensor> b,
-                                    std::optional<Tensor> mask, int64_t dim, std::string act, double alpha, double gain,
+                                    std::optional<Tensor> mask, int64_t dim, int64_t act, double alpha, double gain,
                                     double clamp, bool need_db) {
   BiasActArgs a = layout_of(dy, dim);
   set_scalars(a, act, alpha, gain, clamp);
@@ -103,23 +98,23 @@ std::tuple<Tensor, Tensor> backward(Tensor dy, std::optional<Tensor> x, std::opt
   if (mask && mask->numel() > 0) {
     STD_TORCH_CHECK(mask->numel() == mask_bytes(a.numel) && mask->is_contiguous(), "bias_act: mask must hold ",
                     mask_bytes(a.numel), " bytes");
-    STD_TORCH_CHECK(Names::piecewise[a.act], "bias_act: act '", act, "' has no mask");
+    STD_TORCH_CHECK(Names::piecewise[a.act], "bias_act: ", Names::names[a.act], " has no mask");
     a.mask = static_cast<uint8_t*>(mask->data_ptr());
   } else if (x) {
     check_same_layout(*x, dy, "x");
     a.x = x->const_data_ptr();
   } else {
-    STD_TORCH_CHECK(a.numel == 0 || (act == "linear" && clamp < 0), "bias_act: act '", act,
-                    "' needs x or the mask in backward");
+    STD_TORCH_CHECK(a.numel == 0 || (std::string(Names::names[a.act]) == "linear" && clamp < 0), "bias_act: ",
+                    Names::names[a.act], " needs x or the mask in backward");
   }
   return differentiate(bias_act_kernels(best_isa()).backward, a, dy, need_db);
 }
 
 std::tuple<Tensor, Tensor> double_backward(Tensor ddx, Tensor dy, Tensor x, std::optional<Tensor> b, int64_t dim,
-                                           std::string act, double alpha, double gain, double clamp, bool need_db) {
+                                           int64_t act, double alpha, double gain, double clamp, bool need_db) {
   BiasActArgs a = layout_of(dy, dim);
   set_scalars(a, act, alpha, gain, clamp);
-  STD_TORCH_CHECK(!Names::piecewise[a.act], "bias_act: the second derivative of act '", act, "' is 0");
+  STD_TORCH_CHECK(!Names::piecewise[a.act], "bias_act: the second derivative of ", Names::names[a.act], " is 0");
   set_bias(a, b, dy);
   check_same_layout(x, dy, "x");
   check_same_layout(ddx, dy, "ddx");

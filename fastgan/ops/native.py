@@ -41,4 +41,4 @@ LIBRARY.define("native_info() -> str")
 LIBRARY.define("bias_act_activations_native() -> str")
 
 info: dict = json.loads(_ask("native_info") or "{}")  # version, instruction set and compiler of the loaded library
-activations = frozenset(_ask("bias_act_activations_native").split(","))  # that bias_act knows natively
+activations = tuple(_ask("bias_act_activations_native").split(","))  # that bias_act knows natively, in its numbering

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
 
@@ -225,7 +226,7 @@ def test_kept_for_backward(native_provider):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_opcheck(native_provider, act, memory_format):
     x, b = inputs((2, 3, 4, 5), torch.float32, memory_format, requires_grad=True)
-    settings = (1, act, 0.2, 1.5, 0.8)
+    settings = (1, native.activations.index(act), 0.2, 1.5, 0.8)
     ops = torch.ops.fastgan
     torch.library.opcheck(ops.bias_act_native, (x, b, *settings, act == "lrelu"))
     mask = ops.bias_act_native(x, b, *settings, True)[1] if act == "lrelu" else None
@@ -294,4 +295,27 @@ def test_an_activation_of_ones_own(monkeypatch):
 
 
 def test_native_knows_every_activation(native_provider):
-    assert native.activations == set(ACTIVATIONS)
+    assert set(native.activations) == set(ACTIVATIONS)
+
+
+def test_no_memory_is_lost(native_provider):
+    class Heap(ctypes.Structure):  # struct mallinfo2 of glibc
+        names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+        _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        pytest.skip("needs glibc 2.33 to count memory in use")
+    mallinfo.restype = Heap
+    x, b = inputs((2, 3, 4, 4), torch.float32, requires_grad=True)
+
+    def step():
+        (dx,) = torch.autograd.grad(bias_act(x, b, act="tanh").sum(), x, create_graph=True)
+        torch.autograd.grad(dx.sum(), [x, b])
+
+    for _ in range(300):
+        step()
+    before = mallinfo().uordblks
+    for _ in range(1000):
+        step()
+    assert mallinfo().uordblks - before < 20_000

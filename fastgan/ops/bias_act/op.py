@@ -62,7 +62,8 @@ def bias_act(
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
     wants_gradient = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
     forward = getattr(torch.ops.fastgan, f"bias_act_{provider}")
-    return forward(x, b, dim, act, alpha, gain, -1.0 if clamp is None else clamp, has_kink and wants_gradient)[0]
+    number, bound = native.activations.index(act), -1.0 if clamp is None else clamp
+    return forward(x, b, dim, number, alpha, gain, bound, has_kink and wants_gradient)[0]
 
 
 def _check(x: Tensor, b: Tensor | None, dim: int, clamp: float | None) -> int:
@@ -88,7 +89,7 @@ def _mask_bytes(elements: int) -> int:
     return (elements + 3) // 4  # two bits an element: slope side, clamped
 
 
-_SETTINGS = "int dim, str act, float alpha, float gain, float clamp"
+_SETTINGS = "int dim, int act, float alpha, float gain, float clamp"
 
 
 class _Compiled:
@@ -128,7 +129,7 @@ class _Compiled:
 
     def forward_context(self, ctx, inputs, output):
         x, b, *ctx.settings, ctx.keep_mask = inputs
-        smooth = not ACTIVATIONS[ctx.settings[1]].piecewise_linear
+        smooth = not ACTIVATIONS[native.activations[ctx.settings[1]]].piecewise_linear
         ctx.set_materialize_grads(False)
         ctx.memory_format = dense_format(x, ctx.settings[0])
         ctx.save_for_backward(x if smooth else None, b if smooth else None, output[1] if ctx.keep_mask else None)
