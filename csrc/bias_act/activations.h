@@ -1,5 +1,5 @@
-// The activations of bias_act at the pre-activation v, written once for vectors and numbers. A new activation is one struct
-// here and one name in the list at the end.
+// The activations of bias_act at the pre-activation v, written once for vectors and numbers. A new activation is one
+// struct here and one name in the list at the end.
 #pragma once
 #include "common/vec_math.h"
 

@@ -1,11 +1,10 @@
-// bias_act on the CPU: one pass that adds the bias, activates, scales, clamps and packs the mask; one backward pass that
-// also sums db. Bytes per element: forward reads x and writes y and 2 bits; backward reads dy and 2 bits (or x) and
-// writes dx. Tensors are walked in memory order, in blocks of kBlock elements and groups of 16.
+// bias_act on the CPU: one pass that adds the bias, activates, scales, clamps and packs the mask; one backward pass
+// that also sums db. Bytes per element: forward reads x and writes y and 2 bits; backward reads dy and 2 bits (or x)
+// and writes dx. Tensors are walked in memory order, in blocks of kBlock elements and groups of 16.
 #include "bias_act/bias_act.h"
 
-#include "bias_act/activations.h"
+#include "bias_act/formulas.h"
 #include "common/parallel.h"
-#include "common/sign_mask.h"
 
 namespace fastgan {
 namespace FASTGAN_ISA {
@@ -15,191 +14,6 @@ constexpr int64_t kBlock = 16384;
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
-template <class A>
-struct Group {
-  static constexpr int vectors = kGroup / Vec<A>::size;
-  Vec<A> v[vectors];
-};
-
-template <class A>
-FASTGAN_INLINE Group<A> load_group(const A* p) {
-  Group<A> g;
-  for (int j = 0; j < Group<A>::vectors; ++j) g.v[j] = load(p + j * Vec<A>::size);
-  return g;
-}
-
-template <class A>
-FASTGAN_INLINE void add_group(Group<A>& sum, const Group<A>& g) {
-  for (int j = 0; j < Group<A>::vectors; ++j) sum.v[j] += g.v[j];
-}
-
-template <class A>
-FASTGAN_INLINE void store_sum(Group<A> g, A* p) {
-  add_group(g, load_group(p));
-  for (int j = 0; j < Group<A>::vectors; ++j) store(g.v[j], p + j * Vec<A>::size);
-}
-
-// The tensors of a pass, as the formulas below see them; a pass touches only those it needs.
-template <class T>
-struct Streams {
-  const T* x;
-  const T* dy;
-  const T* ddx;
-  T* out;
-  uint8_t* mask;
-};
-
-// What follows is one formula a struct: from a group of a pass's tensors to that group of its result. Those of a backward
-// give a gradient, which db sums.
-
-// y is clamped to [-limit, limit].
-template <class A>
-struct Limit {
-  Vec<A> limit;
-  explicit Limit(const BiasActArgs& a) : limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
-  FASTGAN_INLINE Mask<A> exceeded(Vec<A> y) const { return abs(y) > limit; }
-  FASTGAN_INLINE Vec<A> clamp(Vec<A> y) const { return max(-limit, min(limit, y)); }
-};
-
-// Piecewise-linear activations times the gain, with their slopes.
-template <class A>
-struct Slopes {
-  Vec<A> positive, negative, floor;
-  Slopes(const BiasActArgs& a, double negative_slope)
-      : positive(A(a.gain)), negative(A(a.gain * negative_slope)),
-        floor(negative_slope == 0 ? A(0) : -A(__builtin_inf())) {}  // a slope of 0 makes 0 of infinity too
-  FASTGAN_INLINE Vec<A> slope(Vec<A> v) const { return select(v > Vec<A>(A(0)), positive, negative); }
-  FASTGAN_INLINE Vec<A> value(Vec<A> v) const { return max(floor, v) * slope(v); }
-};
-
-template <class T, bool clamps, bool keep_mask>
-struct ForwardPiecewise {
-  using A = Accumulate<T>;
-  static constexpr bool gives_gradient = false;
-  static constexpr int64_t strands = 1;
-  Limit<A> limit;
-  Slopes<A> slopes;
-  ForwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
-  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
-    Group<A> y;
-    [[maybe_unused]] Mask<A> positive[Group<A>::vectors], clamped[Group<A>::vectors];
-    for (int j = 0; j < Group<A>::vectors; ++j) {
-      const int64_t at = i + j * Vec<A>::size;
-      const Vec<A> v = load(s.x + at) + bias.v[j];
-      y.v[j] = slopes.value(v);
-      if constexpr (keep_mask) {
-        positive[j] = v > Vec<A>(A(0));
-        clamped[j] = clamps ? limit.exceeded(y.v[j]) : Mask<A>{};
-      }
-      if constexpr (clamps) y.v[j] = limit.clamp(y.v[j]);
-      store(y.v[j], s.out + at);
-    }
-    if constexpr (keep_mask) {
-      const uint32_t bits = pack_sign_mask(positive, clamped);
-      __builtin_memcpy(s.mask + i / 4, &bits, 4);
-    }
-    return y;
-  }
-};
-
-// From the mask, or without one the constant slope of an unclamped linear.
-template <class T, bool has_mask>
-struct BackwardFromMask {
-  using A = Accumulate<T>;
-  static constexpr bool gives_gradient = true;
-  static constexpr int64_t strands = 4;
-  Vec<A> gain;
-  SlopeTable<A> slopes;
-  BackwardFromMask(const BiasActArgs& a, double negative_slope)
-      : gain(A(a.gain)), slopes(A(a.gain * negative_slope), A(a.gain)) {}
-  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>&) const {
-    const Vec<A> zero(A(0));
-    Group<A> dx;
-    [[maybe_unused]] uint32_t bits = 0;
-    if constexpr (has_mask) __builtin_memcpy(&bits, s.mask + i / 4, 4);
-    for (int j = 0; j < Group<A>::vectors; ++j) {
-      const int64_t at = i + j * Vec<A>::size;
-      const Vec<A> slope = has_mask ? slopes.at(bits, j) : gain;
-      dx.v[j] = select(slope == zero, zero, load(s.dy + at) * slope);  // a slope of 0 stops infinite gradients too
-      store(dx.v[j], s.out + at);
-    }
-    return dx;
-  }
-};
-
-template <class T>
-struct BackwardPiecewise {
-  using A = Accumulate<T>;
-  static constexpr bool gives_gradient = true;
-  static constexpr int64_t strands = 1;
-  Limit<A> limit;
-  Slopes<A> slopes;
-  BackwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
-  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
-    const Vec<A> zero(A(0));
-    Group<A> dx;
-    for (int j = 0; j < Group<A>::vectors; ++j) {
-      const int64_t at = i + j * Vec<A>::size;
-      const Vec<A> v = load(s.x + at) + bias.v[j], slope = slopes.slope(v);
-      dx.v[j] = select((slope == zero) | limit.exceeded(slopes.value(v)), zero, load(s.dy + at) * slope);
-      store(dx.v[j], s.out + at);
-    }
-    return dx;
-  }
-};
-
-// A smooth activation on a group, out of line: it costs more than the call, and is compiled once for all dtypes.
-template <class A>
-struct SmoothFunctions {
-  using Function = void (*)(Group<A>&);
-  Function f, df, d2f;
-};
-template <class A, class Act>
-struct SmoothGroup {
-  static void f(Group<A>& g) {
-    for (Vec<A>& v : g.v) v = Act::f(v);
-  }
-  static void df(Group<A>& g) {
-    for (Vec<A>& v : g.v) v = Act::df(v);
-  }
-  static void d2f(Group<A>& g) {
-    for (Vec<A>& v : g.v) v = Act::d2f(v);
-  }
-  static constexpr SmoothFunctions<A> functions{f, df, d2f};
-};
-
-// order 0: y = f(v) gain, clamped; 1: dx = dy gain f'(v), 0 where clamped; 2: dx = ddx dy gain f''(v), 0 where clamped.
-template <class T, int order>
-struct SmoothPass {
-  using A = Accumulate<T>;
-  static constexpr bool gives_gradient = order > 0;
-  static constexpr int64_t strands = 1;
-  Limit<A> limit;
-  Vec<A> gain;
-  SmoothFunctions<A> act;
-  bool clamps;
-  SmoothPass(const BiasActArgs& a, const SmoothFunctions<A>& functions)
-      : limit(a), gain(A(a.gain)), act(functions), clamps(a.clamp >= 0) {}
-  FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
-    Group<A> v, result;
-    for (int j = 0; j < Group<A>::vectors; ++j) v.v[j] = load(s.x + i + j * Vec<A>::size) + bias.v[j];
-    result = v;
-    (order == 0 ? act.f : order == 1 ? act.df : act.d2f)(result);
-    if (order > 0 && clamps) act.f(v);
-    for (int j = 0; j < Group<A>::vectors; ++j) {
-      const int64_t at = i + j * Vec<A>::size;
-      Vec<A> r = result.v[j] * gain;
-      if constexpr (order == 0) r = limit.clamp(r);
-      if constexpr (order > 0) r = load(s.dy + at) * r;
-      if constexpr (order > 1) r = load(s.ddx + at) * r;
-      if (order > 0 && clamps) r = select(limit.exceeded(v.v[j] * gain), Vec<A>(A(0)), r);
-      store(r, s.out + at);
-      result.v[j] = r;
-    }
-    return result;
-  }
-};
 
 // One group, which the tensor may end in: then the formula runs on copies of 16 elements. Out of line, for it
 // is rare, and by value, so that the caller's copies stay in registers.
@@ -239,9 +53,9 @@ void each_channel(const BiasActArgs& a, int64_t length, const F& f) {
       for (const int64_t end = smaller(i + a.inner, length); i < end; ++i) f(i, c);
 }
 
-// Channels that change within a group (channels_last, [N, C], tiny images): bias and the sums of db are laid out cyclically,
-// over a multiple of 16 elements. A block is a number of whole periods, of which `strands` are walked side by side: the
-// sums are then read and written once for all of them, which leaves the store buffer to dx.
+// Channels that change within a group (channels_last, [N, C], tiny images): bias and the sums of db are laid out
+// cyclically, over a multiple of 16 elements. A block is a number of whole periods, of which `strands` are walked side
+// by side: the sums are then read and written once for all of them, which leaves the store buffer to dx.
 template <class T, class Formula>
 void run_cyclic(const BiasActArgs& a, const Formula& formula) {
   using A = Accumulate<T>;

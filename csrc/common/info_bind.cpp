@@ -9,7 +9,8 @@
 namespace {
 
 std::string native_info() {
-  return std::string("{\"version\": \"" FASTGAN_VERSION "\", \"cpu_isa\": \"") + fastgan::isa_name(fastgan::best_isa()) +
+  const std::string isa = fastgan::isa_name(fastgan::best_isa());
+  return "{\"version\": \"" FASTGAN_VERSION "\", \"cpu_isa\": \"" + isa +
          "\", \"cuda\": false, \"compiler\": \"" FASTGAN_COMPILER "\"}";
 }
 

@@ -1,6 +1,6 @@
 // The inner loops of upfirdn2d: weighted sums of rows, dst[i] = sum_k weight[k] * source[k][i].
-// Every form of polyphase filtering is such a sum: vertically the sources are input rows, horizontally they are the same
-// row at different offsets. A call does many rows, so that its set-up does not count.
+// Every form of polyphase filtering is such a sum: vertically the sources are input rows, horizontally they are the
+// same row at different offsets. A call does many rows, so that its set-up does not count.
 #pragma once
 #include <cstdint>
 
@@ -17,8 +17,8 @@ struct Terms {
   int count;
 };
 
-// The sums wanted: `rows` rows of `count` numbers. Those of row r read the sources from shift + r * source_stride on and
-// are written from r * stride on.
+// The sums wanted: `rows` rows of `count` numbers. Those of row r read the sources from shift + r * source_stride on
+// and are written from r * stride on.
 struct Extent {
   int64_t count, rows, source_stride, stride;
   int64_t shift = 0;
@@ -140,7 +140,10 @@ struct SumRowsSplit {
         store(a, evens + i / 2);
         store(b, odds + i / 2);
       }
-      for (; i < e.count; ++i) (i % 2 ? odds : evens)[i / 2] = weighted_one(t, from + i);
+      for (; i < e.count; ++i) {
+        A* to = i % 2 ? odds : evens;
+        to[i / 2] = weighted_one(t, from + i);
+      }
     }
   }
 };
@@ -176,8 +179,8 @@ struct SumRowsPair {
   }
 };
 
-// Output i of each row is the first sum at i / 2 for even i, the second for odd i; both have the same number of terms, at
-// least one.
+// Output i of each row is the first sum at i / 2 for even i, the second for odd i; both have the same number of terms,
+// at least one.
 template <class A, class D>
 inline void sum_rows_pair(const Terms<A, A>& t0, const Terms<A, A>& t1, const Extent& e, D* dst) {
   with_taps(t0.count, SumRowsPair<A, D>{t0, t1, e, dst});

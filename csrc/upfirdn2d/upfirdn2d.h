@@ -1,4 +1,5 @@
-// upfirdn2d: insert zeros, pad, filter, decimate. Neither torch nor CUDA headers: what the kernels of every backend share.
+// upfirdn2d: insert zeros, pad, filter, decimate. Neither torch nor CUDA headers: what the kernels of every backend
+// share.
 #pragma once
 #include <cstdint>
 
@@ -7,15 +8,15 @@
 
 namespace fastgan {
 
-// One axis. Sample o of the output is sum_k kernel[k] u[o * down + k], where u is the input with up - 1 zeros after every
-// sample and pad0 zeros in front (negative: samples cropped).
+// One axis. Sample o of the output is sum_k kernel[k] u[o * down + k], where u is the input with up - 1 zeros after
+// every sample and pad0 zeros in front (negative: samples cropped).
 struct ResampleAxis {
   int64_t in = 0, out = 0;
   int64_t up = 1, down = 1, pad0 = 0, taps = 1;
 };
 
-// x is [planes, in_y, in_x, pixel] and y [planes, out_y, out_x, pixel], both dense: a contiguous tensor has N*C planes of
-// single numbers, a channels_last one has N planes of C numbers a pixel.
+// x is [planes, in_y, in_x, pixel] and y [planes, out_y, out_x, pixel], both dense: a contiguous tensor has N*C planes
+// of single numbers, a channels_last one has N planes of C numbers a pixel.
 struct Upfirdn2dArgs {
   const void* x = nullptr;
   void* y = nullptr;

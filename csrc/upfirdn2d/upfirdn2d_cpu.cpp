@@ -1,6 +1,7 @@
-// upfirdn2d on the CPU. In tiles that stay in the L1 cache: the input rows that reach an output row are combined into one,
-// which is then filtered along x. Polyphase: inserted zeros are never multiplied, decimated samples never computed. Reads
-// x from memory once, writes y once. A filter that is not separable takes its sums over copied input rows instead.
+// upfirdn2d on the CPU. In tiles that stay in the L1 cache: the input rows that reach an output row are combined into
+// one, which is then filtered along x. Polyphase: inserted zeros are never multiplied, decimated samples never
+// computed. Reads x from memory once, writes y once. A filter that is not separable takes its sums over copied input
+// rows instead.
 #include "upfirdn2d/upfirdn2d.h"
 
 #include "common/parallel.h"
@@ -91,9 +92,9 @@ class Resampler {
       w.sums = w.linear + linear;
       w.vertical = {sources_y.get() + thread * (y.most + 1), weight_memory.get() + thread * weights, 0};
       w.horizontal = term_lists.get() + thread * lists;
+      A* const weights_x = w.vertical.weight + y.most + 1;
       for (int64_t i = 0; i < lists; ++i)
-        w.horizontal[i] = {sources_x.get() + (thread * lists + i) * terms_x, w.vertical.weight + y.most + 1 + i * terms_x,
-                           0};
+        w.horizontal[i] = {sources_x.get() + (thread * lists + i) * terms_x, weights_x + i * terms_x, 0};
       const int64_t plane = task / (bands * tiles_x);
       w.q = task % tiles_x * tile_x;
       w.low = x.lowest + w.q * x.step;
@@ -235,10 +236,13 @@ class Resampler {
 
   // channels_last with many channels: the pixels of one phase are the rows of a call.
   void filter_wide(const Terms<A, A>* terms, const Extent& e, T* dst) const {
-    for (int64_t i = 0; i < e.rows; ++i)
-      for (int64_t r = 0; r < smaller(x.period, e.count); ++r)
-        sum_rows(terms[r], {pixel, divide_up(e.count - r, x.period), x.step * pixel, x.period * pixel, i * e.source_stride},
+    for (int64_t i = 0; i < e.rows; ++i) {
+      for (int64_t r = 0; r < smaller(x.period, e.count); ++r) {
+        const int64_t own = divide_up(e.count - r, x.period);
+        sum_rows(terms[r], {pixel, own, x.step * pixel, x.period * pixel, i * e.source_stride},
                  dst + i * e.stride + r * pixel);
+      }
+    }
   }
 
   // Two phases with equal counts can share a loop: appends terms of weight 0, on a sample that the sum has anyway.
