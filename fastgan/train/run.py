@@ -20,6 +20,7 @@ from fastgan.data import BatchSource, ImageDataset, load_dataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
+from fastgan.ops.allocation import release_free_memory
 from fastgan.report import StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
@@ -165,6 +166,7 @@ class Run:
                     figures |= self._measure()
                 writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
                 display.update(kimg=state.kimg, stats=figures)
+                release_free_memory()
                 if snapshot:
                     self._save_grid(display)
                     self._save_checkpoint(display)

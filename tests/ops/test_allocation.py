@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from fastgan.ops import allocation
-from fastgan.ops.allocation import tune_cpu_allocator
+from fastgan.ops.allocation import release_free_memory, tune_cpu_allocator
 
 # In a process of its own: the setting cannot be taken back.
 PROBE = """
@@ -53,3 +56,17 @@ def test_an_old_glibc_gets_the_largest_threshold_it_takes(monkeypatch):
     monkeypatch.setattr(allocation.importlib, "import_module", lambda name: exec("raise ImportError(name)"))
     assert tune_cpu_allocator()
     assert tried == [1 << 30, 1 << 25]
+
+
+def test_freed_memory_goes_back():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    blocks = [torch.ones(25_000) for _ in range(2000)]  # 100 kB each, below glibc's mapping threshold
+    kept = blocks[1::2]  # every other one stays: the heap cannot shrink from its top
+    del blocks
+    before = resident()
+    if not release_free_memory():
+        pytest.skip("the C library is not glibc")
+    assert before - resident() > 50_000_000
+    assert all(block[0] == 1 for block in kept)
