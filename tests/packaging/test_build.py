@@ -1,0 +1,142 @@
+"""Builds of wheels from a copy of the sources, in every mode of FASTGAN_BUILD."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the package is made of; the checkout may hold builds, environments and runs beside it.
+SOURCES = ("setup.py", "pyproject.toml", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
+FOLDERS = ("csrc", "fastgan", "kernels")
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("setuptools") is None or not (ROOT / "setup.py").is_file(), reason="needs setuptools"
+)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, folder)
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "_build.json")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
+    return folder
+
+
+def build(sources: Path, out: Path, **environment: str) -> subprocess.CompletedProcess:
+    shutil.rmtree(sources / "build", ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-cache-dir"]
+    inherited = {key: value for key, value in os.environ.items() if key not in ("FASTGAN_BUILD", "CMAKE_ARGS")}
+    return subprocess.run(
+        [*command, "--disable-pip-version-check", "-w", str(out), str(sources)],
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def contents(out: Path) -> tuple[Path, set[str], dict]:
+    """The one wheel there, the names in it, and its build record."""
+    (wheel,) = out.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return wheel, set(archive.namelist()), json.loads(archive.read("fastgan/_build.json"))
+
+
+def check_package_data(names: set[str]) -> None:
+    assert "fastgan/kernels/__init__.py" in names, "the symlinked folder is missing"
+    assert "fastgan/data/assets/emoji64.zip" in names
+    assert not [name for name in names if name.startswith(("kernels", "tests", "csrc"))]
+
+
+def test_none_makes_a_pure_wheel(sources, tmp_path):
+    result = build(sources, tmp_path, FASTGAN_BUILD="none")
+    assert result.returncode == 0, result.stderr
+    wheel, names, record = contents(tmp_path)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in names if name.endswith(".so")]
+    assert (record["native"], record["mode"], record["reason"]) == (False, "none", "FASTGAN_BUILD=none")
+    check_package_data(names)
+
+
+PROBE = """
+import torch
+from fastgan.ops import bias_act, native, providers, upfirdn2d
+assert "cmake failed" in native.unavailable, native.unavailable
+assert providers.choose("upfirdn2d", "cpu", torch.float32) == "reference"
+y = bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
+assert torch.allclose(y, torch.tensor([[-0.2, 3.0]])), y
+assert upfirdn2d(torch.ones(1, 1, 2, 2), None, up=2).shape == (1, 1, 4, 4)
+"""
+
+
+def test_auto_without_a_working_compiler_installs_pure_python_and_says_why(sources, tmp_path):
+    if shutil.which("cmake") is None:
+        pytest.skip("needs cmake")
+    result = build(sources, tmp_path, FASTGAN_BUILD="auto", CXX="/bin/false")
+    assert result.returncode == 0, result.stderr
+    wheel, names, record = contents(tmp_path)
+    assert not [name for name in names if name.endswith(".so")]
+    assert record["native"] is False
+    assert record["reason"].startswith("cmake failed: CMake Error") and "/bin/false" in record["reason"]
+
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert probe.returncode == 0, probe.stderr
+
+
+def test_cpu_without_a_working_compiler_fails(sources, tmp_path):
+    result = build(sources, tmp_path, FASTGAN_BUILD="cpu", CXX="/bin/false")
+    assert result.returncode != 0
+    assert "FASTGAN_BUILD=cpu: " in result.stderr + result.stdout
+    assert not list(tmp_path.glob("*.whl"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("cuda", "FASTGAN_BUILD=cuda: this version has no CUDA sources; use cpu, auto or none"),
+        ("fast", "FASTGAN_BUILD must be one of auto, cuda, cpu, none, got 'fast'"),
+    ],
+)
+def test_a_mode_that_cannot_be_is_refused_in_words(sources, mode, message):
+    result = subprocess.run(
+        [sys.executable, "setup.py", "--name"],
+        cwd=sources,
+        env={**os.environ, "FASTGAN_BUILD": mode},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert message in result.stderr
+
+
+@pytest.mark.slow
+def test_cpu_makes_a_wheel_with_both_libraries(sources, tmp_path):
+    result = build(sources, tmp_path, FASTGAN_BUILD="cpu")
+    assert result.returncode == 0, result.stderr
+    wheel, names, record = contents(tmp_path)
+    assert "fastgan/_native.so" in names
+    assert [name for name in names if name.startswith("fastgan/_host.") and name.endswith(".so")]
+    assert record["native"] is True and record["host"] is True and record["reason"] is None
+    assert record["compiler"] and record["torch"]
+    assert not wheel.name.endswith("-any.whl")
+    check_package_data(names)
