@@ -46,8 +46,8 @@ def tune_cpu_allocator(mmap_threshold: int = 1 << 30, trim_threshold: int = LARG
 def release_free_memory() -> bool:
     """Give the pages of freed memory back to the system; True where the C library is glibc, which can.
 
-    Small tensors that live from the forward to the backward pass split the holes that large ones leave, so the heap of a
-    training process grows although what is in use does not. A call takes milliseconds; once in some hundred steps is
+    Small tensors that live from the forward to the backward pass split the holes that large ones leave, so the heap of
+    a training process grows although what is in use does not. A call takes milliseconds; once in some hundred steps is
     plenty.
     """
     if platform.libc_ver()[0] != "glibc":
