@@ -16,6 +16,12 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """path <- what the block writes to the yielded path; synced, renamed, and the folder synced.
@@ -40,6 +46,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
+        os.chmod(partial, 0o666 & ~_umask())  # some writers make files that only their owner may read
         # Writable: some systems refuse to sync a descriptor that is not.
         _sync(partial, os.O_RDWR)
         os.replace(partial, path)

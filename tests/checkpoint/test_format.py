@@ -247,3 +247,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole(
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     save_checkpoint(path, {"w": torch.zeros(1)}, metadata={"kimg": 2.0})
     assert read_metadata(path) == {"kimg": 2.0}
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, metadata={})
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o640
