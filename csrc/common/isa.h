@@ -11,7 +11,7 @@
 
 namespace fastgan {
 
-enum class Isa { generic, avx2 };
+enum class Isa { generic, avx2, avx512 };  // in order of preference, best last
 
 bool isa_available(Isa isa);  // compiled in, and the processor has it
 Isa best_isa();

@@ -20,7 +20,7 @@ FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<A> (&positive)[kGroup / Vec<A>
   }
   return bits;
 }
-#if defined(__AVX2__)
+#if FASTGAN_VECTOR_BYTES == 32
 FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<float> (&positive)[2], const Mask<float> (&clamped)[2]) {
   const __m256i side = _mm256_packs_epi32((__m256i)positive[0].m, (__m256i)positive[1].m);
   const __m256i clip = _mm256_packs_epi32((__m256i)clamped[0].m, (__m256i)clamped[1].m);
@@ -49,7 +49,7 @@ class SlopeTable {
  private:
   A negative_, positive_;
 };
-#if defined(__AVX2__)
+#if FASTGAN_VECTOR_BYTES == 32
 template <>
 class SlopeTable<float> {
  public:

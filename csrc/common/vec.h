@@ -12,11 +12,14 @@
 namespace fastgan {
 namespace FASTGAN_ISA {
 
-#if defined(__AVX2__)
-constexpr int kVectorBytes = 32;
+#if defined(__AVX512F__)
+#define FASTGAN_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define FASTGAN_VECTOR_BYTES 32
 #else
-constexpr int kVectorBytes = 16;
+#define FASTGAN_VECTOR_BYTES 16
 #endif
+constexpr int kVectorBytes = FASTGAN_VECTOR_BYTES;
 
 template <class A>
 struct Lanes;
@@ -128,7 +131,26 @@ FASTGAN_INLINE void store(Vec<A> a, A* p) {
   __builtin_memcpy(p, &a.v, sizeof(a.v));
 }
 
-#if defined(__AVX2__)
+#if FASTGAN_VECTOR_BYTES == 64
+FASTGAN_INLINE Vec<float> load(const Half* p) {
+  return Vec<float>((Vec<float>::Raw)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
+FASTGAN_INLINE void store(Vec<float> a, Half* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+FASTGAN_INLINE Vec<float> load(const BFloat16* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return Vec<float>((Vec<float>::Raw)_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
+}
+FASTGAN_INLINE void store(Vec<float> a, BFloat16* p) {
+  const __m512i u = _mm512_castps_si512((__m512)a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  const __m512i r = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF)), odd), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask((__m512)a.v, (__m512)a.v, _CMP_UNORD_Q);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(r, nan, _mm512_set1_epi32(0x7FC0))));
+}
+#elif FASTGAN_VECTOR_BYTES == 32
 FASTGAN_INLINE Vec<float> load(const Half* p) {
   return Vec<float>((Vec<float>::Raw)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
@@ -175,52 +197,43 @@ FASTGAN_INLINE A sum_lanes(Vec<A> a) {
   return lane[0];
 }
 
-// a0 b0 a1 b1 ... in two registers, and its inverse.
+// a0 b0 a1 b1 ... in two registers, and its inverse, by lists of lanes of both registers.
 #if defined(__clang__)
 #define FASTGAN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define FASTGAN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
 #endif
-FASTGAN_INLINE void interleave(Vec<float> a, Vec<float> b, Vec<float>& low, Vec<float>& high) {
-  using Index [[maybe_unused]] = Mask<float>::Raw;
-#if defined(__AVX2__)
-  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 8, 1, 9, 2, 10, 3, 11);
-  high.v = FASTGAN_SHUFFLE(a.v, b.v, 4, 12, 5, 13, 6, 14, 7, 15);
+#define FASTGAN_INTERLEAVES(A, low_lanes, high_lanes, even_lanes, odd_lanes)                      \
+  FASTGAN_INLINE void interleave(Vec<A> a, Vec<A> b, Vec<A>& low, Vec<A>& high) {                 \
+    using Index [[maybe_unused]] = Mask<A>::Raw;                                                  \
+    low.v = FASTGAN_SHUFFLE(a.v, b.v, low_lanes);                                                 \
+    high.v = FASTGAN_SHUFFLE(a.v, b.v, high_lanes);                                               \
+  }                                                                                               \
+  FASTGAN_INLINE void deinterleave(Vec<A> low, Vec<A> high, Vec<A>& even, Vec<A>& odd) {          \
+    using Index [[maybe_unused]] = Mask<A>::Raw;                                                  \
+    even.v = FASTGAN_SHUFFLE(low.v, high.v, even_lanes);                                          \
+    odd.v = FASTGAN_SHUFFLE(low.v, high.v, odd_lanes);                                            \
+  }
+#define FASTGAN_LANES(...) __VA_ARGS__
+#if FASTGAN_VECTOR_BYTES == 64
+FASTGAN_INTERLEAVES(float, FASTGAN_LANES(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+                    FASTGAN_LANES(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                    FASTGAN_LANES(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+                    FASTGAN_LANES(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
+FASTGAN_INTERLEAVES(double, FASTGAN_LANES(0, 8, 1, 9, 2, 10, 3, 11), FASTGAN_LANES(4, 12, 5, 13, 6, 14, 7, 15),
+                    FASTGAN_LANES(0, 2, 4, 6, 8, 10, 12, 14), FASTGAN_LANES(1, 3, 5, 7, 9, 11, 13, 15))
+#elif FASTGAN_VECTOR_BYTES == 32
+FASTGAN_INTERLEAVES(float, FASTGAN_LANES(0, 8, 1, 9, 2, 10, 3, 11), FASTGAN_LANES(4, 12, 5, 13, 6, 14, 7, 15),
+                    FASTGAN_LANES(0, 2, 4, 6, 8, 10, 12, 14), FASTGAN_LANES(1, 3, 5, 7, 9, 11, 13, 15))
+FASTGAN_INTERLEAVES(double, FASTGAN_LANES(0, 4, 1, 5), FASTGAN_LANES(2, 6, 3, 7), FASTGAN_LANES(0, 2, 4, 6),
+                    FASTGAN_LANES(1, 3, 5, 7))
 #else
-  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 4, 1, 5);
-  high.v = FASTGAN_SHUFFLE(a.v, b.v, 2, 6, 3, 7);
+FASTGAN_INTERLEAVES(float, FASTGAN_LANES(0, 4, 1, 5), FASTGAN_LANES(2, 6, 3, 7), FASTGAN_LANES(0, 2, 4, 6),
+                    FASTGAN_LANES(1, 3, 5, 7))
+FASTGAN_INTERLEAVES(double, FASTGAN_LANES(0, 2), FASTGAN_LANES(1, 3), FASTGAN_LANES(0, 2), FASTGAN_LANES(1, 3))
 #endif
-}
-FASTGAN_INLINE void deinterleave(Vec<float> low, Vec<float> high, Vec<float>& a, Vec<float>& b) {
-  using Index [[maybe_unused]] = Mask<float>::Raw;
-#if defined(__AVX2__)
-  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6, 8, 10, 12, 14);
-  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7, 9, 11, 13, 15);
-#else
-  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6);
-  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7);
-#endif
-}
-FASTGAN_INLINE void interleave(Vec<double> a, Vec<double> b, Vec<double>& low, Vec<double>& high) {
-  using Index [[maybe_unused]] = Mask<double>::Raw;
-#if defined(__AVX2__)
-  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 4, 1, 5);
-  high.v = FASTGAN_SHUFFLE(a.v, b.v, 2, 6, 3, 7);
-#else
-  low.v = FASTGAN_SHUFFLE(a.v, b.v, 0, 2);
-  high.v = FASTGAN_SHUFFLE(a.v, b.v, 1, 3);
-#endif
-}
-FASTGAN_INLINE void deinterleave(Vec<double> low, Vec<double> high, Vec<double>& a, Vec<double>& b) {
-  using Index [[maybe_unused]] = Mask<double>::Raw;
-#if defined(__AVX2__)
-  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2, 4, 6);
-  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3, 5, 7);
-#else
-  a.v = FASTGAN_SHUFFLE(low.v, high.v, 0, 2);
-  b.v = FASTGAN_SHUFFLE(low.v, high.v, 1, 3);
-#endif
-}
+#undef FASTGAN_LANES
+#undef FASTGAN_INTERLEAVES
 #undef FASTGAN_SHUFFLE
 
 }  // namespace FASTGAN_ISA

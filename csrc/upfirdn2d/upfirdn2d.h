@@ -39,8 +39,16 @@ namespace avx2 {
 void upfirdn2d(const Upfirdn2dArgs& a);
 }
 #endif
+#if FASTGAN_HAVE_AVX512
+namespace avx512 {
+void upfirdn2d(const Upfirdn2dArgs& a);
+}
+#endif
 
 static inline Upfirdn2dKernel upfirdn2d_kernel(Isa isa) {
+#if FASTGAN_HAVE_AVX512
+  if (isa == Isa::avx512) return avx512::upfirdn2d;
+#endif
 #if FASTGAN_HAVE_AVX2
   if (isa == Isa::avx2) return avx2::upfirdn2d;
 #endif

@@ -85,7 +85,9 @@ Tensor upfirdn2d_cpu(Tensor x, Tensor f, int64_t upx, int64_t upy, int64_t downx
   if (y.numel() == 0) return y;
   a.x = x.const_data_ptr();
   a.y = y.mutable_data_ptr();
-  upfirdn2d_kernel(best_isa())(a);
+  // Rows shorter than a vector are left to scalar loops: wide vectors are for wide rows.
+  const bool narrow = (a.axis_x.in < a.axis_x.out ? a.axis_x.in : a.axis_x.out) * a.pixel < 32;
+  upfirdn2d_kernel(narrow && best_isa() == Isa::avx512 ? Isa::avx2 : best_isa())(a);
   return y;
 }
 

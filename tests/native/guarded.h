@@ -133,7 +133,8 @@ inline void check(bool passed, const std::string& what) {
 
 inline std::vector<Isa> available() {
   std::vector<Isa> all{Isa::generic};
-  if (isa_available(Isa::avx2)) all.push_back(Isa::avx2);
+  for (const Isa isa : {Isa::avx2, Isa::avx512})
+    if (isa_available(isa)) all.push_back(isa);
   return all;
 }
 
