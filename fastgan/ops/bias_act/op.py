@@ -61,7 +61,7 @@ def bias_act(
     x = x.contiguous(memory_format=dense_format(x, dim))
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
     wants_gradient = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
-    forward = getattr(torch.ops.fastgan, f"bias_act_{provider}")
+    forward = _COMPILED[provider].forward_op
     number, bound = native.activations.index(act), -1.0 if clamp is None else clamp
     return forward(x, b, dim, number, alpha, gain, bound, has_kink and wants_gradient)[0]
 
@@ -96,33 +96,25 @@ class _Compiled:
     """Forward, backward and double backward of one compiled provider, each an operator with its own derivative."""
 
     def __init__(self, provider: str):
-        self.names = [f"bias_act{order}_{provider}" for order in ("", "_backward", "_double_backward")]
-        forward, backward, double_backward = self.names
-        register(
-            forward,
+        self.forward_op = register(
+            f"bias_act_{provider}",
             f"(Tensor x, Tensor? b, {_SETTINGS}, bool keep_mask) -> (Tensor, Tensor)",
             self.forward_fake,
             self.forward_context,
             self.forward_backward,
         )
-        register(
-            backward,
+        self.backward_op = register(
+            f"bias_act_backward_{provider}",
             f"(Tensor dy, Tensor? x, Tensor? b, Tensor? mask, {_SETTINGS}, bool need_db) -> (Tensor, Tensor)",
             self.backward_fake,
             self.backward_context,
             self.backward_backward,
         )
-        register(
-            double_backward,
+        self.double_backward_op = register(
+            f"bias_act_double_backward_{provider}",
             f"(Tensor ddx, Tensor dy, Tensor x, Tensor? b, {_SETTINGS}, bool need_db) -> (Tensor, Tensor)",
             self.double_backward_fake,
         )
-
-    def backward_op(self, *args):
-        return getattr(torch.ops.fastgan, self.names[1])(*args)
-
-    def double_backward_op(self, *args):
-        return getattr(torch.ops.fastgan, self.names[2])(*args)
 
     def forward_fake(self, x, b, dim, act, alpha, gain, clamp, keep_mask):
         return torch.empty_like(x), x.new_empty([_mask_bytes(x.numel()) if keep_mask else 0], dtype=torch.uint8)
@@ -186,6 +178,6 @@ def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
     return None
 
 
-_Compiled("native")
+_COMPILED = {"native": _Compiled("native")}
 providers.register_provider("bias_act", "native", _native_refusal)
 providers.register_provider("bias_act", "reference", lambda device, dtype, detail: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -71,8 +71,7 @@ def upfirdn2d(
         y = upfirdn2d_reference(x, f, up, down, padding, bool(flip_filter), float(gain))
         return y.contiguous(memory_format=memory_format)
     x = x.contiguous(memory_format=memory_format)
-    compiled = getattr(torch.ops.fastgan, f"upfirdn2d_{provider}")
-    return compiled(x, f, *up, *down, *padding, bool(flip_filter), float(gain))
+    return _COMPILED[provider](x, f, *up, *down, *padding, bool(flip_filter), float(gain))
 
 
 def setup_filter(
@@ -204,9 +203,8 @@ def _sum(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[in
     return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
 
 
-def _register_compiled(provider: str) -> None:
+def _register_compiled(provider: str) -> Callable:
     """Register one compiled provider; the derivative is the operator itself with other arguments."""
-    name = f"upfirdn2d_{provider}"
 
     def output_size(x, f, ux, uy, dx, dy, px0, px1, py0, py1):
         height = (x.shape[2] * uy + py0 + py1 - f.shape[0]) // dy + 1
@@ -238,18 +236,18 @@ def _register_compiled(provider: str) -> None:
             height * uy - out_height * dy_factor + py0 - uy + 1,
         )
         dy = dy.contiguous(memory_format=ctx.memory_format)
-        compiled = getattr(torch.ops.fastgan, name)
         dx_ = compiled(dy, f, dx, dy_factor, ux, uy, *padding, not flip_filter, gain)
         return (dx_,) + (None,) * 11
 
-    register(
-        name,
+    compiled = register(
+        f"upfirdn2d_{provider}",
         "(Tensor x, Tensor f, int upx, int upy, int downx, int downy, int padx0, int padx1, int pady0, int pady1, "
         "bool flip_filter, float gain) -> Tensor",
         fake,
         setup_context,
         backward,
     )
+    return compiled
 
 
 def _native_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
@@ -262,6 +260,6 @@ def _native_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
     return None
 
 
-_register_compiled("native")
+_COMPILED = {"native": _register_compiled("native")}
 providers.register_provider("upfirdn2d", "native", _native_refusal)
 providers.register_provider("upfirdn2d", "reference", lambda device, dtype, detail: None)
