@@ -65,7 +65,7 @@ std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t di
   BiasActArgs a = layout_of(x, dim);
   set_scalars(a, act, alpha, gain, clamp);
   set_bias(a, b, x);
-  Tensor y = torch::stable::empty_like(x), mask = empty_bytes(x, keep_mask ? mask_bytes(a.numel) : 0);
+  Tensor y = empty_like_dense(x), mask = empty_bytes(x, keep_mask ? mask_bytes(a.numel) : 0);
   if (a.numel == 0) return {y, mask};
   a.x = x.const_data_ptr();
   a.out = y.mutable_data_ptr();
@@ -77,7 +77,7 @@ std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t di
 // Runs a backward pass whose inputs are set: allocates dx and db.
 std::tuple<Tensor, Tensor> differentiate(void (*pass)(const BiasActArgs&), BiasActArgs& a, const Tensor& dy,
                                          bool need_db) {
-  Tensor dx = torch::stable::empty_like(dy), db = torch::stable::new_empty(dy, {need_db ? a.channels : int64_t(0)});
+  Tensor dx = empty_like_dense(dy), db = empty_vector(dy, need_db ? a.channels : 0, dtype_code(dy));
   if (a.numel == 0) {
     if (need_db) torch::stable::zero_(db);
     return {dx, db};

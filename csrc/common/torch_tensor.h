@@ -1,5 +1,6 @@
 // Reading tensors through torch's stable ABI. Python has validated the arguments; these checks guard direct calls.
 #pragma once
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -36,8 +37,45 @@ inline bool is_channels_last(const Tensor& t) {
   return true;
 }
 
+// Allocations go straight to torch's C functions: those of torch::stable look an operator up by name on every call,
+// which takes as long as a small image.
+inline Tensor empty_strided(const Tensor& like, int64_t dims, const int64_t* sizes, const int64_t* strides,
+                            int32_t dtype) {
+  int32_t device = 0;
+  AtenTensorHandle handle = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(dims, sizes, strides, dtype, device, like.get_device_index(), &handle));
+  return Tensor(handle);
+}
+
+inline int32_t dtype_code(const Tensor& t) {
+  int32_t code = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(t.get(), &code));
+  return code;
+}
+
+inline Tensor empty_vector(const Tensor& like, int64_t count, int32_t dtype) {
+  const int64_t stride = 1;
+  return empty_strided(like, 1, &count, &stride, dtype);
+}
+
 inline Tensor empty_bytes(const Tensor& like, int64_t count) {
-  return torch::stable::new_empty(like, {count}, ScalarType::Byte);
+  return empty_vector(like, count, aoti_torch_dtype_uint8());
+}
+
+// An image batch [n, c, h, w] with the dtype of `like`.
+inline Tensor empty_images(const Tensor& like, int64_t n, int64_t c, int64_t h, int64_t w, bool channels_last) {
+  const auto filled = [](int64_t size) { return size > 1 ? size : 1; };  // strides are never 0
+  const int64_t sizes[4] = {n, c, h, w}, row = filled(w) * (channels_last ? filled(c) : 1);
+  const int64_t image = filled(c) * filled(h) * filled(w);
+  const int64_t packed[4] = {image, 1, row, filled(c)}, planar[4] = {image, filled(h) * row, row, 1};
+  return empty_strided(like, 4, sizes, channels_last ? packed : planar, dtype_code(like));
+}
+
+// t must be dense: then so is the result, in the same order.
+inline Tensor empty_like_dense(const Tensor& t) {
+  return empty_strided(t, t.dim(), t.sizes().data(), t.strides().data(), dtype_code(t));
 }
 
 }  // namespace fastgan

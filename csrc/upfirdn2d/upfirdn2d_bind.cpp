@@ -78,10 +78,7 @@ Tensor upfirdn2d_cpu(Tensor x, Tensor f, int64_t upx, int64_t upy, int64_t downx
   a.kernel_x = row.data();
   a.kernel_y = column.empty() ? nullptr : column.data();
 
-  const auto format = contiguous ? torch::headeronly::MemoryFormat::Contiguous
-                                 : torch::headeronly::MemoryFormat::ChannelsLast;
-  Tensor y = torch::stable::empty({x.size(0), x.size(1), a.axis_y.out, a.axis_x.out}, x.scalar_type(), std::nullopt,
-                                  x.device(), std::nullopt, format);
+  Tensor y = empty_images(x, x.size(0), x.size(1), a.axis_y.out, a.axis_x.out, !contiguous);
   if (y.numel() == 0) return y;
   a.x = x.const_data_ptr();
   a.y = y.mutable_data_ptr();
