@@ -39,11 +39,18 @@ namespace avx2 {
 const BiasActKernels& bias_act_kernels();
 }
 #endif
+#if FASTGAN_HAVE_AVX512
+namespace avx512 {
+const BiasActKernels& bias_act_kernels();
+}
+#endif
 
-// Memory sets the pace: there is no form for AVX-512.
 static inline const BiasActKernels& bias_act_kernels(Isa isa) {
+#if FASTGAN_HAVE_AVX512
+  if (isa == Isa::avx512) return avx512::bias_act_kernels();
+#endif
 #if FASTGAN_HAVE_AVX2
-  if (isa != Isa::generic) return avx2::bias_act_kernels();
+  if (isa == Isa::avx2) return avx2::bias_act_kernels();
 #endif
   (void)isa;
   return generic::bias_act_kernels();

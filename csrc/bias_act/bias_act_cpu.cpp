@@ -40,67 +40,72 @@ Streams<T> streams_of(const BiasActArgs& a) {
           static_cast<T*>(a.out), a.mask};
 }
 
+// db from `terms` neighbouring sums a channel.
 template <class T>
-void write_db(const BiasActArgs& a, const double* sums) {
-  for (int64_t c = 0; c < a.channels; ++c) narrow(Accumulate<T>(sums[c]), static_cast<T*>(a.db)[c]);
+void write_db(const BiasActArgs& a, const double* sums, int64_t terms) {
+  for (int64_t c = 0; c < a.channels; ++c) {
+    double sum = 0;
+    for (int64_t i = 0; i < terms; ++i) sum += sums[c * terms + i];
+    narrow(Accumulate<T>(sum), static_cast<T*>(a.db)[c]);
+  }
 }
 
-// f(i, channel of i) for the first `length` elements.
-template <class F>
-void each_channel(const BiasActArgs& a, int64_t length, const F& f) {
-  for (int64_t i = 0; i < length;)
-    for (int64_t c = 0; c < a.channels; ++c)
-      for (const int64_t end = smaller(i + a.inner, length); i < end; ++i) f(i, c);
+// `rows` rows, `period` elements apart, of as many groups as keep their biases and sums in registers.
+template <int groups, class T, class Formula>
+FASTGAN_INLINE void walk_columns(const Streams<T>& s, const Formula& formula, int64_t i, int64_t rows, int64_t period,
+                                 const Accumulate<T>* bias, Accumulate<T>* sum) {
+  Group<Accumulate<T>> b[groups], total[groups] = {};
+  for (int g = 0; g < groups; ++g) b[g] = load_group(bias + g * kGroup);
+  for (; rows > 0; --rows, i += period) {
+    for (int g = 0; g < groups; ++g) {
+      fetch_out(s, i + g * kGroup);
+      const Group<Accumulate<T>> result = formula(s, i + g * kGroup, b[g]);
+      if constexpr (Formula::gives_gradient) add_group(total[g], result);
+    }
+  }
+  for (int g = 0; sum && g < groups; ++g) store_sum(total[g], sum + g * kGroup);
 }
 
 // Channels that change within a group (channels_last, [N, C], tiny images): bias and the sums of db are laid out
-// cyclically, over a multiple of 16 elements. A block is a number of whole periods, of which `strands` are walked side
-// by side: the sums are then read and written once for all of them, which leaves the store buffer to dx.
+// cyclically, over a period that is a multiple of 16 elements. A block is a number of whole periods, walked column by
+// column.
 template <class T, class Formula>
 void run_cyclic(const BiasActArgs& a, const Formula& formula) {
   using A = Accumulate<T>;
-  int64_t period = a.channels * a.inner;
-  while (period % kGroup) period *= 2;
-  period *= (512 + period - 1) / period;
-  const int64_t block = period * (larger(kBlock, 16 * period) / period), blocks = (a.numel + block - 1) / block;
-  const int threads = thread_count(a.numel);
-  const Scratch<A> bias(period), sums(a.db ? period * threads : 1), partial(a.db ? blocks * a.channels : 1);
-  each_channel(a, period, [&](int64_t i, int64_t c) {
-    bias.get()[i] = a.b ? widen(static_cast<const T*>(a.b)[c]) : A(0);
-  });
+  constexpr int kColumns = kVectorBytes / 16;  // groups walked together
+  const int64_t cycle = a.channels * a.inner;
+  int64_t period = cycle;
+  while (period % kGroup || (period % (kColumns * kGroup) && period < 1024)) period *= 2;
+  const int64_t block = period * larger(kBlock / period, 32), blocks = (a.numel + block - 1) / block;
+  const Scratch<A> bias(period), partial(a.db ? blocks * period : 1);
+  for (int64_t i = 0; i < period; ++i)
+    bias.get()[i] = a.b ? widen(static_cast<const T*>(a.b)[i / a.inner % a.channels]) : A(0);
 
-  parallel_tasks(blocks, threads, [&](int64_t k, int thread) {
+  parallel_tasks(blocks, thread_count(a.numel), [&](int64_t k, int) {
     const Formula local = formula;
     const Streams<T> s = streams_of<T>(a);
     const A* const biases = bias.get();
-    A* const sum = a.db ? sums.get() + thread * period : nullptr;
+    A* const sum = a.db ? partial.get() + k * period : nullptr;
     for (int64_t i = 0; sum && i < period; ++i) sum[i] = 0;
-    const int64_t end = smaller((k + 1) * block, a.numel);
-    int64_t i = k * block;
-    for (; i + Formula::strands * period <= end; i += Formula::strands * period) {
-      for (int64_t phase = 0; phase < period; phase += kGroup) {
-        const Group<A> b = load_group(biases + phase);
-        Group<A> g = local(s, i + phase, b);
-        for (int64_t strand = 1; strand < Formula::strands; ++strand)
-          add_group(g, local(s, i + strand * period + phase, b));
-        if (sum) store_sum(g, sum + phase);
-      }
-    }
-    for (int64_t phase = 0; i < end; i += kGroup, phase = (phase + kGroup) % period) {
+    const int64_t begin = k * block, end = smaller(begin + block, a.numel), rows = (end - begin) / period;
+    int64_t phase = 0;
+    for (; phase + kColumns * kGroup <= period; phase += kColumns * kGroup)
+      walk_columns<kColumns>(s, local, begin + phase, rows, period, biases + phase, sum ? sum + phase : nullptr);
+    for (; phase < period; phase += kGroup)
+      walk_columns<1>(s, local, begin + phase, rows, period, biases + phase, sum ? sum + phase : nullptr);
+    phase = 0;
+    for (int64_t i = begin + rows * period; i < end; i += kGroup, phase += kGroup) {
       const Group<A> g = edge_group(s, local, i, end, load_group(biases + phase));
       if (sum) store_sum(g, sum + phase);  // lanes past the end are 0, for dy is 0 there
     }
-    if (!sum) return;
-    A* total = partial.get() + k * a.channels;
-    for (int64_t c = 0; c < a.channels; ++c) total[c] = 0;
-    each_channel(a, period, [&](int64_t j, int64_t c) { total[c] += sum[j]; });
   });
   if (!a.db) return;
-  const Scratch<double> totals(a.channels);
-  for (int64_t c = 0; c < a.channels; ++c) totals.get()[c] = 0;
-  for (int64_t k = 0; k < blocks; ++k)
-    for (int64_t c = 0; c < a.channels; ++c) totals.get()[c] += partial.get()[k * a.channels + c];
-  write_db<T>(a, totals.get());
+  const Scratch<double> totals(cycle);
+  double* const total = totals.get();
+  for (int64_t i = 0; i < cycle; ++i) total[i] = 0;
+  for (const A* row = partial.get(); row < partial.get() + blocks * period; row += cycle)
+    for (int64_t i = 0; i < cycle; ++i) total[i] += row[i];
+  write_db<T>(a, total, a.inner);
 }
 
 // Channels with at least 16 neighbouring elements (contiguous images): runs of one channel share a bias in registers.
@@ -124,6 +129,7 @@ void run_planes(const BiasActArgs& a, const Formula& formula) {
       Group<A> bias, sum;
       for (int j = 0; j < Group<A>::vectors; ++j) bias.v[j] = Vec<A>(bias_of(run)), sum.v[j] = Vec<A>(A(0));
       for (; i + kGroup <= run_end; i += kGroup) {
+        fetch_out(s, i);
         const Group<A> g = local(s, i, bias);
         if constexpr (Formula::gives_gradient)
           add_group(sum, g);
@@ -152,7 +158,7 @@ void run_planes(const BiasActArgs& a, const Formula& formula) {
   for (int64_t k = 0; k < blocks; ++k)
     for (int64_t run = k * kBlock / a.inner; run <= (smaller((k + 1) * kBlock, a.numel) - 1) / a.inner; ++run)
       totals.get()[run % a.channels] += partial.get()[run + k];
-  write_db<T>(a, totals.get());
+  write_db<T>(a, totals.get(), 1);
 }
 
 template <class T, class Formula>

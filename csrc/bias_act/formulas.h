@@ -41,6 +41,13 @@ struct Streams {
   uint8_t* mask;
 };
 
+// Asks for a line of `out` before there is anything to store there. Stores are made in order: those to the mask would
+// wait behind each line of `out` that the cache lacks, which takes twice as long.
+template <class T>
+FASTGAN_INLINE void fetch_out(const Streams<T>& s, int64_t i) {
+  __builtin_prefetch(s.out + i, 1);
+}
+
 // What follows is one formula a struct: from a group of a pass's tensors to that group of its result. Those of a
 // backward give a gradient, which db sums.
 
@@ -68,7 +75,6 @@ template <class T, bool clamps, bool keep_mask>
 struct ForwardPiecewise {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = false;
-  static constexpr int64_t strands = 1;
   Limit<A> limit;
   Slopes<A> slopes;
   ForwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
@@ -99,7 +105,6 @@ template <class T, bool has_mask>
 struct BackwardFromMask {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = true;
-  static constexpr int64_t strands = 4;
   Vec<A> gain;
   SlopeTable<A> slopes;
   BackwardFromMask(const BiasActArgs& a, double negative_slope)
@@ -123,7 +128,6 @@ template <class T>
 struct BackwardPiecewise {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = true;
-  static constexpr int64_t strands = 1;
   Limit<A> limit;
   Slopes<A> slopes;
   BackwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
@@ -165,7 +169,6 @@ template <class T, int order>
 struct SmoothPass {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = order > 0;
-  static constexpr int64_t strands = 1;
   Limit<A> limit;
   Vec<A> gain;
   SmoothFunctions<A> act;

@@ -20,7 +20,12 @@ FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<A> (&positive)[kGroup / Vec<A>
   }
   return bits;
 }
-#if FASTGAN_VECTOR_BYTES == 32
+#if FASTGAN_VECTOR_BYTES == 64
+FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<float> (&positive)[1], const Mask<float> (&clamped)[1]) {
+  return _pdep_u32(_mm512_movepi32_mask((__m512i)positive[0].m), 0x55555555u) |
+         _pdep_u32(_mm512_movepi32_mask((__m512i)clamped[0].m), 0xAAAAAAAAu);
+}
+#elif FASTGAN_VECTOR_BYTES == 32
 FASTGAN_INLINE uint32_t pack_sign_mask(const Mask<float> (&positive)[2], const Mask<float> (&clamped)[2]) {
   const __m256i side = _mm256_packs_epi32((__m256i)positive[0].m, (__m256i)positive[1].m);
   const __m256i clip = _mm256_packs_epi32((__m256i)clamped[0].m, (__m256i)clamped[1].m);
@@ -49,7 +54,21 @@ class SlopeTable {
  private:
   A negative_, positive_;
 };
-#if FASTGAN_VECTOR_BYTES == 32
+#if FASTGAN_VECTOR_BYTES == 64
+template <>
+class SlopeTable<float> {
+ public:
+  SlopeTable(float n, float p) : table_(_mm512_setr4_ps(n, p, 0, 0)) {}
+  FASTGAN_INLINE Vec<float> at(uint32_t bits, int) const {
+    const __m512i place = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i code = _mm512_srlv_epi32(_mm512_set1_epi32(int(bits)), place);
+    return Vec<float>((Vec<float>::Raw)_mm512_permutevar_ps(table_, code));  // looks at the lowest two bits of each
+  }
+
+ private:
+  __m512 table_;
+};
+#elif FASTGAN_VECTOR_BYTES == 32
 template <>
 class SlopeTable<float> {
  public:
