@@ -39,14 +39,27 @@ def register(
             setup_context(ctx, inputs, output)
         return output
 
-    formula = {"forward": staticmethod(forward), "backward": staticmethod(backward or refuse)}
-    recorded = type(name, (torch.autograd.Function,), formula)
+    def setup(ctx, inputs, output):
+        if setup_context is not None:
+            setup_context(ctx, inputs, output)
+
+    def formula(**members):
+        return type(name, (torch.autograd.Function,), {"backward": staticmethod(backward or refuse), **members})
+
+    eager = formula(forward=staticmethod(forward))
+    transformed = formula(  # for torch.func, which needs the parts one by one
+        forward=staticmethod(lambda *inputs: operator(*inputs)),
+        setup_context=staticmethod(setup),
+        generate_vmap_rule=True,
+    )
 
     def call(*inputs):
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        if torch.compiler.is_compiling():
             return operator(*inputs)
+        if torch._C._are_functorch_transforms_active():
+            return transformed.apply(*inputs)
         if torch.is_grad_enabled():
-            return recorded.apply(*inputs)
+            return eager.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*inputs)
 

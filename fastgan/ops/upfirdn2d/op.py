@@ -172,7 +172,7 @@ def _check_filter(f: Tensor | None, x: Tensor) -> Tensor:
         raise ValueError("f must not require grad: upfirdn2d has gradients for x only")
     if f.device != x.device:
         raise ValueError(f"f must be on x's device {x.device}, got {f.device}")
-    return f.to(dtype).contiguous()
+    return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
 
 
 def _is_int(value: object) -> bool:

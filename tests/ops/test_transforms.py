@@ -1,0 +1,59 @@
+"""torch.func over compiled operators: grad, grad of grad, vmap; forward mode is refused rather than wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import grad, jvp, vmap
+
+from fastgan.ops import bias_act, provider, setup_filter, upfirdn2d
+
+OPERATORS = {
+    "lrelu": lambda x, b: bias_act(x, b, act="lrelu"),
+    "swish": lambda x, b: bias_act(x, b, act="swish"),
+    "upfirdn2d": lambda x, b: upfirdn2d(x * b[:, None, None], setup_filter([1, 3, 3, 1]), up=2),
+}
+
+
+def examples():
+    return torch.randn(2, 3, 5, 4, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+
+
+@pytest.fixture(params=list(OPERATORS))
+def energy(request):
+    """A scalar function of x and b through one operator."""
+    return lambda x, b: OPERATORS[request.param](x, b).pow(2).sum()
+
+
+def test_gradients(native_provider, energy):
+    x, b = examples()
+    for wanted in (0, 1):
+        ours = grad(energy, argnums=wanted)(x, b)
+        with provider("reference"):
+            torch.testing.assert_close(ours, grad(energy, argnums=wanted)(x, b))
+
+
+def test_second_gradient(native_provider, energy):
+    x, b = examples()
+    direction = torch.randn_like(x)
+
+    def slope(x):
+        return (grad(energy)(x, b) * direction).sum()
+
+    ours = grad(slope)(x)
+    with provider("reference"):
+        torch.testing.assert_close(ours, grad(slope)(x))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_per_sample_gradients(native_provider, energy):
+    x, b = examples()
+    batch = torch.stack([x, 2 * x, -x])
+    ours = vmap(grad(energy, argnums=1), (0, None))(batch, b)
+    torch.testing.assert_close(ours, torch.stack([grad(energy, argnums=1)(one, b) for one in batch]))
+
+
+def test_forward_mode_is_refused(native_provider, energy):
+    x, b = examples()
+    with pytest.raises(NotImplementedError, match="forward mode"):
+        jvp(energy, (x, b), (x, b))
