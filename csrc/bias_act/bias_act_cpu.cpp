@@ -1,6 +1,6 @@
 // bias_act on the CPU: one pass that adds the bias, activates, scales, clamps and packs the mask; one backward pass
 // that also sums db. Bytes per element: forward reads x and writes y and 2 bits; backward reads dy and 2 bits (or x)
-// and writes dx. Tensors are walked in memory order, in blocks of kBlock elements and groups of 16.
+// and writes dx. Tensors are walked in memory order, in blocks and groups of 16.
 #include "bias_act/bias_act.h"
 
 #include "bias_act/formulas.h"
@@ -67,8 +67,8 @@ FASTGAN_INLINE void walk_columns(const Streams<T>& s, const Formula& formula, in
 }
 
 // Channels that change within a group (channels_last, [N, C], tiny images): bias and the sums of db are laid out
-// cyclically, over a period that is a multiple of 16 elements. A block is a number of whole periods, walked column by
-// column.
+// cyclically, over a period that is a multiple of 16 elements. A block is 16 to 64 whole periods, walked column by
+// column: few enough to sum in float.
 template <class T, class Formula>
 void run_cyclic(const BiasActArgs& a, const Formula& formula) {
   using A = Accumulate<T>;
@@ -76,7 +76,7 @@ void run_cyclic(const BiasActArgs& a, const Formula& formula) {
   const int64_t cycle = a.channels * a.inner;
   int64_t period = cycle;
   while (period % kGroup || (period % (kColumns * kGroup) && period < 1024)) period *= 2;
-  const int64_t block = period * larger(kBlock / period, 32), blocks = (a.numel + block - 1) / block;
+  const int64_t block = period * larger(smaller(kBlock / period, 64), 16), blocks = (a.numel + block - 1) / block;
   const Scratch<A> bias(period), partial(a.db ? blocks * period : 1);
   for (int64_t i = 0; i < period; ++i)
     bias.get()[i] = a.b ? widen(static_cast<const T*>(a.b)[i / a.inner % a.channels]) : A(0);

@@ -31,14 +31,13 @@ struct Phase {
 };
 
 struct Polyphase {
-  ResampleAxis axis;
   int64_t period, step, groups;  // groups: number of q
   int64_t lowest, span;          // inputs [lowest, lowest + span) are those of q = 0
   int most = 0;                  // the largest count
   Scratch<Phase> phases;
 
   explicit Polyphase(const ResampleAxis& a)
-      : axis(a), period(a.up / common_divisor(a.up, a.down)), step(a.down / common_divisor(a.up, a.down)),
+      : period(a.up / common_divisor(a.up, a.down)), step(a.down / common_divisor(a.up, a.down)),
         groups(divide_up(a.out, period)), phases(period) {
     int64_t end = 0;
     for (int64_t r = 0; r < period; ++r) {
@@ -70,7 +69,7 @@ class Resampler {
     width = (tile_x - 1) * x.step + x.span;
     part = round_up(divide_up(width, parts) * pixel + kLine, kLine);
     row = part * parts;
-    lag = row < fits ? kLag : 0;
+    lag = width * pixel <= fits ? kLag : 0;
     // A full filter keeps as many input rows as fit; each output row needs y.span of them.
     tile_y = smaller(larger((fits / row - y.span) / y.step + 1, 4), y.groups);
     rows = separable ? lag + 1 : (tile_y - 1) * y.step + y.span;
@@ -211,16 +210,14 @@ class Resampler {
     }
   }
 
-  // The sums along y that make an output row of a phase, of the group whose inputs begin at row `input`.
+  // The sums along y that make an output row of a phase; `input` is the row that its group adds to Phase::first.
   template <int taps>
   FASTGAN_INLINE LoopTerms<taps, T, A> terms_of_row(Work& w, int64_t phase, int64_t input) const {
     const A* const weights = weights_y.get() + phase * y.most;
-    const int64_t first = input + y.phase(phase).first, height = a.axis_y.in, stride = a.axis_x.in * pixel;
+    const int64_t first = input + y.phase(phase).first, stride = a.axis_x.in * pixel;
+    const int64_t below = larger(-first, 0), above = smaller(a.axis_y.in - first, y.phase(phase).count);
     const T* const from = w.in + first * stride + w.begin * pixel;
-    const bool inside = first >= 0 && first + y.most <= height;
-    const auto source = [&](int64_t m) {
-      return inside || (first + m >= 0 && first + m < height) ? from + m * stride : w.zeros;
-    };
+    const auto source = [&](int64_t m) { return m >= below && m < above ? from + m * stride : w.zeros; };
     if constexpr (taps > 0) {
       LoopTerms<taps, T, A> terms;
       for (int m = 0; m < taps; ++m) terms.set(m, source(m), weights[m]);

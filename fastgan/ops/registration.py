@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch.autograd import forward_ad
 
 LIBRARY = torch.library.Library("fastgan", "FRAGMENT")  # held for the life of the process: dropping it unregisters
+
+
+def transforming() -> bool:
+    """True inside torch.func's transforms, whose tensors do not tell whether a gradient is wanted."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 def register(
@@ -56,9 +62,9 @@ def register(
     def call(*inputs):
         if torch.compiler.is_compiling():
             return operator(*inputs)
-        if torch._C._are_functorch_transforms_active():
+        if transforming():
             return transformed.apply(*inputs)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # no_grad does not end forward mode
             return eager.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*inputs)

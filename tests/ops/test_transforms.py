@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.func import grad, jvp, vmap
 
 from fastgan.ops import bias_act, provider, setup_filter, upfirdn2d
@@ -57,3 +58,21 @@ def test_forward_mode_is_refused(native_provider, energy):
     x, b = examples()
     with pytest.raises(NotImplementedError, match="forward mode"):
         jvp(energy, (x, b), (x, b))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_gradient_of_a_vmap(native_provider, energy):
+    x, b = examples()
+    batch = torch.stack([x, 2 * x, -x])
+
+    def total(batch):
+        return vmap(energy, (0, None))(batch, b).sum()
+
+    ours = grad(total)(batch)
+    torch.testing.assert_close(ours, torch.stack([grad(energy)(one, b) for one in batch]))
+
+
+def test_forward_mode_without_gradients_is_refused(native_provider, energy):
+    x, b = examples()
+    with forward_ad.dual_level(), torch.no_grad(), pytest.raises(NotImplementedError, match="forward mode"):
+        energy(forward_ad.make_dual(x, x), b)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,17 @@ def test_two_pixels(provider):
     torch.testing.assert_close(upfirdn2d(x, f, up=[2, 1], down=[2, 1], padding=[2, 2, 0, 0], gain=3), every_second)
     cropped = torch.tensor([[[[205.0]]]])  # 0 0 2 0 5 without its first two and last zeros
     torch.testing.assert_close(upfirdn2d(x, f, up=[2, 1], padding=[0, -1, 0, 0]), cropped)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("taps", [[1.0, 2.0, 1.0], [1.0, 3.0, 3.0, 1.0], [1.0]])
+def test_infinity_stays_inside_the_footprint(native_provider, taps, memory_format):
+    x = torch.ones(1, 9, 6, 33)
+    x[:, :, 2] = math.inf
+    y = upfirdn2d(arranged(x, memory_format), torch.tensor(taps), up=[1, 2], padding=[0, 0, len(taps), len(taps)])
+    k = len(taps)
+    for row in range(y.shape[2]):  # output row o sees the up-sampled rows o - k to o - 1, of which 4 is infinite
+        assert y[:, :, row].isfinite().all() == (not row - k <= 4 <= row - 1), row
 
 
 def test_setup_filter():

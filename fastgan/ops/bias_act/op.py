@@ -10,7 +10,7 @@ from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
 from fastgan.ops.gradients import weight_gradients_wanted
 from fastgan.ops.layout import dense_format
-from fastgan.ops.registration import register
+from fastgan.ops.registration import register, transforming
 
 
 def bias_act(
@@ -60,10 +60,10 @@ def bias_act(
         return bias_act_reference(x, b, dim, act, alpha, gain, clamp)
     x = x.contiguous(memory_format=dense_format(x, dim))
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
-    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
+    differentiable = x.requires_grad or (b is not None and b.requires_grad) or transforming()
     forward = _COMPILED[provider].forward_op
     number, bound = native.activations.index(act), -1.0 if clamp is None else clamp
-    return forward(x, b, dim, number, alpha, gain, bound, has_kink and wants_gradient)[0]
+    return forward(x, b, dim, number, alpha, gain, bound, has_kink and differentiable and torch.is_grad_enabled())[0]
 
 
 def _check(x: Tensor, b: Tensor | None, dim: int, clamp: float | None) -> int:
