@@ -14,6 +14,10 @@ from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
 
+# Tuples: a union of types would be built anew on every call.
+_INTEGER, _SEQUENCE = (int, torch.SymInt), (list, tuple)
+
+
 def upfirdn2d(
     x: Tensor,
     f: Tensor | None,
@@ -176,18 +180,18 @@ def _check_filter(f: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int | torch.SymInt) and not isinstance(value, bool)
+    return isinstance(value, _INTEGER) and not isinstance(value, bool)
 
 
 def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair: Any = (value, value) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    pair: Any = (value, value) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
     if len(pair) != 2 or not all(_is_int(factor) and factor >= 1 for factor in pair):
         raise ValueError(f"{name} must be an int or [x, y], each at least 1; got {value!r}")
     return pair
 
 
 def _padding(value: int | Sequence[int]) -> tuple[int, int, int, int]:
-    sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
     if len(sides) not in (1, 2, 4) or not all(_is_int(side) for side in sides):
         raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1]; got {value!r}")
     if len(sides) < 4:
