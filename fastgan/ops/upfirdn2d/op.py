@@ -13,7 +13,6 @@ from fastgan.ops.layout import dense_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
-
 # Tuples: a union of types would be built anew on every call.
 _INTEGER, _SEQUENCE = (int, torch.SymInt), (list, tuple)
 
