@@ -42,7 +42,7 @@ struct Streams {
 };
 
 // Asks for a line of `out` before there is anything to store there. Stores are made in order: those to the mask would
-// wait behind each line of `out` that the cache lacks, which takes twice as long.
+// wait behind each line of `out` that the cache lacks.
 template <class T>
 FASTGAN_INLINE void fetch_out(const Streams<T>& s, int64_t i) {
   __builtin_prefetch(s.out + i, 1);

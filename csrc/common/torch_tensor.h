@@ -37,8 +37,7 @@ inline bool is_channels_last(const Tensor& t) {
   return true;
 }
 
-// Allocations go straight to torch's C functions: those of torch::stable look an operator up by name on every call,
-// which takes as long as a small image.
+// Allocations go straight to torch's C functions: those of torch::stable look an operator up by name on every call.
 inline Tensor empty_strided(const Tensor& like, int64_t dims, const int64_t* sizes, const int64_t* strides,
                             int32_t dtype) {
   int32_t device = 0;

@@ -75,8 +75,7 @@ inline void with_taps(int count, const F& f) {
 }
 
 // Asks for the lines of `vectors` vectors at `to` before there is anything to store there. Stores are made in order:
-// those to cached rows would wait behind each line of the output that the cache lacks. (Where `to` is itself a cached
-// row this costs next to nothing.)
+// those to cached rows would wait behind each line of the output that the cache lacks.
 template <int vectors, class D>
 FASTGAN_INLINE void fetch(D* to) {
   for (int i = 0; i < vectors * Vec<Accumulate<D>>::size; i += 64 / int(sizeof(D))) __builtin_prefetch(to + i, 1);

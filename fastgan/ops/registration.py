@@ -25,7 +25,7 @@ def register(
 
     Returns:
         what calls the operator. Eager calls record the same formula themselves and go below the dispatcher's autograd
-        layer, which is written in Python too and costs a call several times what a small image does.
+        layer, which is written in Python and costs more than a small image does.
     """
     LIBRARY.define(name + schema)
     torch.library.register_fake(f"fastgan::{name}", fake, lib=LIBRARY)
