@@ -1,34 +1,44 @@
-"""`fastgan dataset`: make a training set, a folder or a zip, from images."""
+"""`fastgan dataset`: convert a set of images to another form, or tell what it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 
-from fastgan.data.dataset import evenly_spaced
+from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
-from fastgan.data.image import TRANSFORMS, decode_image, encode_image
-from fastgan.data.stores import ImageStore, open_store
+from fastgan.data.image import parse_color
+from fastgan.data.opening import open_store
+from fastgan.data.survey import Survey, preview, survey
 from fastgan.data.writing import check_destination, write_dataset
+from fastgan.report.grid import save_grid
+
+# Lines of each kind that a report shows.
+_SHOWN = 10
 
 
 @dataclass
 class DatasetOptions:
-    """Make a training set, a folder or a zip, from a folder or zip of PNG, JPEG and WebP.
+    """Convert a set of images to another form; without --dest, tell what it holds.
 
-    Labels in the source's dataset.json go along. Without --resolution files are copied as they are (a JPEG stays the
-    JPEG it was) once every one is seen to decode and to have the same size.
+    Labels go along, and licence files. Without --resolution and --channels files are copied as they are (a JPEG stays
+    the JPEG it was) once every one is seen to decode and to have the same size. A conversion that was stopped goes on
+    where it was when called again.
     """
 
     source: str
-    """Folder (sub-folders included), zip, or packaged set (emoji64); with --preset emoji64, the Fluent Emoji .tgz."""
+    """Folder (sub-folders are classes), zip, idx file (MNIST), folder of CIFAR's .bin files or of .tar shards, or
+    packaged set (emoji64); with --preset emoji64, the Fluent Emoji .tgz."""
 
-    dest: Path
+    dest: Path | None = None
     """What to write: a zip if the name ends in .zip, else a folder. It appears when it is complete."""
 
     resolution: str | None = None
@@ -37,11 +47,32 @@ class DatasetOptions:
     transform: Literal["center-crop", "center-crop-wide"] = "center-crop"
     """How to crop: the largest centred region of the resolution's aspect ratio; or that on a black WxW square."""
 
+    channels: Literal[1, 3] | None = None
+    """Make all images grey (1) or RGB (3)."""
+
+    background: str = "white"
+    """Colour seen through transparent pixels of images that are not copied, a name or #rrggbb."""
+
     max_images: int | None = None
     """Keep at most this many images, evenly spaced over the sorted paths."""
 
     format: Literal["webp", "png"] = "webp"
-    """File format of resized images; both are lossless, webp is smaller."""
+    """File format of images that are not copied; both are lossless, webp is smaller."""
+
+    class_folders: bool = False
+    """Put every image into a folder of its class's name."""
+
+    shard_size: int | None = None
+    """Write .tar shards (webdataset) of this many images each into the folder --dest."""
+
+    skip_broken: bool = False
+    """Leave out images that cannot be read, and name them, instead of stopping."""
+
+    workers: int | None = None
+    """Threads; default: one a core."""
+
+    preview: Path | None = None
+    """Write a grid of 100 images, evenly spaced over the set, to this PNG."""
 
     preset: Literal["emoji64"] | None = None
     """Build a packaged set from its origins, byte for byte."""
@@ -54,45 +85,93 @@ class DatasetOptions:
 
 
 def run(options: DatasetOptions) -> int:
-    """Write the data set that `options` describe.
+    """Write the data set that `options` describe, or tell what is in it.
 
     Returns:
         0, the exit status.
     Raises:
         ValueError: options that do not go together, files that cannot be read, a destination that is taken.
     """
-    check_destination(options.dest, force=options.force)
-    count = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
-    Console().print(f"Wrote {count} images to {options.dest}", soft_wrap=True, highlight=False)
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}")
+    if options.groups is not None and options.preset is None:
+        raise ValueError("--groups goes with --preset emoji64 only")
+    console = Console(highlight=False)
+    if options.dest is not None:
+        count, broken = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
+        if broken:
+            console.print(f"warning: {len(broken)} images cannot be used and are left out:", soft_wrap=True)
+            for message in broken:
+                console.print(f"  {message}", soft_wrap=True)
+        console.print(f"Wrote {count} images to {options.dest}", soft_wrap=True)
+    elif options.preset:
+        raise ValueError("--preset needs --dest: what to write")
+    else:
+        with open_store(options.source) as store:
+            _report(survey(store, workers=options.workers, track=_track("Reading")), store.title, console)
+    if options.preview is not None:
+        with open_store(options.dest or options.source) as store:
+            save_grid(torch.from_numpy(preview(store)), options.preview)
+        console.print(f"Wrote {options.preview}", soft_wrap=True)
     return 0
 
 
-def _build_emoji(options: DatasetOptions) -> int:
+def _build_emoji(options: DatasetOptions) -> tuple[int, list[str]]:
+    assert options.dest is not None
     if options.groups is None:
         raise ValueError("--preset emoji64 needs --groups: the .tgz of `npm pack emoji-datasource-google@16.0.0`")
     if options.resolution or options.max_images:
         raise ValueError("--preset emoji64 is one fixed set; convert it afterwards with --source emoji64")
+    check_destination(options.dest, force=options.force)
     source = Path(options.source)
     emoji = read_emoji(source, options.groups)
-    images = track(render_emoji(source, emoji), "Drawing", len(emoji), console=_progress_console())
+    images = _track("Drawing")(render_emoji(source, emoji), len(emoji))
     notices = [("NOTICE.txt", NOTICE.read_bytes())]
-    return write_dataset(options.dest, images, emoji_index(emoji), notices=notices, force=options.force)
+    return write_dataset(options.dest, images, emoji_index(emoji), notices=notices, force=options.force), []
 
 
-def _convert(options: DatasetOptions) -> int:
-    if options.groups is not None:
-        raise ValueError("--groups goes with --preset emoji64 only")
-    resolution = None if options.resolution is None else parse_resolution(options.resolution)
-    with open_store(options.source) as store:
-        _check_apart(store.path, options.dest)
-        kept = [store.names[i] for i in evenly_spaced(len(store.names), options.max_images)]
-        names = {name: name for name in kept}
-        if resolution is not None:
-            names = {name: PurePosixPath(name).with_suffix(f".{options.format}").as_posix() for name in kept}
-            _check_distinct(store, names)
-        images = _copied(store, names) if resolution is None else _resized(store, names, resolution, options.transform)
-        images = track(images, "Converting", len(names), console=_progress_console())
-        return write_dataset(options.dest, images, store.index.renamed(names), force=options.force)
+def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
+    assert options.dest is not None
+    conversion = Conversion(
+        resolution=None if options.resolution is None else parse_resolution(options.resolution),
+        transform=options.transform,
+        format=options.format,
+        channels=options.channels,
+        background=parse_color(options.background),
+        max_images=options.max_images,
+        class_folders=options.class_folders,
+        shard_size=options.shard_size,
+        skip_broken=options.skip_broken,
+    )
+    progress = _track("Converting")
+    return convert(
+        options.source, options.dest, conversion, force=options.force, workers=options.workers, track=progress
+    )
+
+
+def _report(found: Survey, title: str, console: Console) -> None:
+    sizes = Counter({f"{width}x{height}": count for (width, height), count in found.sizes.items()})
+    table = Table(title=f"{title}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", title_justify="left")
+    table.add_column()
+    table.add_column("images", justify="right")
+    table.add_column("share", justify="right")
+    for head, counts in (("size", sizes), ("format", found.formats), ("class", found.classes)):
+        for name, count in counts.most_common(None if head == "class" else _SHOWN):
+            table.add_row(f"{head} {name}", f"{count:,}", f"{count / found.images:.1%}")
+        if head != "class" and len(counts) > _SHOWN:
+            table.add_row(f"{len(counts) - _SHOWN} other {head}s", "", "")
+    if found.unlabelled:
+        table.add_row("no class", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
+    console.print(table)
+    if found.images:
+        figures = [" ".join(f"{value:.1f}" for value in each) for each in (found.mean, found.deviation)]
+        console.print(f"mean of R G B: {figures[0]}; standard deviation: {figures[1]} (0 to 255)")
+    same = [f"{name} is the same as {earlier}" for name, earlier in found.duplicates.items()]
+    for head, lines in (("images are there twice", same), ("images cannot be read", found.broken)):
+        if lines:
+            console.print(f"{len(lines)} {head}:")
+            for line in [*lines[:_SHOWN], *["..."] * (len(lines) > _SHOWN)]:
+                console.print(f"  {line}", soft_wrap=True)
 
 
 def parse_resolution(text: str) -> tuple[int, int]:
@@ -107,41 +186,8 @@ def parse_resolution(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _copied(store: ImageStore, names: dict[str, str]) -> Iterator[tuple[str, bytes]]:
-    first: tuple[str, tuple[int, int]] | None = None
-    for name in names:
-        data = store.read(name)
-        size = decode_image(data, store.where(name)).size
-        first = first or (store.where(name), size)
-        if size != first[1]:
-            raise ValueError(
-                f"{store.where(name)}: is {size[0]}x{size[1]} (WxH), but {first[0]} is {first[1][0]}x{first[1][1]}; "
-                "pass --resolution WxH to crop and resize all images to it"
-            )
-        yield name, data
+def _track(what: str) -> Any:
+    def tracked(things: Iterable[Any], total: int) -> Iterable[Any]:
+        return track(things, what, total, console=Console(stderr=True))
 
-
-def _resized(
-    store: ImageStore, names: dict[str, str], resolution: tuple[int, int], transform: str
-) -> Iterator[tuple[str, bytes]]:
-    for old, new in names.items():
-        image = TRANSFORMS[transform](decode_image(store.read(old), store.where(old)), resolution)
-        yield new, encode_image(image, PurePosixPath(new).suffix)
-
-
-def _check_distinct(store: ImageStore, names: dict[str, str]) -> None:
-    first: dict[str, str] = {}
-    for old, new in names.items():
-        other = first.setdefault(new, old)
-        if other != old:
-            raise ValueError(f"{store.where(old)}: would get the same name, {new}, as {other}; rename one of them")
-
-
-def _check_apart(source: Path, dest: Path) -> None:
-    source, dest = source.resolve(), dest.resolve()
-    if source == dest or source in dest.parents or dest in source.parents:
-        raise ValueError(f"{dest}: the destination must lie outside the source {source}, and not hold it")
-
-
-def _progress_console() -> Console:
-    return Console(stderr=True)
+    return tracked

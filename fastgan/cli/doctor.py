@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastgan.data.stores import PACKAGED
+from fastgan.data.opening import PACKAGED
 from fastgan.ops import bias_act, native, provider, providers, upfirdn2d
 
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fastgan.checkpoint import load_tensors
-from fastgan.data import ImageDataset
+from fastgan.data import Dataset
+from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
 from fastgan.metrics.registry import METRICS
 from fastgan.models.registry import MODELS, build, configure, family
@@ -46,15 +47,25 @@ class TrainOptions:
     """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
     cfg: Annotated[str | None, _listing("model family (default: stylegan2)", MODELS)] = None
     data: str | None = None
-    """emoji64 (packaged, default), a folder of images or a zip"""
+    """emoji64 (packaged, default), or the path of a folder of images, zip, idx file, folder of CIFAR's .bin files or
+    of .tar shards"""
     classes: tuple[str, ...] | None = None
     """groups of the data to keep, e.g. smileys/faces animals; default: all"""
     resolution: str | None = None
     """pixels, 64 or WxH; images are cropped and resized; default: the images' own"""
     max_images: int | None = None
     """use at most this many images; default: all"""
+    channels: int | None = None
+    """3 for RGB, 1 for grey; default: 1 where the format holds grey images alone, else 3"""
+    background: str | None = None
+    """colour seen through transparent pixels, a name or #rrggbb; default: white"""
+    transform: Annotated[str | None, _listing("how to crop (default: center-crop)", TRANSFORMS)] = None
+    skip_broken: bool | None = None
+    """leave out images that cannot be read, and name them, instead of stopping; default: no"""
+    stream: bool | None = None
+    """decode images as they are asked for, in bounded memory; default: if they need more than 2 GiB"""
     cond: bool | None = None
-    """condition on the labels of the data; default: no"""
+    """condition on the labels of the data (a dataset.json, or a sub-folder a class); default: no"""
     mirror: bool | None = None
     """flip images left-right at random; default: no"""
     batch: int | None = None
@@ -114,8 +125,8 @@ _FIELDS = {
 }
 _TRAINING = {field.name for field in dataclasses.fields(TrainingOptions)}
 _NOT_FIELDS = {
-    "outdir", "cfg", "data", "classes", "resolution", "max_images", "cond", "set", "resume", "device", "threads",
-    "dry_run",
+    "outdir", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background", "transform",
+    "skip_broken", "stream", "set", "resume", "device", "threads", "dry_run",
 }  # fmt: skip
 
 
@@ -144,12 +155,16 @@ def run(options: TrainOptions) -> int:
         console.print(
             f"warning: --mirror flips images of {', '.join(dataset.mirror_hazards)}: their mirror images are wrong"
         )
+    if dataset.broken:
+        console.print(f"warning: {len(dataset.broken)} images cannot be read and are left out:", soft_wrap=True)
+        for message in dataset.broken:
+            console.print(f"  {message}", soft_wrap=True)
     return _train(config, dataset, outdir, device, checkpoint, console)
 
 
 def _train(
     config: RunConfig,
-    dataset: ImageDataset,
+    dataset: Dataset,
     outdir: Path,
     device: torch.device,
     checkpoint: Path | None,
@@ -199,7 +214,7 @@ def _checkpoint_to_resume(options: TrainOptions) -> Path | None:
     return path
 
 
-def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig, ImageDataset]:
+def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig, Dataset]:
     """The configuration of the run, everything checked, and its data."""
     if checkpoint is None:
         name = options.cfg or "stylegan2"
@@ -216,8 +231,10 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
     for metric in training.metrics:
         if metric not in METRICS:
             raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
-    data = {"source": options.data, "classes": options.classes, "cond": options.cond, "max_images": options.max_images}
+    same = ("classes", "cond", "max_images", "channels", "transform", "skip_broken", "stream")
+    data = {"source": options.data, **{name: getattr(options, name) for name in same}}
     data["resolution"] = _resolution(options.resolution)
+    data["background"] = None if options.background is None else parse_color(options.background)
     data_options = dataclasses.replace(base.data, **{name: value for name, value in data.items() if value is not None})
     architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
     name = options.cfg or base.model
@@ -271,7 +288,7 @@ def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:
         raise ValueError(f"{checkpoint} is of another run: {what}. Leave these options out, or start a new --outdir")
 
 
-def _print_plan(config: RunConfig, dataset: ImageDataset, device: torch.device) -> None:
+def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device) -> None:
     console = Console(highlight=False)
     console.print_json(json.dumps(config.to_json()))
     _, G, D = build(config.model, **config.architecture)

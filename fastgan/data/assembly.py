@@ -30,7 +30,7 @@ def assemble_batch(
     """out[n, c, y, x] = images[indices[n], y0 + y, x0 + x', c] / 127.5 - 1, with x' = w - 1 - x where mirrored.
 
     Args:
-        images: uint8 [M, H, W, C], contiguous, on the CPU.
+        images: uint8 [M, H, W, C], contiguous. The result is on its device.
         indices: int64 [N], each in 0..M-1.
         mirror: bool [N]; True mirrors left and right, after the crop. None: no image.
         crop_xy: int64 [N, 2], (x0, y0): left and top corner of each window in pixels. None: (0, 0).
@@ -47,7 +47,7 @@ def assemble_batch(
     if crop_xy is None:
         crop_xy = torch.zeros(count, 2, dtype=torch.int64)
     _check(images, indices, mirror, crop_xy, height, width)
-    if _host is None:
+    if _host is None or images.device.type != "cpu":
         return _assemble_by_torch(images, indices, mirror, crop_xy, height, width, channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     out = torch.empty(count, images.shape[3], height, width, memory_format=layout)
@@ -65,13 +65,14 @@ def _assemble_by_torch(
     width: int,
     channels_last: bool,
 ) -> torch.Tensor:
+    indices, mirror = indices.to(images.device), mirror.to(images.device)
     if (height, width) == tuple(images.shape[1:3]):
         batch = images[indices]
     else:
         batch = images.new_empty(len(indices), height, width, images.shape[3])
         for window, index, (x, y) in zip(batch, indices.tolist(), crop_xy.tolist(), strict=True):
             window.copy_(images[index, y : y + height, x : x + width])
-    batch[mirror] = batch[mirror].flip(2)
+    batch = torch.where(mirror[:, None, None, None], batch.flip(2), batch)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout).div_(127.5).sub_(1)
 
@@ -92,9 +93,10 @@ def _check(
         "crop_xy": (crop_xy, torch.int64, f"[N, 2]=[{count}, 2]", crop_xy.shape == (count, 2)),
     }
     for name, (tensor, dtype, shape, fits) in expected.items():
-        if tensor.dtype != dtype or not fits or tensor.device.type != "cpu":
+        anywhere = name == "images"
+        if tensor.dtype != dtype or not fits or not (anywhere or tensor.device.type == "cpu"):
             got = f"{tensor.dtype} {list(tensor.shape)} on {tensor.device}"
-            raise ValueError(f"{name} must be {dtype} {shape} on the CPU, got {got}")
+            raise ValueError(f"{name} must be {dtype} {shape}{'' if anywhere else ' on the CPU'}, got {got}")
     total, full_height, full_width, _ = images.shape
     if not (1 <= height <= full_height and 1 <= width <= full_width):
         raise ValueError(f"size must lie in (1, 1)..{(full_height, full_width)} (h, w), got {(height, width)}")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from fastgan.data.image import center_crop, decode_image, encode_image
 from fastgan.data.index import DatasetIndex
-from fastgan.data.stores import ASSETS
+from fastgan.data.opening import ASSETS
 
 CLASSES = {
     "Smileys & Emotion": "smileys",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 WHITE = (255, 255, 255)
+
+
+class BrokenImageError(ValueError):
+    """A file that cannot be read as an image; the message names it and says why."""
 
 
 def decode_image(
@@ -17,26 +20,49 @@ def decode_image(
 ) -> Image.Image:
     """Decode one file to `RGB` or `L`: transparency over `background`, EXIF rotation applied, 16 bits to 8.
 
+    Palette and CMYK images are converted; of an animation the first frame is taken. Colour profiles are not applied.
+
     Args:
-        data: the file's bytes (PNG, JPEG or WebP).
+        data: the file's bytes, in a format of `IMAGE_SUFFIXES`.
         where: how errors name the file.
         channels: 3, or 1 for grey.
         background: RGB, 0 to 255, seen through transparent pixels.
     Raises:
-        ValueError: the file does not decode.
+        BrokenImageError: the file does not decode, or unpacks to more pixels than Pillow's bound on bombs.
     """
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
         image = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where}: cannot be read as an image ({error}); replace or remove the file") from error
+        if image.mode == "F":
+            raise ValueError("its pixels are floating-point numbers, of no known range")
+        return _flatten(image, channels, background)
+    except Exception as error:  # noqa: BLE001 - decoders of broken files raise nearly any type
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "in no known image format" if unknown else str(error) or type(error).__name__
+        raise BrokenImageError(f"{where}: cannot be read as an image ({reason}); replace or remove the file") from error
+
+
+def _flatten(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
         image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         # Composing before any resize equals resizing with premultiplied alpha: no dark or light fringes.
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image.convert("RGBA"))
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """RGB, 0 to 255, of a colour's name or `#rrggbb`.
+
+    Raises:
+        ValueError: no such colour.
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise ValueError(f"background must be a colour like white, black or #ff8000, got {text!r}") from None
+    return red, green, blue
 
 
 def center_crop(image: Image.Image, resolution: tuple[int, int]) -> Image.Image:

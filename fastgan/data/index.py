@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 INDEX_NAME = "dataset.json"
 
@@ -55,6 +57,23 @@ class DatasetIndex:
             subgroups={str(path): str(group) for path, group in (data.get("subgroups") or {}).items()},
             selections={str(name): tuple(paths) for name, paths in (data.get("selections") or {}).items()},
         )
+
+    @classmethod
+    def of_folders(cls, names: Iterable[str]) -> DatasetIndex:
+        """Sub-folders as classes: `cats/1.png` and `dogs/a/2.png` are of the classes `cats` and `dogs`.
+
+        Folders that all images share do not count. Unlabelled where an image lies in no sub-folder, or all in one.
+
+        Args:
+            names: paths of all images.
+        """
+        folders = {name: PurePosixPath(name).parts[:-1] for name in names}
+        shared = len(os.path.commonprefix(list(folders.values())))
+        if not folders or any(len(parts) == shared for parts in folders.values()):
+            return cls()
+        classes = sorted({parts[shared] for parts in folders.values()})
+        number = {name: i for i, name in enumerate(classes)}
+        return cls(labels={name: number[parts[shared]] for name, parts in folders.items()}, classes=tuple(classes))
 
     def to_json(self) -> str:
         """The text of `dataset.json`: sorted, so that equal indexes give equal bytes."""

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fastgan.data.assembly import assemble_batch
-from fastgan.data.dataset import ImageDataset
+from fastgan.data.dataset import Dataset
+
+# Batches that a streamed set prepares while the present one is trained on.
+_BATCHES_AHEAD = 4
 
 
 class Batch(NamedTuple):
@@ -43,7 +45,7 @@ class BatchSource:
 
     def __init__(
         self,
-        dataset: ImageDataset,
+        dataset: Dataset,
         batch_size: int,
         *,
         seed: int,
@@ -71,13 +73,11 @@ class BatchSource:
             missing -= taken.stop - taken.start
             self._position = taken.stop
         indices, mirrored = (torch.cat(each) for each in zip(*parts, strict=True))
-        images = assemble_batch(
-            self.dataset.images,
-            indices,
-            mirror=mirrored if self.mirror else None,
-            channels_last=self.channels_last,
-        )
-        if self.device.type == "cuda":
+        images = self.dataset.batch(indices, mirrored if self.mirror else None, self.channels_last)
+        if self.dataset.lookahead:
+            ahead = min(_BATCHES_AHEAD * self.batch_size, self.dataset.lookahead)
+            self.dataset.expect(self._order[self._position : self._position + ahead])
+        if self.device.type == "cuda" and images.device.type == "cpu":
             images = images.pin_memory()
         return Batch(images.to(self.device, non_blocking=True), self._one_hot(indices))
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
+import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 from fastgan.data.index import INDEX_NAME, DatasetIndex
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
-Put = Callable[[str, bytes], None]
+Content = bytes | Path
+Put = Callable[[str, Content], None]
 
 
 def write_dataset(
     dest: Path,
-    images: Iterable[tuple[str, bytes]],
+    images: Iterable[tuple[str, Content]],
     index: DatasetIndex,
     *,
     notices: Iterable[tuple[str, bytes]] = (),
+    shards: bool = False,
     force: bool = False,
 ) -> int:
     """Write `notices`, `dataset.json`, then `images` in their order to a zip (`dest` ends in .zip) or folder.
@@ -30,9 +34,10 @@ def write_dataset(
 
     Args:
         dest: folder or `.zip`.
-        images: (path, bytes), `/` between folders.
+        images: (path, bytes or the file that holds them), `/` between folders.
         index: goes to `dataset.json`.
         notices: licences and the like, (path, bytes).
+        shards: the first folder of each path is the .tar of `dest` to put it into (see `shard_names`).
         force: replace a zip, or a folder that holds a `dataset.json`.
     Returns:
         Number of images written.
@@ -41,7 +46,7 @@ def write_dataset(
     """
     check_destination(dest, force=force)
     count = 0
-    with _zip_writer(dest) if dest.suffix.lower() == ".zip" else _folder_writer(dest) as put:
+    with _writer(dest, index if shards else None) as put:
         for name, data in notices:
             put(name, data)
         put(INDEX_NAME, index.to_json().encode())
@@ -51,6 +56,19 @@ def write_dataset(
         if not count:
             raise ValueError(f"{dest}: nothing to write, no images were chosen")
     return count
+
+
+def shard_names(names: Mapping[str, str], size: int | None) -> dict[str, str]:
+    """key -> path becomes key -> `shard-000000.tar/path`, `size` images a shard in their order; None: no shards.
+
+    Raises:
+        ValueError: `size` is below 1.
+    """
+    if size is None:
+        return dict(names)
+    if size < 1:
+        raise ValueError(f"shard size must be at least 1 image, got {size}")
+    return {key: f"shard-{number // size:06d}.tar/{path}" for number, (key, path) in enumerate(names.items())}
 
 
 def check_destination(dest: Path, *, force: bool = False) -> None:
@@ -69,19 +87,27 @@ def check_destination(dest: Path, *, force: bool = False) -> None:
         raise ValueError(f"{dest}: exists; choose another destination or pass --force to replace it")
 
 
+def _writer(dest: Path, sharded: DatasetIndex | None) -> contextlib.AbstractContextManager[Put]:
+    if dest.suffix.lower() == ".zip":
+        if sharded is not None:
+            raise ValueError(f"{dest}: shards go into a folder, not into a zip")
+        return _zip_writer(dest)
+    return _folder_writer(dest, sharded)
+
+
 @contextlib.contextmanager
 def _zip_writer(dest: Path) -> Iterator[Put]:
     dest.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial_name(dest)
+    partial = _beside(dest, "partial")
     try:
         with open(partial, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
-                def put(name: str, data: bytes) -> None:
+                def put(name: str, content: Content) -> None:
                     info = zipfile.ZipInfo(name, _EPOCH)
                     info.create_system = 3  # Unix, on every system, for equal bytes
                     info.external_attr = 0o100644 << 16
-                    archive.writestr(info, data)
+                    archive.writestr(info, _bytes(content))
 
                 yield put
             file.flush()
@@ -94,18 +120,27 @@ def _zip_writer(dest: Path) -> Iterator[Put]:
 
 
 @contextlib.contextmanager
-def _folder_writer(dest: Path) -> Iterator[Put]:
+def _folder_writer(dest: Path, sharded: DatasetIndex | None) -> Iterator[Put]:
     dest.parent.mkdir(parents=True, exist_ok=True)
-    partial, replaced = _partial_name(dest), _partial_name(dest, "replaced")
+    partial, replaced = _beside(dest, "partial"), _beside(dest, "replaced")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
 
-    def put(name: str, data: bytes) -> None:
+    def put(name: str, content: Content) -> None:
         path = partial / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if isinstance(content, Path):
+            with contextlib.suppress(OSError):
+                os.link(content, path)
+                return
+        path.write_bytes(_bytes(content))
 
     try:
         partial.mkdir()
-        yield put
+        if sharded is None:
+            yield put
+        else:
+            with _Shards(partial, sharded) as shards:
+                yield lambda name, content: shards.put(name, content) if ".tar/" in name else put(name, content)
         if dest.exists():
             os.rename(dest, replaced)
         os.rename(partial, dest)
@@ -115,5 +150,38 @@ def _folder_writer(dest: Path) -> Iterator[Put]:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _partial_name(dest: Path, kind: str = "partial") -> Path:
-    return dest.with_name(f".{dest.name}.{kind}-{os.getpid()}")
+class _Shards:
+    """Images and their classes (`.cls`) into .tar files, one after the other."""
+
+    def __init__(self, folder: Path, index: DatasetIndex) -> None:
+        self._folder, self._labels = folder, index.labels or {}
+        self._shard, self._archive = "", contextlib.ExitStack()
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def put(self, name: str, content: Content) -> None:
+        shard, _, path = name.partition("/")
+        if shard != self._shard:
+            self._archive.close()
+            self._shard = shard
+            self._tar = self._archive.enter_context(tarfile.open(self._folder / shard, "w"))  # noqa: SIM115 - the stack closes it
+        self._add(path, _bytes(content))
+        if name in self._labels:
+            self._add(PurePosixPath(path).with_suffix(".cls").as_posix(), str(self._labels[name]).encode())
+
+    def _add(self, path: str, data: bytes) -> None:
+        info = tarfile.TarInfo(path)
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+
+
+def _bytes(content: Content) -> bytes:
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _beside(dest: Path, kind: str) -> Path:
+    return dest.with_name(f".{dest.name}.{kind}")

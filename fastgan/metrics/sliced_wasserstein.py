@@ -18,9 +18,10 @@ _IMAGES = 1000
 class Images(Protocol):
     """What `measure` needs of a data set."""
 
-    @property
-    def images(self) -> torch.Tensor:
-        """uint8 [M, H, W, C]."""
+    def __len__(self) -> int: ...
+
+    def read(self, indices: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, H, W, C]."""
         ...
 
 
@@ -184,8 +185,8 @@ def sliced_wasserstein_distance(
 
 def _real(dataset: Images, count: int, seed: int = 0) -> torch.Tensor:
     """uint8 [n, C, H, W], n = min(count, M) images drawn without repetition."""
-    order = torch.randperm(len(dataset.images), generator=torch.Generator().manual_seed(seed))
-    return dataset.images[order[:count]].permute(0, 3, 1, 2)
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    return dataset.read(order[:count]).permute(0, 3, 1, 2)
 
 
 def measure(sampler: Callable[[int], torch.Tensor], dataset: Images) -> dict[str, float]:
@@ -193,7 +194,7 @@ def measure(sampler: Callable[[int], torch.Tensor], dataset: Images) -> dict[str
 
     Args:
         sampler: n -> uint8 [n, C, H, W].
-        dataset: has `images`, uint8 [M, H, W, C].
+        dataset: the real images, M of them.
 
     Returns:
         "swd": the mean over levels, "swd_<height>": each level, "swd_images": images of each side, at most 1000.
@@ -209,7 +210,7 @@ def measure_floor(sampler: Callable[[int], torch.Tensor] | None, dataset: Images
 
     Args:
         sampler: not called; None will do.
-        dataset: has `images`, uint8 [M, H, W, C], M >= 2.
+        dataset: the real images, M >= 2.
 
     Returns:
         "swd_floor": the mean over levels, "swd_floor_images": images of each half, at most 1000.

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from fastgan.checkpoint import load_checkpoint, replacing, save_checkpoint
-from fastgan.data import BatchSource, ImageDataset, load_dataset
+from fastgan.data import BatchSource, Dataset, ImageDataset, load_dataset
+from fastgan.data.image import WHITE
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
@@ -35,11 +36,16 @@ class DataOptions:
     """Which images to train on.
 
     Attributes:
-        source: "emoji64", a folder or a zip.
+        source: "emoji64", or the path of a set in any format of `data.load_dataset`.
         classes: groups to keep; () for all.
         resolution: (H, W) to bring the images to; None for their own.
         cond: condition G and D on the labels.
         max_images: at most this many.
+        channels: 3 for RGB, 1 for grey; None: as the set has it.
+        background: RGB, 0 to 255, seen through transparent pixels.
+        transform: how to crop, a name of `data.image.TRANSFORMS`.
+        skip_broken: leave out images that cannot be read.
+        stream: decode images as they are asked for; None: if they need more than 2 GiB.
     """
 
     source: str = "emoji64"
@@ -47,19 +53,28 @@ class DataOptions:
     resolution: tuple[int, int] | None = None
     cond: bool = False
     max_images: int | None = None
+    channels: int | None = None
+    background: tuple[int, int, int] = WHITE
+    transform: str = "center-crop"
+    skip_broken: bool = False
+    stream: bool | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "background", tuple(self.background))
         if self.resolution is not None:
             object.__setattr__(self, "resolution", tuple(self.resolution))
 
-    def load(self) -> ImageDataset:
+    def load(self) -> Dataset:
         """Read the images; unlabelled sets cannot be conditioned on."""
-        dataset = load_dataset(
-            self.source, resolution=self.resolution, classes=self.classes or None, max_images=self.max_images
-        )
-        if self.cond and dataset.num_classes == 0:
-            raise ValueError(f"{self.source}: has no labels (dataset.json), so it cannot be trained on with cond")
+        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        source, cond = options.pop("source"), options.pop("cond")
+        options["classes"] = self.classes or None
+        dataset = load_dataset(source, **options)
+        if cond and dataset.num_classes == 0:
+            raise ValueError(
+                f"{source}: has no labels (dataset.json, or a sub-folder a class), so it cannot be trained on with cond"
+            )
         return dataset
 
 
@@ -111,11 +126,13 @@ class Run:
     def __init__(
         self,
         config: RunConfig,
-        dataset: ImageDataset,
+        dataset: Dataset,
         outdir: Path,
         device: torch.device,
         resume: Path | None = None,
     ):
+        if isinstance(dataset, ImageDataset) and device.type == "cuda":
+            dataset = dataset.to(device)
         self.config, self.dataset, self.outdir, self.device = config, dataset, outdir, device
         options = config.training
         torch.manual_seed(options.seed)
@@ -125,7 +142,7 @@ class Run:
         for network in (G, D):
             network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         source = BatchSource(
-            dataset if config.data.cond else dataclasses.replace(dataset, labels=None, class_names=()),
+            dataset if config.data.cond else dataset.unlabelled(),
             options.micro_batch,
             seed=options.seed,
             mirror=options.mirror,
@@ -218,7 +235,7 @@ class Run:
 
     def _save_reals(self) -> None:
         count = min(len(self._z), len(self.dataset))
-        save_grid(self.dataset.images[:count].permute(0, 3, 1, 2), self.outdir / "reals.png")
+        save_grid(self.dataset.read(torch.arange(count)).permute(0, 3, 1, 2), self.outdir / "reals.png")
 
     def _save_grid(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"grid-{self._number()}.png"

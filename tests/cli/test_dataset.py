@@ -80,17 +80,39 @@ def test_unlabelled_set_stays_unlabelled(photos, tmp_path):
 
 def test_unequal_sizes_are_named(photos, tmp_path):
     Image.new("RGB", (9, 9)).save(photos / "d.png")
-    with pytest.raises(ValueError, match=r"photos/d\.png: is 9x9 .*a\.png is 12x8; pass --resolution WxH"):
+    with pytest.raises(ValueError, match=r"photos/d\.png: is 9x9 .*first image is 12x8; pass --resolution WxH"):
         run(DatasetOptions(str(photos), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_file_stops_and_leaves_nothing(photos, tmp_path):
+def test_broken_file_stops_the_conversion(photos, tmp_path):
     (photos / "b.webp").write_bytes(b"RIFF")
     for resolution in (None, "4x4"):
         with pytest.raises(ValueError, match=r"photos/b\.webp: cannot be read"):
             run(DatasetOptions(str(photos), tmp_path / "out.zip", resolution=resolution))
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.zip.unfinished", "photos"]
+
+
+def test_broken_file_is_left_out_on_request(photos, tmp_path, capsys):
+    (photos / "b.webp").write_bytes(b"RIFF")
+    run(DatasetOptions(str(photos), tmp_path / "out.zip", skip_broken=True))
+    printed = capsys.readouterr().out
+    assert "1 images cannot be used" in printed and "b.webp: cannot be read as an image" in printed
+    assert names(tmp_path / "out.zip") == ["dataset.json", "a.png", "sub/c.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zip", "photos"]
+
+
+def test_report_and_preview(photos, tmp_path, capsys):
+    (photos / "d.png").write_bytes((photos / "a.png").read_bytes())
+    (photos / "e.png").write_bytes(b"x")
+    Image.new("L", (3, 3), 7).save(photos / "f.png")
+    assert run(DatasetOptions(str(photos), preview=tmp_path / "grid.png")) == 0
+    printed = capsys.readouterr().out
+    for text in ("photos: 5 images", "size 12x8", "80.0%", "size 3x3", "format jpg", "class dog", "no class"):
+        assert text in printed
+    assert "d.png is the same as a.png" in printed and "1 images cannot be read" in printed
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (2 * 66 + 2, 3 * 66 + 2) or grid.size == (3 * 66 + 2, 2 * 66 + 2)
 
 
 def test_names_that_would_collide_are_named(photos, tmp_path):
@@ -104,6 +126,10 @@ def test_names_that_would_collide_are_named(photos, tmp_path):
     [
         ({"resolution": "256"}, "resolution must be WxH in pixels, e.g. 256x256, got '256'"),
         ({"groups": Path("x.tgz")}, "--groups goes with --preset emoji64 only"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"shard_size": 0}, "shard size must be at least 1 image, got 0"),
+        ({"shard_size": 2, "dest": Path("x.zip")}, "shards go into a folder, not into a zip"),
+        ({"background": "whiteish"}, "background must be a colour"),
         ({"preset": "emoji64"}, "--preset emoji64 needs --groups"),
         ({"preset": "emoji64", "groups": Path("x"), "max_images": 3}, "one fixed set"),
         ({"dest": Path("photos/inner")}, "must lie outside the source"),

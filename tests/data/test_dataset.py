@@ -1,150 +1,34 @@
-"""Folders and zips of images into memory."""
+"""Sets of images in memory: what goes together, and where mirroring is wrong."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from fastgan.data import ImageDataset, load_dataset
-from fastgan.data.dataset import evenly_spaced
-
-
-def save(path: Path, value: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
-    """A flat image of `size` (W, H)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    color = value if mode == "L" else (value,) * len(mode)
-    Image.new(mode, size, color).save(path)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "shots"
-    save(root / "b.png", 20)
-    save(root / "a" / "deep" / "z.webp", 10)
-    save(root / "c.PNG", 30, mode="L")
-    save(root / ".hidden" / "x.png", 99)
-    save(root / "._c.png", 99)
-    (root / "notes.txt").write_text("no image")
-    return root
-
-
-def zipped(folder: Path) -> Path:
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.rglob("*")):
-            archive.write(file, file.relative_to(folder))
-        archive.writestr("__MACOSX/b.png", b"resource fork")
-    return path
-
-
-@pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_tree_is_read_in_order(folder, kind):
-    data = load_dataset(folder if kind == "folder" else zipped(folder))
-    assert data.images.shape == (3, 4, 6, 3) and data.images.dtype == torch.uint8
-    assert data.images.is_contiguous()
-    assert data.images[:, 0, 0, 0].tolist() == [10, 20, 30]  # a/deep/z, b, c
-    assert (data.resolution, data.channels, data.num_classes, len(data)) == ((4, 6), 3, 0, 3)
-    assert data.labels is None and data.name == "shots"
-
-
-def test_labels_and_class_names_come_from_the_index(folder):
-    index = {"labels": [["c.PNG", 0], ["b.png", 1], ["a/deep/z.webp", 1]], "classes": ["dog", "cat"]}
-    (folder / "dataset.json").write_text(json.dumps(index))
-    for source in (folder, zipped(folder)):
-        data = load_dataset(source)
-        assert data.labels.tolist() == [1, 1, 0] and data.class_names == ("dog", "cat")
-        cats = load_dataset(source, classes=["Cat"])
-        assert len(cats) == 2 and cats.labels.tolist() == [0, 0] and cats.class_names == ("Cat",)
-
-
-def test_image_without_label_is_named(folder):
-    (folder / "dataset.json").write_text('{"labels": [["b.png", 0]]}')
-    with pytest.raises(ValueError, match=r"shots/a/deep/z\.webp: has no label in dataset\.json"):
-        load_dataset(folder)
-    assert len(load_dataset(folder, classes=["0"])) == 1
-
-
-def test_grey_set(folder):
-    data = load_dataset(folder, channels=1)
-    assert data.images.shape == (3, 4, 6, 1)
-    assert data.images.flatten(1).unique(dim=1).tolist() == [[10], [20], [30]]
-
-
-def test_sizes_that_differ_are_named_unless_resized(folder):
-    save(folder / "d.jpg", 200, size=(9, 9))
-    with pytest.raises(ValueError, match=r"shots/d\.jpg: is 9x9 \(WxH\), but .*z\.webp is 6x4; give a resolution"):
-        load_dataset(folder)
-    data = load_dataset(folder, resolution=(3, 5))
-    assert data.images.shape == (4, 3, 5, 3)
-    assert data.images.flatten(1).float().mean(dim=1).round().tolist() == [10, 20, 30, 200]
-
-
-def test_broken_image_is_named(folder):
-    (folder / "bb.png").write_bytes((folder / "b.png").read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"shots/bb\.png: cannot be read as an image"):
-        load_dataset(folder)
-
-
-def test_max_images_are_spread_evenly(folder):
-    assert load_dataset(folder, max_images=2).images[:, 0, 0, 0].tolist() == [10, 20]
-    assert evenly_spaced(10, 4) == [0, 2, 5, 7]
-    assert evenly_spaced(3, 5) == [0, 1, 2]
-    with pytest.raises(ValueError, match="max_images must be at least 1, got 0"):
-        load_dataset(folder, max_images=0)
-
-
-def test_background(folder):
-    Image.fromarray(np.zeros((4, 6, 4), np.uint8)).save(folder / "0.png")
-    assert load_dataset(folder).images[0].unique().tolist() == [255]
-    assert load_dataset(folder, background=(1, 1, 1)).images[0].unique().tolist() == [1]
-
-
-def test_packaged_set_resizes_and_selects():
-    data = load_dataset("emoji64", resolution=(16, 16), classes=["food", "activities"], max_images=20, channels=1)
-    assert data.images.shape == (20, 16, 16, 1)
-    assert data.class_names == ("food", "activities") and set(data.labels.tolist()) == {0, 1}
+from fastgan.data import ImageDataset
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("name", "classes", "hazards"),
     [
-        ({"channels": 4}, "channels must be 3"),
-        ({"resolution": (0, 4)}, r"resolution must be \(H, W\)"),
-        ({"classes": []}, "classes must be a list"),
-        ({"classes": "smileys"}, "classes must be a list"),
-        ({"classes": ["dog"]}, "no class is named 'dog'"),
+        ("emoji64", ("flags", "food"), ("flags",)),
+        ("mnist", ("0", "1"), ("mnist",)),
+        ("kmnist", (), ("kmnist",)),
+        ("fashion-mnist", ("0", "1"), ()),
+        ("EMNIST Letters", (), ("EMNIST Letters",)),
+        ("photos", ("cats", "Road Signs"), ("Road Signs",)),
     ],
 )
-def test_unusable_options_are_named(folder, options, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        load_dataset(folder, **options)
+def test_classes_that_must_not_be_mirrored_are_named(name, classes, hazards):
+    labels = torch.zeros(1, dtype=torch.int64) if classes else None
+    data = ImageDataset(torch.zeros(1, 2, 2, 3, dtype=torch.uint8), labels, classes, name)
+    assert data.mirror_hazards == hazards
 
 
-def test_unusable_sources_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere: no such folder or zip.*emoji64"):
-        load_dataset(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="holds no images; expected files ending in .jpeg, .jpg, .png, .webp"):
-        load_dataset(tmp_path)
-    (tmp_path / "x.zip").write_text("no zip")
-    with pytest.raises(ValueError, match=r"x\.zip: not a readable zip"):
-        load_dataset(tmp_path / "x.zip")
-
-
-def test_damaged_zip_entry_is_named(folder):
-    path = zipped(folder)
-    with zipfile.ZipFile(path) as archive:
-        start = archive.getinfo("b.png").header_offset + 30 + len("b.png")
-    data = bytearray(path.read_bytes())
-    data[start + 5 : start + 15] = b"\xff" * 10
-    path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"shots\.zip/b\.png: cannot be read"):
-        load_dataset(path)
+def test_unlabelled_keeps_the_images():
+    data = ImageDataset(torch.zeros(2, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"), "x")
+    bare = data.unlabelled()
+    assert bare.images is data.images and bare.labels is None and bare.num_classes == 0 and bare.name == "x"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fastgan.data import load_dataset
 from fastgan.data.emoji import choose_emoji, emoji_index, read_emoji, render_emoji
-from fastgan.data.stores import PACKAGED
+from fastgan.data.opening import PACKAGED
 
 RECORDS = [
     {"unified": "1F600", "category": "Smileys & Emotion", "subcategory": "face-smiling"},

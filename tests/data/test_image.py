@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fastgan.data.image import center_crop, center_crop_wide, decode_image, encode_image
+from fastgan.data.image import BrokenImageError, center_crop, center_crop_wide, decode_image, encode_image, parse_color
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -48,6 +50,59 @@ def test_grey_becomes_rgb_and_back():
 def test_sixteen_bits_become_eight():
     deep = np.array([[0, 257 * 100, 65535]], np.uint16)
     np.testing.assert_array_equal(decoded(encoded(deep), channels=1), [[0, 100, 255]])
+
+
+def test_sixteen_bit_rgb_and_transparent_png_become_eight():
+    deep = struct.pack(">4H", 257 * 10, 257 * 200, 65535, 32768)
+    for colour_type, expected in ((2, [10, 200, 255]), (6, [132, 227, 255])):  # RGB; RGBA, half over white
+        raw = zlib.compress(b"\0" + deep[: 6 if colour_type == 2 else 8])
+        chunks = ((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, colour_type, 0, 0, 0)), (b"IDAT", raw), (b"IEND", b""))
+        data = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+        np.testing.assert_allclose(decoded(data)[0, 0], expected, atol=1)
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    flat = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
+    buffer = io.BytesIO()
+    flat.save(buffer, "JPEG", quality=95)
+    np.testing.assert_allclose(decoded(buffer.getvalue())[4, 4], [255, 0, 0], atol=4)
+
+
+def test_grey_with_transparency_is_composed():
+    pixels = np.array([[[100, 255], [100, 0]]], np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    assert decoded(buffer.getvalue(), channels=1).tolist() == [[100, 255]]
+    assert decoded(buffer.getvalue(), channels=1, background=(0, 0, 0)).tolist() == [[100, 0]]
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "PPM"])
+def test_other_formats_are_read(kind):
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    np.testing.assert_array_equal(decoded(encoded(grey, kind), channels=1), grey)
+
+
+def test_float_image_is_refused():
+    data = encoded(np.ones((2, 2), np.float32), "TIFF")
+    with pytest.raises(BrokenImageError, match="floating-point numbers, of no known range"):
+        decode_image(data, "x.tif")
+
+
+def test_bomb_is_refused_before_it_unpacks():
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
+    data += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+    with pytest.raises(BrokenImageError, match=r"big\.png: cannot be read as an image .*3600000000 pixels.*bomb"):
+        decode_image(data, "big.png")
+
+
+def test_colours_by_name_and_number():
+    assert parse_color("white") == (255, 255, 255) and parse_color("#ff8000") == (255, 128, 0)
+    with pytest.raises(ValueError, match="background must be a colour like .* got 'whiteish'"):
+        parse_color("whiteish")
 
 
 def test_exif_rotation_is_applied():

@@ -85,3 +85,21 @@ def test_renaming_keeps_what_belongs_to_the_kept():
         "subgroups": {"b.webp": "face-tongue", "c.webp": "hands"},
         "selections": {"best": ["b.webp"]},
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "labels"),
+    [
+        (["cat/1.png", "dog/2.png", "cat/x/3.png"], ("cat", "dog"), [0, 1, 0]),
+        (["set/v1/cat/1.png", "set/v1/dog/2.png"], ("cat", "dog"), [0, 1]),
+        (["10/a.png", "9/a.png"], ("10", "9"), [0, 1]),
+        (["cat/1.png", "2.png"], (), None),
+        (["all/1.png", "all/2.png"], (), None),
+        (["1.png"], (), None),
+        ([], (), None),
+    ],
+)
+def test_sub_folders_are_classes(names, classes, labels):
+    index = DatasetIndex.of_folders(names)
+    assert index.classes == classes
+    assert (index.labels and [index.labels[name] for name in names]) == labels

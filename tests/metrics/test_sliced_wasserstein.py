@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from fastgan.data import ImageDataset
 from fastgan.metrics import METRICS, compute, sliced_wasserstein_by_level, sliced_wasserstein_distance
 from fastgan.metrics.sliced_wasserstein import laplacian_pyramid, sliced_distance
 
@@ -129,7 +129,7 @@ def test_bad_arguments_are_named(a, b, options: dict, error: type[Exception], me
 
 
 def test_the_registry_computes_by_name() -> None:
-    dataset = SimpleNamespace(images=shapes(80).permute(0, 2, 3, 1).contiguous())
+    dataset = ImageDataset(shapes(80).permute(0, 2, 3, 1).contiguous())
     asked = []
 
     def sampler(n: int) -> torch.Tensor:

@@ -1,0 +1,164 @@
+"""Reading a set of images, into memory if it is small, else as it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fastgan.data.dataset import Dataset, ImageDataset
+from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
+from fastgan.data.opening import open_store
+from fastgan.data.stores import ImageStore
+from fastgan.data.streaming import Decoder, StreamedDataset
+
+# Sets of more bytes of pixels than this are streamed unless told otherwise.
+LARGEST_IN_MEMORY = 2 << 30
+# Reading stops after so many broken images, when they are not skipped: enough to see what is wrong.
+ENOUGH_BROKEN = 10
+
+
+def load_dataset(
+    source: str | Path,
+    *,
+    resolution: tuple[int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    channels: int | None = None,
+    max_images: int | None = None,
+    background: tuple[int, int, int] = WHITE,
+    transform: str = "center-crop",
+    skip_broken: bool = False,
+    stream: bool | None = None,
+) -> Dataset:
+    """Read a packaged set, or one at a path in any format of `open_store`.
+
+    >>> faces = load_dataset("emoji64", classes=["smileys/faces"], resolution=(32, 32))
+    >>> faces.resolution
+    (32, 32)
+
+    Args:
+        source: `"emoji64"`, or the path of a folder, zip, idx file, shards, ... A `dataset.json` in its root gives the
+            labels; without one, sub-folders are the classes.
+        resolution: (H, W) to crop (centred) and resize to; None: all images must share one size.
+        classes: what to keep: classes (`smileys`), subgroups (`smileys/face-smiling`), named selections
+            (`smileys/faces`) or patterns over these (`smileys/face-*`), in any case. These become the classes of the
+            result, in this order; an image that several match goes to the first. None keeps all, with their labels.
+        channels: 3 for RGB, 1 for grey; images are converted. None: 1 where the format holds grey images alone, else 3.
+        max_images: at most this many, evenly spaced over the sorted paths, so that classes keep their shares.
+        background: RGB, 0 to 255, seen through transparent pixels.
+        transform: how to crop, "center-crop" or "center-crop-wide".
+        skip_broken: leave out images that cannot be read (`broken` of the result tells which) instead of stopping.
+        stream: decode images as they are asked for, in bounded memory; None: if they need more than 2 GiB.
+    Returns:
+        The images sorted by path. Labelled only if every image is.
+    Raises:
+        ValueError: nothing there, an unknown class, broken images, images of several sizes; names the files.
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 3 (RGB) or 1 (grey), got {channels}")
+    if resolution is not None and (len(resolution) != 2 or min(resolution) < 1):
+        raise ValueError(f"resolution must be (H, W), both >= 1, got {resolution}")
+    if transform not in TRANSFORMS:
+        raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}; got {transform!r}")
+    store = open_store(source)
+    names, numbers, class_names = _choose(store, classes)
+    kept = evenly_spaced(len(names), max_images)
+    names, numbers = [names[i] for i in kept], [numbers[i] for i in kept]
+    labels = torch.tensor(numbers, dtype=torch.int64) if class_names else None
+    title = str(source) if store.path != Path(source) else store.title
+    decoder = Decoder(store, resolution, channels or store.channels, background, transform)
+    size = _size(decoder, names, skip_broken)
+    if stream is None:
+        stream = len(names) * size[0] * size[1] * decoder.channels > LARGEST_IN_MEMORY
+    if stream:
+        return StreamedDataset(decoder, tuple(names), size, labels, class_names, title, skip_broken)
+    with store:
+        images, broken = _decode_all(decoder, names, size, skip_broken)
+    if broken:
+        whole = [i for i in range(len(names)) if i not in broken]
+        images, labels = images[whole], None if labels is None else labels[whole]
+    return ImageDataset(images, labels, class_names, title, tuple(broken.values()))
+
+
+def evenly_spaced(count: int, limit: int | None) -> list[int]:
+    """Positions of at most `limit` of `count` things, evenly spaced: floor(i * count / limit).
+
+    Raises:
+        ValueError: `limit` is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"max_images must be at least 1, got {limit}")
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
+def _choose(store: ImageStore, classes: Sequence[str] | None) -> tuple[list[str], list[int], tuple[str, ...]]:
+    """Paths, class numbers and class names; no names for an unlabelled set."""
+    if classes is not None:
+        if isinstance(classes, str) or not classes:
+            raise ValueError(f'classes must be a list of names like ["smileys"], got {classes!r}')
+        chosen = store.index.select(store.names, classes)
+        return list(chosen), list(chosen.values()), tuple(classes)
+    labels = store.index.labels
+    if labels is None:
+        return list(store.names), [0] * len(store.names), ()
+    missing = next((name for name in store.names if name not in labels), None)
+    if missing is not None:
+        raise ValueError(f"{store.where(missing)}: has no label in dataset.json, which labels others; add it")
+    return list(store.names), [labels[name] for name in store.names], store.index.classes
+
+
+def _size(decoder: Decoder, names: Sequence[str], skip_broken: bool) -> tuple[int, int]:
+    """(H, W): the resolution asked for, or that of the first image that can be read."""
+    if decoder.resolution is not None:
+        height, width = decoder.resolution
+        return (width, width) if decoder.transform == "center-crop-wide" else (height, width)
+    for name in names:
+        try:
+            height, width, _ = decoder.pixels(name).shape
+            return height, width
+        except BrokenImageError:
+            if not skip_broken:
+                raise
+    raise BrokenImageError(f"{decoder.store.path}: none of its {len(names)} images can be read")
+
+
+def _decode_all(
+    decoder: Decoder, names: Sequence[str], size: tuple[int, int], skip_broken: bool
+) -> tuple[torch.Tensor, dict[int, str]]:
+    """uint8 [M, H, W, C], decoded by threads (Pillow lets go of the interpreter lock), and messages by position."""
+    images = np.empty((len(names), *size, decoder.channels), np.uint8)
+
+    def place(i: int) -> str | None:
+        try:
+            images[i] = decoder.fitting(names[i], size)
+        except BrokenImageError as error:
+            return str(error)
+        return None
+
+    broken: dict[int, str] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        try:
+            for i, message in enumerate(pool.map(place, range(len(names)))):
+                if message is not None:
+                    broken[i] = message
+                    if not skip_broken and len(broken) == ENOUGH_BROKEN:
+                        break
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if broken and (not skip_broken or len(broken) == len(names)):
+        raise BrokenImageError(broken_report(decoder.store.path, list(broken.values()), len(names)))
+    return torch.from_numpy(images), broken
+
+
+def broken_report(path: Path, messages: Sequence[str], total: int) -> str:
+    """One line on the images of a set that cannot be used: how many, why, and what to do."""
+    advice = "none is left" if len(messages) == total else "--skip-broken (skip_broken=True) leaves them out"
+    count = f"{len(messages)} or more" if len(messages) == ENOUGH_BROKEN else str(len(messages))
+    shown = [*messages[:3], *["..."] * (len(messages) > 3)]
+    return f"{path}: {count} of {total} images cannot be used; {advice}: {' | '.join(shown)}"

@@ -1,0 +1,144 @@
+"""Sets of images read from their store as they are asked for, in bounded memory."""
+
+from __future__ import annotations
+
+import copy
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fastgan.data.dataset import Dataset
+from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
+from fastgan.data.stores import ImageStore
+
+# Bytes of decoded images that wait to be asked for.
+_LOOKAHEAD = 128 << 20
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Images of a store as pixels of one shape.
+
+    Args:
+        store: where they lie.
+        resolution: (H, W) to bring each to; None: each must be as large as the first asked for.
+        channels: 3 for RGB, 1 for grey.
+        background: RGB, 0 to 255, seen through transparent pixels.
+        transform: how to crop, a name of `TRANSFORMS`.
+    """
+
+    store: ImageStore
+    resolution: tuple[int, int] | None
+    channels: int
+    background: tuple[int, int, int] = WHITE
+    transform: str = "center-crop"
+
+    def pixels(self, name: str) -> np.ndarray:
+        """uint8 [H, W, C] of one image.
+
+        Raises:
+            BrokenImageError: it cannot be read.
+        """
+        image = self.store.decode(name, channels=self.channels, background=self.background)
+        if self.resolution is not None:
+            image = TRANSFORMS[self.transform](image, self.resolution)
+        return np.asarray(image).reshape(image.height, image.width, self.channels)
+
+    def fitting(self, name: str, size: tuple[int, int]) -> np.ndarray:
+        """`pixels`, which must have the `size` (H, W).
+
+        Raises:
+            BrokenImageError: it cannot be read, or has another size.
+        """
+        pixels = self.pixels(name)
+        if pixels.shape[:2] != size:
+            got, expected = (f"{width}x{height}" for height, width in (pixels.shape[:2], size))
+            raise BrokenImageError(
+                f"{self.store.where(name)}: is {got} (WxH), but the images before it are {expected}; give a resolution "
+                "to crop and resize all images to it"
+            )
+        return pixels
+
+
+class StreamedDataset(Dataset):
+    """Images decoded by threads as they are asked for; files stay compressed where they are.
+
+    With `skip_broken`, the next image that can be read stands in for one that cannot.
+
+    Args:
+        decoder: of the store, which stays open.
+        names: the images, paths in the store.
+        size: (H, W) of the first of them that can be read.
+        labels: int64 [M]; None for an unlabelled set.
+        class_names: one name a class; () for an unlabelled set.
+        name: what reports and checkpoints call the set.
+        skip_broken: pass over images that cannot be read, instead of raising.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        names: tuple[str, ...],
+        size: tuple[int, int],
+        labels: torch.Tensor | None = None,
+        class_names: tuple[str, ...] = (),
+        name: str = "images",
+        skip_broken: bool = False,
+    ) -> None:
+        self.labels, self.class_names, self.name = labels, class_names, name
+        self._decoder, self._names, self._size, self._skip_broken = decoder, names, size, skip_broken
+        self._broken: dict[str, str] = {}
+        self._coming: dict[int, Future[np.ndarray]] = {}
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+        self.lookahead = max(1, _LOOKAHEAD // (size[0] * size[1] * decoder.channels))
+        self.check_labels()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        return self._size
+
+    @property
+    def channels(self) -> int:
+        return self._decoder.channels
+
+    @property
+    def broken(self) -> list[str]:  # type: ignore[override]
+        return [self._broken[name] for name in sorted(self._broken)]
+
+    def read(self, indices: torch.Tensor) -> torch.Tensor:
+        wanted = indices.tolist()
+        futures = [self._coming.pop(i, None) or self._pool.submit(self._pixels, i) for i in wanted]
+        out = np.empty((len(wanted), *self._size, self.channels), np.uint8)
+        for place, future in zip(out, futures, strict=True):
+            place[...] = future.result()
+        return torch.from_numpy(out)
+
+    def expect(self, indices: torch.Tensor) -> None:
+        wanted = dict.fromkeys(indices.tolist())
+        for index in [each for each in self._coming if each not in wanted]:
+            self._coming.pop(index).cancel()
+        for index in wanted:
+            if index not in self._coming:
+                self._coming[index] = self._pool.submit(self._pixels, index)
+
+    def unlabelled(self) -> StreamedDataset:
+        other = copy.copy(self)
+        other.labels, other.class_names, other._coming = None, (), {}
+        return other
+
+    def _pixels(self, index: int) -> np.ndarray:
+        for ahead in range(len(self)):
+            name = self._names[(index + ahead) % len(self)]
+            try:
+                return self._decoder.fitting(name, self._size)
+            except BrokenImageError as error:
+                if not self._skip_broken:
+                    raise
+                self._broken.setdefault(name, str(error))
+        raise BrokenImageError(f"{self._decoder.store.path}: none of its {len(self)} images can be read")
