@@ -181,7 +181,7 @@ def _tiles(
             tiles.append((name, f"{known[-1][0]:.4g}", began + floor))
     real, fake = (_number(last.get(f"score/{kind}")) for kind in ("real", "fake"))
     if real is not None and fake is not None:
-        tiles.append(("D(real), D(fake)", f"{real:+.2f}, {fake:+.2f}", "mean logits"))
+        tiles.append(("D(real), D(fake)", f"{real:+.2f}, {fake:+.2f}".replace("-", "−"), "mean logits"))
     speed, pace = _number(last.get("images_per_second")), _number(last.get("seconds_per_kimg"))
     if speed is not None and pace is not None:
         tiles.append(("speed", f"{speed:.1f} img/s", f"{pace:.3g} s per kimg"))
