@@ -20,8 +20,10 @@ demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two
 	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
 
 # A native library that was built must also load: without it, its tests would be skipped.
+# REQUIRE names what else must be there.
 test: setup  ## Run the tests.
-	@$(BIN)/python -m pytest -q -m "not slow" $$(grep -q '"native": true' fastgan/_build.json && echo --require=native,host)
+	@$(BIN)/python -m pytest -q -m "not slow" \
+		--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
 
 bench: setup  ## Time the operators beside plain torch on this machine, against their targets.
 	@$(BIN)/python bench/cpu_targets.py

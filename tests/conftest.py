@@ -14,7 +14,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host. A test that would be skipped for want of one of these fails instead",
+        help="comma-separated: native, host, chromium. A test that would be skipped for want of one fails instead",
     )
 
 
@@ -57,6 +57,15 @@ def host(request):
     except ImportError as error:
         _require(request, "host", f"fastgan._host does not import: {error}")
     return _host
+
+
+@pytest.fixture
+def chromium(request) -> str:
+    """A browser to open pages with."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    _require(request, "chromium", None if found else "there is no chromium to open pages with")
+    assert found is not None
+    return found
 
 
 @pytest.fixture(autouse=True)

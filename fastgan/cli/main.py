@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "train": "Train a GAN, or go on with a run.",
     "generate": "Make images from a checkpoint.",
     "dataset": "Make a training set, a folder or a zip, from images.",
+    "report": "Write the HTML report of a run: curves, images through time, configuration.",
     "doctor": "Tell what of fastgan works on this machine, and why the rest does not.",
 }
 

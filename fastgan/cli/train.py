@@ -23,6 +23,7 @@ from fastgan.metrics.registry import METRICS
 from fastgan.models.registry import MODELS, build, configure, family
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
+from fastgan.report.events import require_tensorboard
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.options import TrainingOptions, replace
 from fastgan.train.run import DataOptions, Run, RunConfig, latest_checkpoint
@@ -110,6 +111,8 @@ class TrainOptions:
     """cpu or cuda; default: cuda where there is one"""
     threads: int | None = None
     """CPU threads; default: torch's own"""
+    tensorboard: bool = False
+    """also write figures and grids for TensorBoard, to the run's folder tensorboard; needs fastgan[tensorboard]"""
     dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
     """print the resolved configuration and parameter counts, and stop"""
 
@@ -126,13 +129,15 @@ _FIELDS = {
 _TRAINING = {field.name for field in dataclasses.fields(TrainingOptions)}
 _NOT_FIELDS = {
     "outdir", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background", "transform",
-    "skip_broken", "stream", "set", "resume", "device", "threads", "dry_run",
+    "skip_broken", "stream", "set", "resume", "device", "threads", "tensorboard", "dry_run",
 }  # fmt: skip
 
 
 def run(options: TrainOptions) -> int:
     """The verb; returns the exit status: 0 when the run is complete, 128 + signal when one ended it."""
     tune_cpu_allocator()
+    if options.tensorboard:
+        require_tensorboard()
     if options.threads is not None:
         if options.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {options.threads}")
@@ -151,28 +156,17 @@ def run(options: TrainOptions) -> int:
         _print_plan(config, dataset, device)
         return 0
     console = Console(highlight=False)
-    if config.training.mirror and dataset.mirror_hazards:
-        console.print(
-            f"warning: --mirror flips images of {', '.join(dataset.mirror_hazards)}: their mirror images are wrong"
-        )
-    if dataset.broken:
-        console.print(f"warning: {len(dataset.broken)} images cannot be read and are left out:", soft_wrap=True)
-        for message in dataset.broken:
-            console.print(f"  {message}", soft_wrap=True)
-    return _train(config, dataset, outdir, device, checkpoint, console)
+    training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
+    for warning in training.journal.warnings:
+        console.print(f"warning: {warning}")
+    return _train(training, checkpoint, console)
 
 
-def _train(
-    config: RunConfig,
-    dataset: Dataset,
-    outdir: Path,
-    device: torch.device,
-    checkpoint: Path | None,
-    console: Console,
-) -> int:
-    training = Run(config, dataset, outdir, device, resume=checkpoint)
+def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
+    config, dataset, outdir = training.config, training.dataset, training.outdir
     height, width = dataset.resolution
-    title = f"{config.model} · {len(dataset)} images of {dataset.name} at {width}×{height} · {device} · {outdir}"
+    images = f"{len(dataset)} images of {dataset.name} at {width}×{height}"
+    title = f"{config.model} · {images} · {training.device} · {outdir}"
     with Interrupt() as interrupt, TrainingDisplay(config.training.kimg, title, console=console) as display:
         if checkpoint is not None:
             display.note(f"going on from {checkpoint}, {training.state.kimg:.3f} kimg")

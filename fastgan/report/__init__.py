@@ -1,7 +1,20 @@
-"""What a run shows and keeps: image grids, a JSONL file of figures, a live display."""
+"""What a run shows and keeps: image grids, a JSONL file of figures, a live display, an HTML report, event files."""
 
+from fastgan.report.events import EventsWriter
 from fastgan.report.grid import arrange_grid, save_grid, save_image
+from fastgan.report.journal import Journal
+from fastgan.report.page import write_report
 from fastgan.report.progress import TrainingDisplay
 from fastgan.report.stats import StatsWriter, read_stats
 
-__all__ = ["StatsWriter", "TrainingDisplay", "arrange_grid", "read_stats", "save_grid", "save_image"]
+__all__ = [
+    "EventsWriter",
+    "Journal",
+    "StatsWriter",
+    "TrainingDisplay",
+    "arrange_grid",
+    "read_stats",
+    "save_grid",
+    "save_image",
+    "write_report",
+]

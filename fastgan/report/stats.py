@@ -12,12 +12,12 @@ from typing import Any
 from fastgan.checkpoint import replacing
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """value with what JSON cannot hold, NaN and infinities, as null."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -88,7 +88,7 @@ class StatsWriter:
         """
         if "kimg" not in record:
             raise ValueError(f'record must hold "kimg", got {sorted(record)}')
-        self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+        self._file.write(json.dumps(finite(record), allow_nan=False) + "\n")
 
     def close(self) -> None:
         """Closes the file; further writes raise ValueError."""

@@ -22,7 +22,7 @@ from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
 from fastgan.ops.allocation import release_free_memory
-from fastgan.report import StatsWriter, TrainingDisplay, save_grid
+from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
 from fastgan.train.options import TrainingOptions
@@ -112,8 +112,8 @@ def latest_checkpoint(outdir: Path) -> Path | None:
 class Run:
     """One run: builds the game, trains it, and keeps its folder.
 
-    The folder holds config.json, stats.jsonl, reals.png, and at every snapshot grid-KIMG.png from fixed latents and
-    checkpoint-KIMG.safetensors.
+    The folder holds config.json, stats.jsonl, reals.png, and at every snapshot grid-KIMG.png from fixed latents,
+    checkpoint-KIMG.safetensors, and the report of it all (report.html, with run.json).
 
     Args:
         config: what to train.
@@ -121,6 +121,7 @@ class Run:
         outdir: the folder; made if absent.
         device: where to train.
         resume: a checkpoint of the same configuration to go on from.
+        tensorboard: also write figures and grids as events, to the folder's tensorboard/.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Run:
         outdir: Path,
         device: torch.device,
         resume: Path | None = None,
+        tensorboard: bool = False,
     ):
         if isinstance(dataset, ImageDataset) and device.type == "cuda":
             dataset = dataset.to(device)
@@ -152,6 +154,11 @@ class Run:
         self.state = two_player_game(G, D, options, source, device)
         self.G_ema: Any = self.state.emas["G"].module
         self.scores: list[dict[str, float]] = []
+        self.journal = Journal(outdir, device, resumed=resume is not None)
+        if options.mirror and dataset.mirror_hazards:
+            hazards = ", ".join(dataset.mirror_hazards)
+            self.journal.warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
+        self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
         if resume is not None:
             tree, _ = load_checkpoint(resume)
             self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
@@ -160,6 +167,8 @@ class Run:
         count = _grid_count(dataset.resolution)
         self._z = torch.randn(count, G.z_dim, generator=generator).to(device)
         self._c = source.random_labels(count, generator=generator)
+        seen = self.state.images if resume is not None else None
+        self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
 
     def train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         """Train to the end or until should_stop; True if the end was reached. The last step is always checkpointed."""
@@ -171,6 +180,7 @@ class Run:
         if not resumed:
             self._save_reals()
             self._save_grid(display)
+        self._save_report("running", display)
         with StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None) as writer:
             clock = _Clock(state.images)
             total, tick = round(options.kimg * 1000), round(options.tick * 1000)
@@ -182,16 +192,23 @@ class Run:
                 if snapshot:
                     figures |= self._measure()
                 writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
+                if self._events:
+                    self._events.write(state.images, figures)
                 display.update(kimg=state.kimg, stats=figures)
+                self._note_broken(display)
                 release_free_memory()
                 if snapshot:
                     self._save_grid(display)
                     self._save_checkpoint(display)
+                    self._save_report("running", display)
                     clock.restart()
 
             finished = train(state, total, tick, on_tick, should_stop)
             if not finished:
                 self._save_checkpoint(display)
+        self._save_report("finished" if finished else "stopped", display)
+        if self._events:
+            self._events.close()
         return finished
 
     def summary(self) -> list[str]:
@@ -203,8 +220,7 @@ class Run:
                 continue
             first, last = measured[0], measured[-1]
             line = f"{name}: {first[name]:.4g} at {first['kimg']:g} kimg, {last[name]:.4g} at {last['kimg']:g} kimg"
-            if f"{name}_floor" in METRICS:
-                floor = compute(f"{name}_floor", None, self.dataset)[f"{name}_floor"]
+            if (floor := self._floor(name)) is not None:
                 line += f"; {floor:.4g} between two halves of the real set"
             lines.append(line)
         return lines
@@ -225,9 +241,25 @@ class Run:
         values = {}
         for name in self.config.training.metrics:
             values |= compute(name, self._sample, self.dataset)
+            self._floor(name)
         if values:
             self.scores.append({"kimg": self.state.kimg} | values)
         return {f"metric/{name}": value for name, value in values.items()}
+
+    def _floor(self, name: str) -> float | None:
+        """The metric between reals, measured once; None if it has no such figure."""
+        floors, key = self.journal.floors, f"{name}_floor"
+        if name not in floors and key in METRICS:
+            floors[name] = compute(key, None, self.dataset)[key]
+        return floors.get(name)
+
+    def _note_broken(self, display: TrainingDisplay) -> None:
+        """Images that were found broken since the last tick, of a streamed set."""
+        for message in self.dataset.broken:
+            warning = f"left out: {message}"
+            if warning not in self.journal.warnings:
+                self.journal.warnings.append(warning)
+                display.note(f"warning: {warning}")
 
     def _skipped(self) -> dict[str, float]:
         counts = {name: count.item() for name, count in self.state.skipped.items()}
@@ -241,6 +273,12 @@ class Run:
         path = self.outdir / f"grid-{self._number()}.png"
         save_grid(self._images(self._z, self._c), path)
         display.note(f"wrote {path}")
+        if self._events:
+            self._events.write_image(self.state.images, "grid", path)
+
+    def _save_report(self, state: str, display: TrainingDisplay) -> None:
+        if problem := self.journal.write(state):
+            display.note(f"warning: the report could not be written: {problem}")
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{self._number()}.safetensors"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +52,10 @@ def assert_same(a, b, where=""):
 def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path / "run", "--kimg", "0.016", "--metrics", "swd", "--mirror", "--cond") == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "stats.jsonl", "reals.png", "grid-000000.png", "checkpoint-000000.safetensors"}
+    assert names == {
+        "config.json", "stats.jsonl", "reals.png", "grid-000000.png", "checkpoint-000000.safetensors", "run.json",
+        "report.html",
+    }  # fmt: skip
     lines = read_stats(tmp_path / "run" / "stats.jsonl")
     assert [line["kimg"] for line in lines] == [0.004, 0.008, 0.012, 0.016]
     assert {"loss/G", "loss/D", "loss/r1", "loss/path_length", "score/real", "images_per_second"} <= lines[0].keys()
@@ -59,6 +64,51 @@ def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert config["architecture"]["num_classes"] == 2 and config["training"]["mirror"] is True
     said = capsys.readouterr().out
     assert "swd:" in said and "between two halves of the real set" in said
+
+
+def test_the_report_follows_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert train(run, "--kimg", "0.016", "--metrics", "swd", "--classes", "flags", "--mirror") == 0
+    assert "warning: --mirror flips images of flags" in " ".join(capsys.readouterr().out.split())
+    record = json.loads((run / "run.json").read_text())
+    assert record["state"] == "finished" and record["floors"]["swd"] > 0
+    assert record["warnings"] == ["--mirror flips images of flags: their mirror images are wrong"]
+    begun, page = record["begun"], (run / "report.html").read_text()
+    assert '"kimg":0.016' in page and "--mirror flips" in page and torch.__version__ in page
+    assert main(["train", "--resume", str(run), "--kimg", "0.02", "--threads", "1"]) == 0
+    assert json.loads((run / "run.json").read_text())["begun"] == begun
+    assert '"kimg":0.02,' in (run / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    (run / "report.html").mkdir(parents=True)
+    assert train(run, "--kimg", "0.008") == 0
+    assert latest_checkpoint(run) is not None
+    assert "warning: the report could not be written: IsADirectoryError" in " ".join(capsys.readouterr().out.split())
+
+
+def test_events_for_tensorboard_are_not_told_twice(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run, half = tmp_path / "run", tmp_path / "half"
+    assert train(half, "--kimg", "0.012", "--snap", "3") == 0
+    assert train(run, "--kimg", "0.02", "--snap", "3", "--tensorboard") == 0
+    shutil.copy(half / "checkpoint-000000.safetensors", run)  # as after a crash: it is older than the last events
+    assert main(["train", "--resume", str(run), "--kimg", "0.024", "--tensorboard", "--threads", "1"]) == 0
+    events = accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
+    lines = read_stats(run / "stats.jsonl")
+    told = {event.step: event.value for event in events.Scalars("loss/G")}
+    assert len(told) == len(events.Scalars("loss/G")) == len(lines) == 6
+    for line in lines:
+        assert told[round(line["kimg"] * 1000)] == pytest.approx(line["loss/G"])
+    assert [event.step for event in events.Images("grid")] == [0, 12, 24]
+
+
+def test_tensorboard_without_its_package_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert train(tmp_path / "run", "--tensorboard") == 2
+    assert "pip install 'fastgan[tensorboard]'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_resume_continues_exactly_and_completely(tmp_path: Path) -> None:

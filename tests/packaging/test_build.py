@@ -57,6 +57,7 @@ def contents(out: Path) -> tuple[Path, set[str], dict]:
 def check_package_data(names: set[str]) -> None:
     assert "fastgan/kernels/__init__.py" in names, "the symlinked folder is missing"
     assert "fastgan/data/assets/emoji64.zip" in names
+    assert "fastgan/report/page.html" in names
     assert not [name for name in names if name.startswith(("kernels", "tests", "csrc"))]
 
 
