@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import resource
 import time
 from collections.abc import Callable
@@ -15,19 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.checkpoint import load_checkpoint, replacing, save_checkpoint
+from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
 from fastgan.data import BatchSource, ImageDataset, load_dataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import StatsWriter, TrainingDisplay, save_grid
+from fastgan.train.folder import (
+    checkpoints,
+    latest_checkpoint,
+    numbered,
+    one_writer,
+    put_newer_aside,
+    resume_command,
+)
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
 from fastgan.train.options import TrainingOptions
 from fastgan.train.state import TrainState
-
-_CHECKPOINT = re.compile(r"checkpoint-(\d{6})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -88,17 +93,12 @@ class RunConfig:
         return RunConfig(tree["model"], tree["architecture"], data, training)
 
 
-def latest_checkpoint(outdir: Path) -> Path | None:
-    """The newest checkpoint in a run's folder, None if there is none."""
-    found = sorted(path for path in outdir.glob("checkpoint-*.safetensors") if _CHECKPOINT.fullmatch(path.name))
-    return found[-1] if found else None
-
-
 class Run:
     """One run: builds the game, trains it, and keeps its folder.
 
     The folder holds config.json, stats.jsonl, reals.png, and at every snapshot grid-KIMG.png from fixed latents and
-    checkpoint-KIMG.safetensors.
+    checkpoint-KIMG.safetensors; KIMG has six digits, and three decimals where it is no whole number. What a resumed run
+    would write anew is replaced as it goes; checkpoints newer than the one it began from are renamed to NAME.aside.
 
     Args:
         config: what to train.
@@ -136,45 +136,77 @@ class Run:
         self.G_ema: Any = self.state.emas["G"].module
         self.scores: list[dict[str, float]] = []
         if resume is not None:
-            tree, _ = load_checkpoint(resume)
-            self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
-            self.scores = tree["scores"]
+            self._restore(resume)
         generator = torch.Generator().manual_seed(options.seed)
         count = _grid_count(dataset.resolution)
         self._z = torch.randn(count, G.z_dim, generator=generator).to(device)
         self._c = source.random_labels(count, generator=generator)
 
+    def _restore(self, checkpoint: Path) -> None:
+        tree, _ = load_checkpoint(checkpoint)
+        try:
+            self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
+            self.scores = tree["scores"]
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            # torch lists every tensor that does not fit, a line each; the first tells enough.
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise CheckpointError(f"checkpoint {checkpoint} does not fit this fastgan: {reason}") from error
+
     def train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
-        """Train to the end or until should_stop; True if the end was reached. The last step is always checkpointed."""
-        self.outdir.mkdir(parents=True, exist_ok=True)
+        """Train to the end or until should_stop; the last step is always checkpointed.
+
+        Returns:
+            True if the end was reached.
+
+        Raises:
+            ValueError: another process writes to the folder, or its stats.jsonl is damaged.
+            OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
+        """
+        try:
+            self.outdir.mkdir(parents=True, exist_ok=True)
+            with one_writer(self.outdir):
+                return self._train(should_stop, display)
+        except OSError as error:
+            if error.filename is None:  # not of the folder: standard output, for one
+                raise
+            reached = f"cannot write {error.filename}: {error.strerror}. The run stopped at {self.state.kimg:g} kimg"
+            newest = latest_checkpoint(self.outdir)
+            if newest is None:
+                raise OSError(
+                    f"{reached}; {self.outdir} holds no checkpoint. Mend the cause, then start again"
+                ) from error
+            raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {resume_command(self.outdir)}") from error
+
+    def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state = self.config.training, self.state
+        resumed = state.images > 0
+        put_newer_aside(self.outdir, state.images)
+        writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None)
         with replacing(self.outdir / "config.json") as partial:
             partial.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
-        resumed = state.images > 0
         if not resumed:
             self._save_reals()
             self._save_grid(display)
-        with StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None) as writer:
-            clock = _Clock(state.images)
-            total, tick = round(options.kimg * 1000), round(options.tick * 1000)
+        clock = _Clock(state.images)
+        total, tick = round(options.kimg * 1000), round(options.tick * 1000)
 
-            def on_tick(state: TrainState) -> None:
-                figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
-                figures |= state.statistics.means() | self._skipped()
-                snapshot = state.images >= total or (state.images // tick) % options.snap == 0
-                if snapshot:
-                    figures |= self._measure()
-                writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
-                display.update(kimg=state.kimg, stats=figures)
-                release_free_memory()
-                if snapshot:
-                    self._save_grid(display)
-                    self._save_checkpoint(display)
-                    clock.restart()
-
-            finished = train(state, total, tick, on_tick, should_stop)
-            if not finished:
+        def on_tick(state: TrainState) -> None:
+            figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
+            figures |= state.statistics.means() | self._skipped()
+            snapshot = state.images >= total or (state.images // tick) % options.snap == 0
+            if snapshot:
+                figures |= self._measure()
+            writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
+            display.update(kimg=state.kimg, stats=figures)
+            release_free_memory()
+            if snapshot:
+                self._save_grid(display)
                 self._save_checkpoint(display)
+                clock.restart()
+
+        finished = train(state, total, tick, on_tick, should_stop)
+        if not finished:
+            self._save_checkpoint(display)
         return finished
 
     def summary(self) -> list[str]:
@@ -221,12 +253,12 @@ class Run:
         save_grid(self.dataset.images[:count].permute(0, 3, 1, 2), self.outdir / "reals.png")
 
     def _save_grid(self, display: TrainingDisplay) -> None:
-        path = self.outdir / f"grid-{self._number()}.png"
+        path = self.outdir / f"grid-{numbered(self.state.images)}.png"
         save_grid(self._images(self._z, self._c), path)
         display.note(f"wrote {path}")
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
-        path = self.outdir / f"checkpoint-{self._number()}.safetensors"
+        path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
         state = self.state.capture()
         tree = {
             "config": self.config.to_json(),
@@ -241,12 +273,8 @@ class Run:
         save_checkpoint(path, tree, metadata=metadata)
         display.note(f"wrote {path}")
         keep = self.config.training.keep
-        checkpoints = sorted(p for p in self.outdir.iterdir() if _CHECKPOINT.fullmatch(p.name))
-        for old in checkpoints[: -keep or len(checkpoints)] if keep else []:
+        for old in checkpoints(self.outdir)[:-keep] if keep else []:
             old.unlink()
-
-    def _number(self) -> str:
-        return f"{int(self.state.kimg):06d}"
 
 
 class _Clock:
