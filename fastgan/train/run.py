@@ -181,6 +181,7 @@ class Run:
         options, state = self.config.training, self.state
         resumed = state.images > 0
         put_newer_aside(self.outdir, state.images)
+        self._remove_old()  # what a run that was killed after its last checkpoint left
         writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None)
         with replacing(self.outdir / "config.json") as partial:
             partial.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
@@ -272,6 +273,9 @@ class Run:
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset}
         save_checkpoint(path, tree, metadata=metadata)
         display.note(f"wrote {path}")
+        self._remove_old()
+
+    def _remove_old(self) -> None:
         keep = self.config.training.keep
         for old in checkpoints(self.outdir)[:-keep] if keep else []:
             old.unlink()
