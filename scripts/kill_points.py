@@ -117,6 +117,9 @@ PLACES = [
     Place("between optimizers and average", "update", "call", "", "images_per_step", "32"),
     Place("metrics", "_measure", "return"),
 ]
+BY_FUNCTION: dict[str, list[Place]] = {}
+for each_place in PLACES:
+    BY_FUNCTION.setdefault(each_place.function, []).append(each_place)
 # A second kill, while the first is being recovered from.
 RESUMING = [
     Place("", "check_whole", "return"),
@@ -143,7 +146,8 @@ class Killer:
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if self.seen is not None:
-            self.seen.update(each.kind for each in PLACES if each.matches(frame, event, argument))
+            near = BY_FUNCTION.get(frame.f_code.co_name, ())
+            self.seen.update(place.kind for place in near if place.matches(frame, event, argument))
         if self.place is not None:
             hit = self.place.matches(frame, event, argument)
         else:

@@ -110,6 +110,8 @@ def _read_header(path: Path) -> dict[str, str]:
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise (IsADirectoryError if path.is_dir() else FileNotFoundError)(f"checkpoint {path} {kind}")
     size = path.stat().st_size
+    if size == 0:
+        raise CheckpointError(f"checkpoint {path} is empty")
     with path.open("rb") as file:
         start = file.read(9)
         length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0

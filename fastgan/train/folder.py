@@ -36,7 +36,9 @@ def images_of(path: Path) -> int | None:
 
 def checkpoints(outdir: Path) -> list[Path]:
     """The checkpoints in a run's folder, oldest first."""
-    found = [(images_of(path), path) for path in outdir.glob("checkpoint-*.safetensors")]
+    if not outdir.is_dir():
+        return []
+    found = [(images_of(path), path) for path in outdir.iterdir()]
     return [path for _, path in sorted((images, path) for images, path in found if images is not None)]
 
 

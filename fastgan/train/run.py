@@ -166,10 +166,11 @@ class Run:
             self.outdir.mkdir(parents=True, exist_ok=True)
             with one_writer(self.outdir):
                 return self._train(should_stop, display)
+        except BrokenPipeError:  # nobody reads our output any more
+            raise
         except OSError as error:
-            if error.filename is None:  # not of the folder: standard output, for one
-                raise
-            reached = f"cannot write {error.filename}: {error.strerror}. The run stopped at {self.state.kimg:g} kimg"
+            reason = f"cannot write {error.filename or 'standard output'}: {error.strerror or error}"
+            reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"
             newest = latest_checkpoint(self.outdir)
             if newest is None:
                 raise OSError(

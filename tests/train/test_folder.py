@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_named_with_the_newest_whole_one(tmp_path: Path)
 def test_a_foreign_file_is_named_alone(tmp_path: Path) -> None:
     save(tmp_path, 1000)
     other = tmp_path / "network.safetensors"
-    other.write_bytes(b"")
+    other.write_bytes(bytes(64))
     with pytest.raises(CheckpointError, match=r"network\.safetensors is not a fastgan checkpoint \(.*\)$"):
         check_whole(other)
 
