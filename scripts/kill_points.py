@@ -228,14 +228,15 @@ def differences(a: Any, b: Any, where: str = "checkpoint") -> list[str]:
 def compare(alone: Path, killed: Path) -> list[str]:
     """How the folders of two runs differ; [] where they are the same but for timings."""
     names = [sorted(path.name for path in folder.iterdir()) for folder in (alone, killed)]
-    found = [] if names[0] == names[1] else [f"files: {sorted(set(names[0]) ^ set(names[1]))}"]
+    if names[0] != names[1]:
+        return [f"files: {sorted(set(names[0]) ^ set(names[1]))}"]
     checkpoints = [latest_checkpoint(folder) for folder in (alone, killed)]
     if None in checkpoints:
-        return [*found, "no checkpoint"]
+        return ["no checkpoint"]
     trees = [load_checkpoint(path) for path in checkpoints if path is not None]
-    found += differences(trees[0], trees[1])
-    pictures = [{path.name: path.read_bytes() for path in folder.glob("*.png")} for folder in (alone, killed)]
-    found += [name for name in pictures[0] if pictures[1].get(name) != pictures[0][name]]
+    found = differences(trees[0], trees[1])
+    whole = [path for path in alone.iterdir() if path.suffix in (".png", ".json")]
+    found += [f"{path.name}: bytes" for path in whole if (killed / path.name).read_bytes() != path.read_bytes()]
     lines = [read_stats(folder / "stats.jsonl") for folder in (alone, killed)]
     untimed = [[{k: v for k, v in line.items() if k not in TIMINGS} for line in each] for each in lines]
     return found + ([] if untimed[0] == untimed[1] else ["stats.jsonl"])

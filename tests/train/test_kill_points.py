@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.timeout(900)  # half a minute of computing, more beside other work
 def test_runs_that_are_killed_end_as_one_left_alone() -> None:
     # A process of its own: it forks, which a process with threads must not.
     command = [sys.executable, "scripts/kill_points.py", "--points", "7", "--seed", "1"]
