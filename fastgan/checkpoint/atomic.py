@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -37,12 +38,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         the temporary path to write to.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        OSError: the system could not write, sync or rename.
+        OSError: the system could not write, sync or rename; its filename is `path`.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
@@ -50,8 +48,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         # Writable: some systems refuse to sync a descriptor that is not.
         _sync(partial, os.O_RDWR)
         os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        _sync(path.parent, os.O_RDONLY)
+        if os.name == "posix":
+            _sync(path.parent, os.O_RDONLY)
+    except BaseException as error:
+        with suppress(OSError):  # the folder may be read-only or gone: the first error tells
+            partial.unlink()
+        if not isinstance(error, OSError):
+            raise
+        gone = not path.parent.is_dir()
+        reason = f"the folder {path.parent} does not exist" if gone else error.strerror or str(error)
+        raise OSError(errno.ENOENT if gone else error.errno, reason, str(path)) from error

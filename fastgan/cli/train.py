@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fastgan.checkpoint import load_tensors
+from fastgan.checkpoint import CheckpointError, load_tensors
 from fastgan.data import Dataset
 from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
@@ -24,6 +25,7 @@ from fastgan.models.registry import MODELS, build, configure, family
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
+from fastgan.train.folder import check_whole, one_writer, resume_command
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.options import TrainingOptions, replace
 from fastgan.train.run import DataOptions, Run, RunConfig, latest_checkpoint
@@ -147,10 +149,17 @@ def run(options: TrainOptions) -> int:
     outdir = options.outdir or (checkpoint.parent if checkpoint else None)
     if outdir is None:
         raise ValueError("--outdir is needed: the folder of the run")
-    if checkpoint is None and latest_checkpoint(outdir) is not None:
+    if outdir.exists() and not outdir.is_dir():
+        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
+    if latest_checkpoint(outdir) is not None and (checkpoint is None or not checkpoint.parent.samefile(outdir)):
         raise ValueError(
             f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
         )
+    if not options.dry_run and (outdir / ".lock").exists():
+        with suppress(OSError), one_writer(outdir):
+            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
+    if checkpoint is not None:
+        check_whole(checkpoint)
     config, dataset = _resolve(options, checkpoint)
     if options.dry_run:
         _print_plan(config, dataset, device)
@@ -176,7 +185,7 @@ def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
     if finished:
         return 0
     assert interrupt.signum is not None
-    console.print(f"stopped; everything is saved. Go on with: fastgan train --resume {outdir}", soft_wrap=True)
+    console.print(f"stopped; everything is saved. Go on with: {resume_command(outdir)}", soft_wrap=True)
     return 128 + interrupt.signum
 
 
@@ -216,7 +225,10 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
             name, {}, DataOptions(), replace(TrainingOptions(), f"the family {name}", **family(name).training)
         )
     else:
-        base = RunConfig.from_json(load_tensors(checkpoint, "config"))
+        try:
+            base = RunConfig.from_json(load_tensors(checkpoint, "config"))
+        except (TypeError, KeyError) as error:
+            raise CheckpointError(f"checkpoint {checkpoint} does not fit this fastgan: {error}") from error
         filled = dataclasses.asdict(configure(base.model, **base.architecture))  # fields that are newer than the run
         base = dataclasses.replace(base, architecture=filled)
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from fastgan.checkpoint import replacing
@@ -37,7 +37,7 @@ def read_stats(path: str | Path) -> list[dict[str, Any]]:
         ValueError: a line before the last is no JSON object with "kimg"; the message names file and line.
     """
     path = Path(path)
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     records: list[dict[str, Any]] = []
     # What follows the last line break is empty, or unfinished.
     for number, line in enumerate(lines[:-1], start=1):
@@ -45,13 +45,16 @@ def read_stats(path: str | Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             float(record["kimg"])
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f'{path}, line {number}: expected a JSON object with "kimg", got {line[:80]!r}') from error
+            got = line[:80].decode(errors="backslashreplace")
+            raise ValueError(
+                f'{path}, line {number}: expected a JSON object with "kimg", got {got!r}; mend or remove the line'
+            ) from error
         records.append(record)
     return records
 
 
 class StatsWriter:
-    """Appends figures to a JSONL file, one object a line, each line handed to the system as it is written.
+    """Appends figures to a JSONL file, one object a line, each line on the disk when `write` returns.
 
     Args:
         path: the file; its folder must exist.
@@ -63,18 +66,17 @@ class StatsWriter:
         OSError: the file could not be read or written.
 
     Example:
-        >>> with StatsWriter("stats.jsonl") as stats:  # doctest: +SKIP
-        ...     stats.write({"kimg": 1.0, "images_per_second": 80.2, "loss": {"G/adversarial": 0.7}})
+        >>> stats = StatsWriter("stats.jsonl")  # doctest: +SKIP
+        >>> stats.write({"kimg": 1.0, "images_per_second": 80.2, "loss": {"G/adversarial": 0.7}})  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path, resume_kimg: float | None = None) -> None:
         self.path = Path(path)
+        kept: list[dict[str, Any]] = []
         if resume_kimg is not None and self.path.exists():
             kept = [record for record in read_stats(self.path) if record["kimg"] <= resume_kimg]
-            with replacing(self.path) as partial:
-                partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        mode = "w" if resume_kimg is None else "a"
-        self._file = self.path.open(mode, encoding="utf-8", buffering=1)
+        with replacing(self.path) as partial:
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def write(self, record: Mapping[str, Any]) -> None:
         """file <- record as one line; NaN and infinities are written as null.
@@ -85,19 +87,19 @@ class StatsWriter:
         Raises:
             ValueError: "kimg" is absent.
             TypeError: a value that JSON cannot hold.
+            OSError: the line could not be written, or the file has vanished.
         """
         if "kimg" not in record:
             raise ValueError(f'record must hold "kimg", got {sorted(record)}')
-        self._file.write(json.dumps(finite(record), allow_nan=False) + "\n")
-
-    def close(self) -> None:
-        """Closes the file; further writes raise ValueError."""
-        self._file.close()
-
-    def __enter__(self) -> StatsWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+        line = (json.dumps(finite(record), allow_nan=False) + "\n").encode()
+        try:
+            # Not created: a file that has vanished with its folder is an error.
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            try:
+                while line:
+                    line = line[os.write(descriptor, line) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error

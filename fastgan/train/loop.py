@@ -26,18 +26,18 @@ def train(
         tick_images: images between calls of on_tick, which is also called at the end. Ticks lie at multiples of this
             number, whether or not the run was interrupted.
         on_tick: statistics, grids, checkpoints.
-        should_stop: asked after every step; True ends the loop with the step complete.
+        should_stop: asked after every step; True ends the loop with the step, and its tick if one is due, complete.
 
     Returns:
         True if total_images was reached, False if should_stop ended it.
     """
     while state.images < total_images:
         step(state)
-        if should_stop():
-            return False
         before = state.images - state.images_per_step
         if state.images // tick_images > before // tick_images or state.images >= total_images:
             on_tick(state)
+        if should_stop():
+            return state.images >= total_images
     return True
 
 

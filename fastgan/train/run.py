@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import resource
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.checkpoint import load_checkpoint, replacing, save_checkpoint
+from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
 from fastgan.data import BatchSource, Dataset, ImageDataset, load_dataset
 from fastgan.data.image import WHITE
 from fastgan.generate.quantise import to_uint8
@@ -23,12 +22,18 @@ from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
+from fastgan.train.folder import (
+    checkpoints,
+    latest_checkpoint,
+    numbered,
+    one_writer,
+    put_newer_aside,
+    resume_command,
+)
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
 from fastgan.train.options import TrainingOptions
 from fastgan.train.state import TrainState
-
-_CHECKPOINT = re.compile(r"checkpoint-(\d{6})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -103,17 +108,13 @@ class RunConfig:
         return RunConfig(tree["model"], tree["architecture"], data, training)
 
 
-def latest_checkpoint(outdir: Path) -> Path | None:
-    """The newest checkpoint in a run's folder, None if there is none."""
-    found = sorted(path for path in outdir.glob("checkpoint-*.safetensors") if _CHECKPOINT.fullmatch(path.name))
-    return found[-1] if found else None
-
-
 class Run:
     """One run: builds the game, trains it, and keeps its folder.
 
     The folder holds config.json, stats.jsonl, reals.png, and at every snapshot grid-KIMG.png from fixed latents,
-    checkpoint-KIMG.safetensors, and the report of it all (report.html, with run.json).
+    checkpoint-KIMG.safetensors, and the report of it all (report.html, with run.json); KIMG has six digits, and three
+    decimals where it is no whole number. What a resumed run would write anew is replaced as it goes; checkpoints newer
+    than the one it began from are renamed to NAME.aside.
 
     Args:
         config: what to train.
@@ -160,9 +161,7 @@ class Run:
             self.journal.warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
         self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
         if resume is not None:
-            tree, _ = load_checkpoint(resume)
-            self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
-            self.scores = tree["scores"]
+            self._restore(resume)
         generator = torch.Generator().manual_seed(options.seed)
         count = _grid_count(dataset.resolution)
         self._z = torch.randn(count, G.z_dim, generator=generator).to(device)
@@ -170,42 +169,78 @@ class Run:
         seen = self.state.images if resume is not None else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
 
+    def _restore(self, checkpoint: Path) -> None:
+        tree, _ = load_checkpoint(checkpoint)
+        try:
+            self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
+            self.scores = tree["scores"]
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            # torch lists every tensor that does not fit, a line each; the first tells enough.
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise CheckpointError(f"checkpoint {checkpoint} does not fit this fastgan: {reason}") from error
+
     def train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
-        """Train to the end or until should_stop; True if the end was reached. The last step is always checkpointed."""
-        self.outdir.mkdir(parents=True, exist_ok=True)
+        """Train to the end or until should_stop; the last step is always checkpointed.
+
+        Returns:
+            True if the end was reached.
+
+        Raises:
+            ValueError: another process writes to the folder, or its stats.jsonl is damaged.
+            OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
+        """
+        try:
+            self.outdir.mkdir(parents=True, exist_ok=True)
+            with one_writer(self.outdir):
+                return self._train(should_stop, display)
+        except BrokenPipeError:  # nobody reads our output any more
+            raise
+        except OSError as error:
+            reason = f"cannot write {error.filename or 'standard output'}: {error.strerror or error}"
+            reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"
+            newest = latest_checkpoint(self.outdir)
+            if newest is None:
+                raise OSError(
+                    f"{reached}; {self.outdir} holds no checkpoint. Mend the cause, then start again"
+                ) from error
+            raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {resume_command(self.outdir)}") from error
+
+    def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state = self.config.training, self.state
+        resumed = state.images > 0
+        put_newer_aside(self.outdir, state.images)
+        self._remove_old()  # what a run that was killed after its last checkpoint left
+        writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None)
         with replacing(self.outdir / "config.json") as partial:
             partial.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
-        resumed = state.images > 0
         if not resumed:
             self._save_reals()
             self._save_grid(display)
         self._save_report("running", display)
-        with StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None) as writer:
-            clock = _Clock(state.images)
-            total, tick = round(options.kimg * 1000), round(options.tick * 1000)
+        clock = _Clock(state.images)
+        total, tick = round(options.kimg * 1000), round(options.tick * 1000)
 
-            def on_tick(state: TrainState) -> None:
-                figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
-                figures |= state.statistics.means() | self._skipped()
-                snapshot = state.images >= total or (state.images // tick) % options.snap == 0
-                if snapshot:
-                    figures |= self._measure()
-                writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
-                if self._events:
-                    self._events.write(state.images, figures)
-                display.update(kimg=state.kimg, stats=figures)
-                self._note_broken(display)
-                release_free_memory()
-                if snapshot:
-                    self._save_grid(display)
-                    self._save_checkpoint(display)
-                    self._save_report("running", display)
-                    clock.restart()
-
-            finished = train(state, total, tick, on_tick, should_stop)
-            if not finished:
+        def on_tick(state: TrainState) -> None:
+            figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
+            figures |= state.statistics.means() | self._skipped()
+            snapshot = state.images >= total or (state.images // tick) % options.snap == 0
+            if snapshot:
+                figures |= self._measure()
+            writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
+            if self._events:
+                self._events.write(state.images, figures)
+            display.update(kimg=state.kimg, stats=figures)
+            self._note_broken(display)
+            release_free_memory()
+            if snapshot:
+                self._save_grid(display)
                 self._save_checkpoint(display)
+                self._save_report("running", display)
+                clock.restart()
+
+        finished = train(state, total, tick, on_tick, should_stop)
+        if not finished:
+            self._save_checkpoint(display)
         self._save_report("finished" if finished else "stopped", display)
         if self._events:
             self._events.close()
@@ -270,7 +305,7 @@ class Run:
         save_grid(self.dataset.read(torch.arange(count)).permute(0, 3, 1, 2), self.outdir / "reals.png")
 
     def _save_grid(self, display: TrainingDisplay) -> None:
-        path = self.outdir / f"grid-{self._number()}.png"
+        path = self.outdir / f"grid-{numbered(self.state.images)}.png"
         save_grid(self._images(self._z, self._c), path)
         display.note(f"wrote {path}")
         if self._events:
@@ -281,7 +316,7 @@ class Run:
             display.note(f"warning: the report could not be written: {problem}")
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
-        path = self.outdir / f"checkpoint-{self._number()}.safetensors"
+        path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
         state = self.state.capture()
         tree = {
             "config": self.config.to_json(),
@@ -295,13 +330,12 @@ class Run:
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset}
         save_checkpoint(path, tree, metadata=metadata)
         display.note(f"wrote {path}")
-        keep = self.config.training.keep
-        checkpoints = sorted(p for p in self.outdir.iterdir() if _CHECKPOINT.fullmatch(p.name))
-        for old in checkpoints[: -keep or len(checkpoints)] if keep else []:
-            old.unlink()
+        self._remove_old()
 
-    def _number(self) -> str:
-        return f"{int(self.state.kimg):06d}"
+    def _remove_old(self) -> None:
+        keep = self.config.training.keep
+        for old in checkpoints(self.outdir)[:-keep] if keep else []:
+            old.unlink()
 
 
 class _Clock:

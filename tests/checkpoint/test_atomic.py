@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def test_a_failing_block_changes_nothing(tmp_path: Path, error: type[BaseExcepti
         raise error
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_error_of_the_system_names_the_file(tmp_path: Path, gone: bool) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(OSError) as caught, replacing(folder / "a.txt") as partial:
+        partial.write_text("half")
+        if gone:
+            shutil.rmtree(folder)
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(folder / "a.txt")
+    reason = f"the folder {folder} does not exist" if gone else "No space left on device"
+    assert (caught.value.errno, caught.value.strerror) == (2 if gone else 28, reason)
+    assert not gone or not folder.exists()
+    assert gone or list(folder.iterdir()) == []
 
 
 def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:

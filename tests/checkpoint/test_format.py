@@ -4,12 +4,13 @@ import json
 import math
 import os
 import struct
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fastgan.checkpoint import (
     FORMAT_VERSION,
@@ -138,6 +139,7 @@ def test_metadata_and_parts_are_read_alone(tmp_path: Path) -> None:
         ({"a": {True: 0}}, r"keys must be str or int, got True"),
         ({"s": torch.eye(2).to_sparse()}, r"tensor at 's' must be dense"),
         ({"m": torch.empty(2, device="meta")}, r"tensor at 'm' must be dense"),
+        ({"c": torch.zeros(2, dtype=torch.complex64)}, r"tensor at 'c' must be one of .*; got torch\.complex64"),
     ],
 )
 def test_what_cannot_be_stored_is_named(tmp_path: Path, tree: dict, message: str) -> None:
@@ -149,6 +151,11 @@ def test_what_cannot_be_stored_is_named(tmp_path: Path, tree: dict, message: str
 def test_two_tensors_of_one_path_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two tensors would be stored as 'a/0'"):
         save_checkpoint(tmp_path / "x", {"a": {0: torch.ones(1), "0": torch.ones(1)}}, metadata={})
+
+
+def test_the_name_of_the_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no tensor may be called '__metadata__'"):
+        save_checkpoint(tmp_path / "x", {"__metadata__": torch.ones(1)}, metadata={})
 
 
 def test_metadata_holds_no_tensors(tmp_path: Path) -> None:
@@ -170,7 +177,7 @@ def test_every_truncation_is_refused_by_name(tmp_path: Path) -> None:
         short.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match=r"short\.safetensors") as caught:
             load_checkpoint(short)
-        assert ("is truncated" if size > 8 else "not a fastgan checkpoint") in str(caught.value)
+        assert ("is truncated" if size > 8 else "not a fastgan checkpoint" if size else "is empty") in str(caught.value)
 
 
 def test_trailing_bytes_are_refused(tmp_path: Path) -> None:
@@ -205,20 +212,62 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "nowhere" / "x.safetensors", {}, metadata={})
 
 
-def rewrite_header(path: Path, change: dict[str, str]) -> None:
+def rewrite_header(path: Path, change: dict[str, str | None]) -> None:
+    """Change texts of the header (None takes one away), with a checksum that is right again."""
     raw = path.read_bytes()
     length = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + length])
-    header["__metadata__"].update(change)
+    own = {**header["__metadata__"], "header_crc32": "00000000", **change}
+    header["__metadata__"] = {key: text for key, text in own.items() if text is not None}
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+    start = struct.pack("<Q", len(text)) + text
+    start = start.replace(b'"header_crc32": "00000000"', b'"header_crc32": "%08x"' % zlib.crc32(start))
+    path.write_bytes(start + raw[8 + length :])
 
 
 def test_a_newer_version_is_refused_with_advice(tmp_path: Path) -> None:
     path = saved(tmp_path)
     rewrite_header(path, {"fastgan_checkpoint": str(FORMAT_VERSION + 1)})
-    with pytest.raises(CheckpointError, match=r"network\.safetensors has format version 2, .* newer fastgan"):
+    with pytest.raises(CheckpointError, match=r"network\.safetensors has format version 3, .* newer fastgan"):
         load_checkpoint(path)
+
+
+def test_a_file_of_version_1_is_read_without_checksums(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    rewrite_header(path, {"fastgan_checkpoint": "1", "header_crc32": None, "crc32": None})
+    tree, metadata = load_checkpoint(path)
+    assert_same(tree, {"w": torch.arange(100.0), "b": torch.ones(3)})
+    assert metadata == {"kimg": 1.0}
+
+
+def test_the_library_reads_our_files(tmp_path: Path) -> None:
+    tensors = {str(dtype): torch.tensor([0, 1]).to(dtype) for dtype in DTYPES}
+    save_checkpoint(tmp_path / "x.safetensors", tensors, metadata={})
+    assert_same(dict(sorted(load_file(tmp_path / "x.safetensors").items())), dict(sorted(tensors.items())))
+
+
+def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, {"w": torch.arange(6.0), "flag": torch.ones(3, dtype=torch.bool)}, metadata={"kimg": 1.0})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for flip in (0x01, 0x20, 0x29, 0x80, 0xFF):  # 0x29 turns padding, a space, into a tab
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
+            with pytest.raises(CheckpointError, match=r"x\.safetensors"):
+                load_checkpoint(path)
+    path.write_bytes(whole)
+    load_checkpoint(path)
+
+
+def test_a_part_is_checked_alone(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1  # the last tensor is b: both are float32, in the order of the tree
+    path.write_bytes(raw)
+    assert torch.equal(load_tensors(path, "w"), torch.arange(100.0))
+    assert read_metadata(path) == {"kimg": 1.0}
+    with pytest.raises(CheckpointError, match=r"network\.safetensors is damaged: the checksum of 'b' does not match"):
+        load_tensors(path, "b")
 
 
 @pytest.mark.parametrize("damage", [{"tree": "{"}, {"metadata": "nonsense"}, {"tree": '{"$tensor": "gone"}'}], ids=str)

@@ -52,10 +52,17 @@ def assert_same(a, b, where=""):
 def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path / "run", "--kimg", "0.016", "--metrics", "swd", "--mirror", "--cond") == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {
-        "config.json", "stats.jsonl", "reals.png", "grid-000000.png", "checkpoint-000000.safetensors", "run.json",
+    snapshots = {f"{what}-000000.{images}" for images in ("008", "016") for what in ("grid", "checkpoint")}
+    files = {f"{name}.{'png' if name.startswith('grid') else 'safetensors'}" for name in snapshots}
+    assert names == files | {
+        "config.json",
+        "stats.jsonl",
+        "reals.png",
+        "grid-000000.png",
+        "run.json",
         "report.html",
-    }  # fmt: skip
+        ".lock",
+    }
     lines = read_stats(tmp_path / "run" / "stats.jsonl")
     assert [line["kimg"] for line in lines] == [0.004, 0.008, 0.012, 0.016]
     assert {"loss/G", "loss/D", "loss/r1", "loss/path_length", "score/real", "images_per_second"} <= lines[0].keys()

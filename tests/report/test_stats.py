@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,15 @@ from fastgan.report import StatsWriter, read_stats
 
 
 def test_a_line_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    with StatsWriter(tmp_path / "s.jsonl") as stats:
-        stats.write({"kimg": 1.0, "loss": {"G": 0.5}})
-        assert read_stats(tmp_path / "s.jsonl") == [{"kimg": 1.0, "loss": {"G": 0.5}}]
-        stats.write({"kimg": 2, "name": "a\nb"})
+    stats = StatsWriter(tmp_path / "s.jsonl")
+    stats.write({"kimg": 1.0, "loss": {"G": 0.5}})
+    assert read_stats(tmp_path / "s.jsonl") == [{"kimg": 1.0, "loss": {"G": 0.5}}]
+    stats.write({"kimg": 2, "name": "a\nb"})
     assert read_stats(tmp_path / "s.jsonl")[1] == {"kimg": 2, "name": "a\nb"}
 
 
 def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
-    with StatsWriter(tmp_path / "s.jsonl") as stats:
-        stats.write({"kimg": 1.0, "loss": {"G": math.nan, "D": [math.inf, 1.0]}})
+    StatsWriter(tmp_path / "s.jsonl").write({"kimg": 1.0, "loss": {"G": math.nan, "D": [math.inf, 1.0]}})
 
     def no_constants(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
@@ -29,9 +29,9 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
 
 
 def write(path: Path, kimgs: list[float], resume: float | None = None) -> list[float]:
-    with StatsWriter(path, resume_kimg=resume) as stats:
-        for kimg in kimgs:
-            stats.write({"kimg": kimg, "resumed": resume is not None})
+    stats = StatsWriter(path, resume_kimg=resume)
+    for kimg in kimgs:
+        stats.write({"kimg": kimg, "resumed": resume is not None})
     return [record["kimg"] for record in read_stats(path)]
 
 
@@ -62,10 +62,10 @@ def test_an_unfinished_last_line_is_passed_over_and_removed(tmp_path: Path) -> N
     assert write(path, [3.0], resume=2.5) == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"loss": 1}', '{"kimg": "many"}', ""])
-def test_a_foreign_line_is_named_and_the_file_left_alone(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"loss": 1}', b'{"kimg": "many"}', b"", b'{"kimg": "\xff"}'])
+def test_a_foreign_line_is_named_and_the_file_left_alone(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "s.jsonl"
-    path.write_text('{"kimg": 1}\n' + line + '\n{"kimg": 2}\n')
+    path.write_bytes(b'{"kimg": 1}\n' + line + b'\n{"kimg": 2}\n')
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"s\.jsonl, line 2: expected a JSON object with \"kimg\""):
         StatsWriter(path, resume_kimg=1.0)
@@ -73,5 +73,20 @@ def test_a_foreign_line_is_named_and_the_file_left_alone(tmp_path: Path, line: s
 
 
 def test_records_without_kimg_are_refused(tmp_path: Path) -> None:
-    with StatsWriter(tmp_path / "s.jsonl") as stats, pytest.raises(ValueError, match='must hold "kimg"'):
-        stats.write({"loss": 1.0})
+    with pytest.raises(ValueError, match='must hold "kimg"'):
+        StatsWriter(tmp_path / "s.jsonl").write({"loss": 1.0})
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "s.jsonl"
+    path.parent.mkdir()
+    stats = StatsWriter(path)
+    path.unlink()
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        stats.write({"kimg": 1.0})
+    assert caught.value.filename == str(path)
+    shutil.rmtree(path.parent)
+    with pytest.raises(FileNotFoundError) as caught:
+        stats.write({"kimg": 2.0})
+    assert caught.value.filename == str(path)

@@ -157,3 +157,14 @@ def test_players_and_terms_are_checked():
     player = Player("p", {"m": module}, sgd, (main,), Points(1, (0, 0), 0))
     with pytest.raises(ValueError, match="players must have different names, got p, p"):
         TrainState((player, player), {}, 1, Statistics())
+
+
+@pytest.mark.parametrize("stop_at", range(1, 7))
+def test_a_stop_leaves_out_no_tick(stop_at):
+    seen: list[int] = []
+    state = wgan(n_critic=1)  # 32 images a step
+    ticks = (6 * 32, 64, lambda state: seen.append(state.images))
+    assert train(state, *ticks, should_stop=lambda: state.step == stop_at) == (stop_at == 6)
+    assert state.step == stop_at
+    train(state, *ticks)
+    assert seen == [64, 128, 192]

@@ -1,0 +1,346 @@
+"""Kill a tiny training at many instants, resume it, and compare what it ends with, bit for bit, with one left alone.
+
+The training (conditional StyleGAN2 at 8x8, R1 and path length every few steps, two micro-batches a step, mirrored
+images, a metric, a grid and a checkpoint at every tick) runs as `fastgan train --resume auto` in forked children. They
+kill themselves by SIGKILL, at the k-th call or return of a function inside fastgan or at a named place (half way
+through a file, before and after it is synced and renamed, inside lazy terms, between micro-batches), or are killed by
+the clock from outside. Compared are the final checkpoint (parameters, averages, optimizers, statistics, random numbers,
+data cursor), every picture, config.json, the names of all files, and stats.jsonl without its timings.
+
+    python scripts/kill_points.py --points 120
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a forked child must not miss threads that its parent started
+
+import argparse
+import contextlib
+import io
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+import fastgan
+from fastgan.checkpoint import load_checkpoint
+from fastgan.cli.main import main as fastgan_main
+from fastgan.metrics.registry import METRICS
+from fastgan.report import read_stats
+from fastgan.train.folder import latest_checkpoint
+
+PACKAGE = str(Path(fastgan.__file__).parent)
+TIMINGS = ("images_per_second", "seconds_per_kimg", "memory_gib")
+TRAINING = [
+    "--data", "emoji64", "--classes", "smileys/faces", "food", "--max-images", "37", "--resolution", "8", "--cond",
+    "--mirror", "--batch", "32", "--batch-gpu", "16", "--cbase", "32", "--cmax", "4", "--map-depth", "1",
+    "--gamma", "1", "--pl-weight", "2", "--set", "z_dim=4", "w_dim=4", "r1_interval=2", "pl_interval=3",
+    "--kimg", "0.256", "--tick", "0.064", "--snap", "1", "--keep", "2", "--metrics", "brightness", "--device", "cpu",
+    "--threads", "1",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """A named place of the program, as a profile hook sees it.
+
+    Attributes:
+        kind: how the table calls it.
+        function: name of the Python function.
+        event: "call", "return", "c_call" or "c_return".
+        callee: for the latter two, the name of the C function that is called.
+        variable, begins: a local variable of the function, and what the file name (or number) in it begins with.
+        part: share of the bytes that are on the disk, for a file that is being written; None leaves it as it is.
+    """
+
+    kind: str
+    function: str
+    event: str = "call"
+    callee: str = ""
+    variable: str = ""
+    begins: str = ""
+    part: float | None = None
+
+    def matches(self, frame: FrameType, event: str, argument: Any) -> bool:
+        if event != self.event or frame.f_code.co_name != self.function:
+            return False
+        if self.callee and argument.__name__ != self.callee:
+            return False
+        if not self.variable:
+            return frame.f_code.co_filename.startswith(PACKAGE)
+        value = frame.f_locals.get(self.variable)
+        return (value.name if isinstance(value, Path) else str(value)).startswith(self.begins)
+
+
+def _file(what: str, begins: str) -> list[Place]:
+    """The places of a file that is replaced whole."""
+    partly = [
+        Place(f"{what}: {part:.0%} of the bytes", "_sync", "c_call", "fsync", "path", f".{begins}", part)
+        for part in (0.0, 0.3, 0.9)
+    ]
+    return [
+        *partly,
+        Place(f"{what}: before the sync", "_sync", "c_call", "fsync", "path", f".{begins}"),
+        Place(f"{what}: before the rename", "replacing", "c_call", "replace", "path", begins),
+        Place(f"{what}: after the rename", "replacing", "c_return", "replace", "path", begins),
+    ]
+
+
+PLACES = [
+    *_file("checkpoint", "checkpoint-"),
+    Place("checkpoint: before an old one is removed", "unlink", "c_call", "unlink", "self", "checkpoint-"),
+    Place("checkpoint: after an old one is removed", "unlink", "c_return", "unlink", "self", "checkpoint-"),
+    *_file("grid", "grid-"),
+    *_file("stats at the start", "stats.jsonl"),
+    Place("stats line: before", "write", "c_call", "write", "line", 'b\'{"kimg"'),
+    Place("stats line: half of it", "write", "c_call", "write", "line", 'b\'{"kimg"', 0.5),
+    Place("stats line: after", "write", "c_return", "write", "line", 'b\'{"kimg"'),
+    Place("lazy step: after R1's gradient", "_input_gradient", "return"),
+    Place("lazy step: after the path length", "path_length_penalty", "return"),
+    Place("optimizer: before a step", "step", "call", "", "self", "Adam"),
+    Place("optimizer: after a step", "step", "return", "", "self", "Adam"),
+    Place("micro-batches: G's second", "generator_loss", "call", "", "micro", "1"),
+    Place("micro-batches: D's second", "discriminator_loss", "return", "", "micro", "1"),
+    Place("between optimizers and average", "update", "call", "", "images_per_step", "32"),
+    Place("metrics", "_measure", "return"),
+]
+BY_FUNCTION: dict[str, list[Place]] = {}
+for each_place in PLACES:
+    BY_FUNCTION.setdefault(each_place.function, []).append(each_place)
+# A second kill, while the first is being recovered from.
+RESUMING = [
+    Place("", "check_whole", "return"),
+    Place("", "restore", "return"),
+    Place("", "put_newer_aside", "call"),
+    Place("", "_remove_old", "call"),
+    Place("", "replacing", "c_call", "replace", "path", "stats.jsonl"),
+    Place("", "replacing", "c_return", "replace", "path", "stats.jsonl"),
+    Place("", "step", "call", "", "state", "TrainState"),
+]
+
+
+class Killer:
+    """A profile hook that counts events inside fastgan and matches of a place, and kills at the wanted one.
+
+    Args:
+        at: the event to die at, from 1; None counts only.
+        place: the place to die at, at its `at`-th match; None counts any event.
+        seen: counts of all places, filled where given.
+    """
+
+    def __init__(self, at: int | None, place: Place | None = None, seen: Counter | None = None):
+        self.at, self.place, self.seen, self.count = at, place, seen, 0
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if self.seen is not None:
+            near = BY_FUNCTION.get(frame.f_code.co_name, ())
+            self.seen.update(place.kind for place in near if place.matches(frame, event, argument))
+        if self.place is not None:
+            hit = self.place.matches(frame, event, argument)
+        else:
+            hit = frame.f_code.co_filename.startswith(PACKAGE)
+        self.count += hit
+        if hit and self.count == self.at:
+            self.die(frame)
+
+    def die(self, frame: FrameType) -> None:
+        sys.setprofile(None)
+        if self.place is not None and self.place.part is not None:
+            if "line" in frame.f_locals:
+                line = frame.f_locals["line"]
+                os.write(frame.f_locals["descriptor"], line[: int(len(line) * self.place.part)])
+            else:
+                path = frame.f_locals["path"]
+                os.truncate(path, int(path.stat().st_size * self.place.part))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def brightness(sampler: Callable[[int], torch.Tensor], dataset: Any) -> dict[str, float]:
+    """A metric that costs little."""
+    return {"brightness": sampler(16).double().mean().item()}
+
+
+def training(outdir: Path) -> int:
+    """Starts the run, or goes on with it, as a user would."""
+    return fastgan_main(["train", "--outdir", str(outdir), "--resume", "auto", *TRAINING])
+
+
+def live(outdir: Path, hook: Killer | None = None, after: float | None = None, report: Path | None = None) -> int:
+    """One process of the training, in a forked child: its wait status.
+
+    Args:
+        outdir: the run's folder.
+        hook: watches the child.
+        after: seconds after which the child is killed from outside.
+        report: where the child leaves hook's counts.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            with open(outdir.with_suffix(".log"), "a") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            sys.setprofile(hook)
+            status = training(outdir)
+            sys.setprofile(None)
+            if hook is not None and report is not None:
+                report.write_text(json.dumps({"events": hook.count, "places": hook.seen}))
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    if after is not None:
+        time.sleep(after)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def differences(a: Any, b: Any, where: str = "checkpoint") -> list[str]:
+    """Places at which two trees differ, to the bit."""
+    if type(a) is not type(b):
+        return [f"{where}: {type(a).__name__} and {type(b).__name__}"]
+    if isinstance(a, dict):
+        if list(a) != list(b):
+            return [f"{where}: keys differ"]
+        return [each for key in a for each in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, (list, tuple)) and len(a) == len(b):
+        return [each for i, (x, y) in enumerate(zip(a, b, strict=True)) for each in differences(x, y, f"{where}/{i}")]
+    if isinstance(a, torch.Tensor):
+        same = a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+        return [] if same else [where]
+    return [] if a == b else [f"{where}: {a!r} and {b!r}"]
+
+
+def compare(alone: Path, killed: Path) -> list[str]:
+    """How the folders of two runs differ; [] where they are the same but for timings."""
+    names = [sorted(path.name for path in folder.iterdir()) for folder in (alone, killed)]
+    if names[0] != names[1]:
+        return [f"files: {sorted(set(names[0]) ^ set(names[1]))}"]
+    checkpoints = [latest_checkpoint(folder) for folder in (alone, killed)]
+    if None in checkpoints:
+        return ["no checkpoint"]
+    trees = [load_checkpoint(path) for path in checkpoints if path is not None]
+    found = differences(trees[0], trees[1])
+    whole = [path for path in alone.iterdir() if path.suffix == ".png" or path.name == "config.json"]
+    found += [f"{path.name}: bytes" for path in whole if (killed / path.name).read_bytes() != path.read_bytes()]
+    lines = [read_stats(folder / "stats.jsonl") for folder in (alone, killed)]
+    untimed = [[{k: v for k, v in line.items() if k not in TIMINGS} for line in each] for each in lines]
+    return found + ([] if untimed[0] == untimed[1] else ["stats.jsonl"])
+
+
+Life = Callable[[Path], int]  # one process of the run that is to be killed: its wait status
+
+
+def plan(
+    points: int, events: int, seconds: float, seen: Counter, chance: random.Random
+) -> list[tuple[str, list[Life]]]:
+    """The kind and the killed lives of each point.
+
+    Args:
+        points: how many.
+        events, seconds: length of a run that nobody kills.
+        seen: how often it comes by each place.
+        chance: for the draws.
+    """
+
+    def at_event(low: int, high: int) -> Life:
+        at = chance.randint(low, high)
+        return lambda outdir: live(outdir, Killer(at))
+
+    def at_place(place: Place, times: int) -> Life:
+        at = chance.randint(1, times)
+        return lambda outdir: live(outdir, Killer(at, place))
+
+    def by_clock() -> Life:
+        after = chance.uniform(0, seconds)
+        return lambda outdir: live(outdir, after=after)
+
+    tenth = max(1, points // 10)
+    places = chance.sample(PLACES, len(PLACES))
+    result = [(place.kind, [at_place(place, seen[place.kind])]) for place in (places * points)[: 3 * tenth]]
+    result += [("by the clock, from outside", [by_clock()]) for _ in range(tenth)]
+    result += [("two or three times", [at_event(1, events // 2) for _ in range(2 + i % 2)]) for i in range(tenth)]
+    for place in (RESUMING * points)[:tenth]:
+        result.append(("again while resuming", [at_event(events // 2, events), at_place(place, 1)]))
+    rest = points - len(result)  # one in each of as many equal stretches of the run
+    stretches = [1 + i * events // rest for i in range(rest + 1)]
+    return result + [("any event", [at_event(a, b - 1)]) for a, b in zip(stretches, stretches[1:], strict=False)]
+
+
+def undisturbed(folder: Path) -> tuple[Path, int, float, Counter]:
+    """A run left alone: its folder, its events, its seconds, and how often it came by each place."""
+    alone, timed, counted, report = (folder / name for name in ("alone", "timed", "counted", "counts.json"))
+    # In this process: the children need not import again what it imports.
+    with contextlib.redirect_stdout(io.StringIO()):
+        if training(alone) != 0:
+            raise SystemExit("the undisturbed run failed")
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise SystemExit("this process has threads, which forked children would miss")
+    start = time.monotonic()
+    live(timed)
+    seconds = time.monotonic() - start
+    live(counted, Killer(None, seen=Counter()), report=report)
+    if found := compare(alone, timed) + compare(alone, counted):
+        raise SystemExit(f"two undisturbed runs differ: {found}")
+    counts = json.loads(report.read_text())
+    if missed := [place.kind for place in PLACES if not counts["places"].get(place.kind)]:
+        raise SystemExit(f"the run never comes by: {', '.join(missed)}")
+    return alone, counts["events"], seconds, Counter(counts["places"])
+
+
+def try_point(lives: list[Life], alone: Path, killed: Path) -> tuple[int, list[str]]:
+    """Kills the run, lets it end, and compares: the kills that struck, and the differences found."""
+    strikes = sum(os.WIFSIGNALED(life(killed)) for life in lives)
+    status = live(killed)
+    if status != 0:
+        said = killed.with_suffix(".log").read_text().strip().splitlines()[-1:]
+        return strikes, [f"the resumed run ended with wait status {status}: {' '.join(said)}"]
+    return strikes, compare(alone, killed)
+
+
+def run(points: int, seed: int) -> int:
+    """Tries all points and prints a table of them; the exit status: 0 if every one is identical."""
+    METRICS["brightness"] = f"{__name__}:brightness"
+    start = time.monotonic()
+    tried, identical, strikes = Counter(), Counter(), Counter()
+    with tempfile.TemporaryDirectory() as name:
+        alone, events, seconds, seen = undisturbed(Path(name))
+        print(f"undisturbed: {events} events, {seconds:.1f} s; points: {points}, seed {seed}", flush=True)
+        for kind, lives in plan(points, events, seconds, seen, random.Random(seed)):
+            killed = Path(name) / "killed"
+            struck, found = try_point(lives, alone, killed)
+            tried[kind] += 1
+            strikes[kind] += struck
+            identical[kind] += not found
+            for each in found[:5]:
+                print(f"{kind}: {each}", flush=True)
+            shutil.rmtree(killed, ignore_errors=True)
+            killed.with_suffix(".log").unlink()
+    print(f"{'killed':44}{'points':>8}{'kills':>8}{'identical':>11}")
+    for kind in sorted(tried):
+        print(f"{kind:44}{tried[kind]:8}{strikes[kind]:8}{identical[kind]:11}")
+    total = sum(tried.values()), sum(strikes.values()), sum(identical.values())
+    print(f"{'all':44}{total[0]:8}{total[1]:8}{total[2]:11}   {time.monotonic() - start:.0f} s")
+    return 0 if total[0] == total[2] else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Kill and resume a tiny training; compare it with one left alone.")
+    parser.add_argument("--points", type=int, default=120, help="kill points")
+    parser.add_argument("--seed", type=int, default=0, help="of their choice")
+    arguments = parser.parse_args()
+    sys.exit(run(arguments.points, arguments.seed))
