@@ -117,6 +117,8 @@ class BuildNative(build_ext):
             torch_dir, self.record["torch"] = find_torch()
             configure.append(f"-DFASTGAN_TORCH_DIR={torch_dir}")
         except Unavailable as unavailable:
+            if MODE == "cpu":
+                raise
             missing = unavailable  # fastgan._host needs no torch
         configure += cmake_arguments()
         build = build_folder()
@@ -169,7 +171,12 @@ def compiler_of(build: Path) -> str:
 
 
 class BuildPython(build_py):
-    """Leaves out what an editable build wrote into the source tree: each build records its own."""
+    """Ships what the sources hold now, and nothing that an earlier build left in `build` or beside the sources."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "fastgan", ignore_errors=True)
+        super().run()
 
     def find_data_files(self, package: str, src_dir: str) -> list[str]:
         return [path for path in super().find_data_files(package, src_dir) if Path(path).name != "_build.json"]

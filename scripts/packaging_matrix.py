@@ -64,9 +64,8 @@ def editable(place: Place) -> None:
     place.pip("install", "-e", place.sources)
     place.use(LOADED)
     (place.sources / "csrc/common/isa.cpp").touch()
-    place.use("older than its sources")
-    place.follow_doctor()
-    place.use(LOADED)
+    place.follow_doctor(place.use("older than its sources", probe=""))
+    place.use(LOADED, probe="")
     place.pip("uninstall", "-y", "fastgan")
     check(place.installed() == before, f"left behind: {sorted(place.installed() - before)}")
 
@@ -98,8 +97,7 @@ def torch_later(place: Place, of_sdist: bool) -> None:
     """Nothing is there; pip fetches torch, after it has built fastgan without it. Doctor's advice mends that."""
     place.environment(with_dependencies=False)
     place.pip("install", make_sdist(place) if of_sdist else place.sources)
-    place.use(NOT_BUILT, "torch was not installed when fastgan was built")
-    place.follow_doctor()
+    place.follow_doctor(place.use(NOT_BUILT, "torch was not installed when fastgan was built"))
     place.use(LOADED)
 
 
@@ -160,7 +158,6 @@ def upgrade(place: Place) -> None:
     gone.write_text("")
     place.pip("install", place.sources)
     place.run(place.python, "-c", "import fastgan.gone")
-    place.use(LOADED)
     metadata.write_text(text)
     gone.unlink()
     told = place.pip("install", place.sources)

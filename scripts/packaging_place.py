@@ -16,19 +16,39 @@ import wheel_audit
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Run from another folder than the sources; prints what it found.
+# Run from another folder than the sources: known values, two steps of training, two pictures, and what doctor says.
 PROBE = """
-import json, pathlib, zipfile
+import contextlib, io, json, pathlib, zipfile
 import fastgan
 import torch
+from fastgan.cli.main import main
 from fastgan.data.stores import PACKAGED
+
 y = fastgan.bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
 assert torch.allclose(y, torch.tensor([[-0.2, 3.0]])), y
 up = fastgan.upfirdn2d(torch.ones(1, 1, 2, 2), torch.tensor([1.0, 1.0]), up=2, padding=[1, 0, 1, 0])
 assert torch.equal(up, torch.ones(1, 1, 4, 4)), up
 images = len(zipfile.ZipFile(PACKAGED["emoji64"]).namelist())
 assert images > 1800, images
-print(json.dumps({"package": str(pathlib.Path(fastgan.__file__).parent), "torch": torch.__version__}))
+
+def command(line):
+    assert main([*line.split(), "--device", "cpu"]) == 0, line
+
+command("train --cfg dcgan --resolution 16 --cbase 64 --batch 4 --kimg 0.008 --threads 1 --outdir run "
+        "--data emoji64 --classes smileys/faces")
+command("generate --network run --seeds 0-1 --grid --outdir pictures")
+pictures = sorted(path.name for path in pathlib.Path("pictures").glob("*.png"))
+assert pictures == ["grid.png", "seed0000.png", "seed0001.png"], pictures
+"""
+DOCTOR = """
+import contextlib, io, json, pathlib
+import fastgan
+from fastgan.cli.main import main
+
+told = io.StringIO()
+with contextlib.redirect_stdout(told):
+    main(["doctor", "--json"])
+print(json.dumps({"package": str(pathlib.Path(fastgan.__file__).parent), **json.loads(told.getvalue())}))
 """
 
 
@@ -75,7 +95,11 @@ class Bases:
             wanted = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
             names = re.findall(r'"(.+?)"', wanted[1]) if wanted else []
             constraint = ["-c", str(ROOT / "constraints.txt")]
-            subprocess.run([base / "bin/python", "-m", "pip", "install", "-q", *constraint, *names], check=True)
+            subprocess.run(
+                [base / "bin/python", "-m", "pip", "install", "-q", *constraint, *names],
+                capture_output=True,
+                check=True,
+            )
         return base / f"lib/python{version}/site-packages"
 
 
@@ -164,39 +188,31 @@ class Place:
         listed = map(str, [*self.site_packages.rglob("*"), *self.python.parent.iterdir()])
         return {path for path in listed if "fastgan" in path.removeprefix(str(self.folder)) or ".pyc" not in path}
 
-    def use(self, state: str, reason: str | None = None) -> dict:
+    def use(self, state: str, reason: str | None = None, probe: str = PROBE) -> dict:
         """Uses what was installed, and compares what doctor says of it.
 
         Args:
             state: of the native library, in doctor's word.
-            reason: words that doctor's reason must hold; None for no reason.
+            reason: words that doctor's reason must hold; None for any.
+            probe: what to do before; "" asks doctor alone.
 
         Returns:
             doctor's findings.
         """
-        told = json.loads(self.run(self.python, "-c", PROBE).splitlines()[-1])
-        check(not told["package"].startswith(str(ROOT)), f"{told['package']} was imported")
-        fastgan = self.python.parent / "fastgan"
-        small = ["--cfg", "dcgan", "--resolution", "16", "--cbase", "64", "--batch", "4", "--kimg", "0.008"]
-        data = ["--data", "emoji64", "--classes", "smileys/faces", "--threads", "1", "--device", "cpu"]
-        self.run(fastgan, "train", *small, *data, "--outdir", self.elsewhere / "run")
-        wanted = ["--seeds", "0-1", "--grid", "--outdir", self.elsewhere / "pictures", "--device", "cpu"]
-        self.run(fastgan, "generate", "--network", self.elsewhere / "run", *wanted)
-        pictures = sorted(path.name for path in (self.elsewhere / "pictures").glob("*.png"))
-        check(pictures == ["grid.png", "seed0000.png", "seed0001.png"], f"generate wrote {pictures}")
-        shutil.rmtree(self.elsewhere / "run")
-        shutil.rmtree(self.elsewhere / "pictures")
-        found = json.loads(self.run(fastgan, "doctor", "--json"))
-        native = found["native"]
-        self.word = native["state"]
-        check(native["state"] == state, f"doctor says {native['state']}: {native['reason']}")
-        check((reason or "") in (native["reason"] or ""), f"doctor's reason is {native['reason']!r}")
+        told = self.run(self.python, "-c", probe + DOCTOR)
+        found = json.loads(told.splitlines()[-1])
+        self.word = found["native"]["state"]
+        check(found["package"].startswith(str(self.folder)), f"{found['package']} was imported")
+        check(self.word == state, f"doctor says {self.word}: {found['native']['reason']}")
+        check((reason or "") in (found["native"]["reason"] or ""), f"doctor's reason is {found['native']['reason']!r}")
         check(found["healthy"], f"doctor finds broken: {found['problems']}")
+        check("fastgan 0." in self.run(self.python.parent / "fastgan", "--version"), "the program has no version")
+        for name in ("run", "pictures"):
+            shutil.rmtree(self.elsewhere / name, ignore_errors=True)
         return found
 
-    def follow_doctor(self) -> None:
+    def follow_doctor(self, found: dict) -> None:
         """Runs the command that doctor's advice about the native library ends with."""
-        found = json.loads(self.run(self.python.parent / "fastgan", "doctor", "--json"))
         command = found["native"]["remedy"].rpartition("then: ")[2]
         check(command.startswith("pip install"), f"doctor's advice is {found['native']['remedy']!r}")
         self.run("sh", "-c", command)

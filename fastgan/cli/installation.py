@@ -63,7 +63,7 @@ def native_state() -> dict[str, Any]:
             state, reason = "older than its sources", f"{changed} was changed after the native library was built"
             remedy = reinstall()
     elif (PACKAGE / "_native.so").exists():
-        state, remedy = "does not load", _loading_remedy(reason)
+        state, remedy = "does not load", loading_remedy(reason)
     else:
         state, remedy = "not built", reinstall()
         # A reason about the torch of that time is settled by the torch of now.
@@ -122,6 +122,17 @@ def provider_findings(library: dict[str, Any]) -> tuple[str | None, str | None]:
     return None, f"FASTGAN_PROVIDER={forced} chooses for every operator; unset it to have the defaults back"
 
 
+def loading_remedy(reason: str) -> str:
+    """What to do about a message of the dynamic linker, which could not load the native library."""
+    if torch_version() < OLDEST_TORCH:
+        return f"pip install 'torch>={'.'.join(map(str, OLDEST_TORCH))}'"
+    if re.search(r"version `(GLIBC|GLIBCXX|CXXABI)_", reason):
+        return f"it was built on a newer system; build it on this one: {reinstall()}"
+    if "undefined symbol" in reason:
+        return f"it was built for another torch; build it for this one: {reinstall()}"
+    return f"build it again: {reinstall()}"
+
+
 def _is_checkout() -> bool:
     return (PACKAGE.parent / "setup.py").is_file() and (PACKAGE.parent / "csrc").is_dir()
 
@@ -135,14 +146,3 @@ def _changed_source() -> str | None:
     sources = [root / "CMakeLists.txt", *(path for path in root.glob("csrc/**/*") if path.is_file())]
     newest = max(sources, key=lambda path: path.stat().st_mtime)
     return str(newest.relative_to(root)) if newest.stat().st_mtime > record.stat().st_mtime else None
-
-
-def _loading_remedy(reason: str) -> str:
-    """What to do about the dynamic linker's message."""
-    if torch_version() < OLDEST_TORCH:
-        return f"pip install 'torch>={'.'.join(map(str, OLDEST_TORCH))}'"
-    if re.search(r"version `(GLIBC|GLIBCXX|CXXABI)_", reason):
-        return f"it was built on a newer system; build it on this one: {reinstall()}"
-    if "undefined symbol" in reason:
-        return f"it was built for another torch; build it for this one: {reinstall()}"
-    return f"build it again: {reinstall()}"
