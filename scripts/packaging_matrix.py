@@ -189,6 +189,18 @@ def other_python(place: Place) -> str | None:
     return "built, installed, byte-compiled, data loader imported; torch not had here, operators not run"
 
 
+def other_torch(place: Place) -> None:
+    """The stable ABI's promise: built beside one torch, used beside another build of it, of another Python."""
+    if place.python_version not in place.bases.given:
+        raise NotHere(f"no --torch-env of Python {place.python_version}")
+    place.environment()
+    place.variables["CMAKE_ARGS"] = f"-DFASTGAN_TORCH_DIR={place.bases.site_packages('3.11') / 'torch'}"
+    place.build_wheel()
+    place.pip("install", place.wheel)
+    found = place.use(LOADED)
+    check(found["native"]["build"]["torch"] != found["versions"]["torch"], "it was built beside the same torch")
+
+
 CASES = (
     Case("isolated", "`pip install .`", isolated),
     Case("without-isolation", "`pip install --no-build-isolation .`, build tools installed before", without_isolation),
@@ -206,6 +218,7 @@ CASES = (
     Case("uninstall", "`pip uninstall fastgan` leaves nothing", uninstall),
     Case("upgrade", "`pip install .` over an older version, built in the same folder", upgrade),
     *(Case(f"python-{v}", f"`pip wheel .` with Python {v}", other_python, v) for v in ("3.10", "3.12", "3.13")),
+    Case("other-torch", "Python 3.12, native library built with the headers of 3.11's torch", other_torch, "3.12"),
 )
 
 
