@@ -280,7 +280,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.only or ()) - {case.name for case in CASES}:
         parser.error(f"--only must name a case of --list, got {', '.join(sorted(unknown))}")
-    chosen = [case for case in CASES if not options.only or case.name in options.only]
+    by_name = {case.name: case for case in CASES}
+    chosen = [by_name[name] for name in options.only or by_name]
     if options.list:
         print("\n".join(f"{case.name:22}{case.what}" for case in chosen))
         return 0

@@ -214,5 +214,5 @@ class Place:
     def follow_doctor(self, found: dict) -> None:
         """Runs the command that doctor's advice about the native library ends with."""
         command = found["native"]["remedy"].rpartition("then: ")[2]
-        check(command.startswith("pip install"), f"doctor's advice is {found['native']['remedy']!r}")
+        check(command.startswith(f"{self.python} -m pip install "), f"doctor's advice is {command!r}")
         self.run("sh", "-c", command)

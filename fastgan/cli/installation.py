@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ def torch_version() -> tuple[int, ...]:
 
 
 def reinstall() -> str:
-    """The command that builds this copy again; without pip's cache, which keeps what was built before."""
+    """The command that builds this copy again, by this Python's pip and without its cache of what was built before."""
+    pip = f"{shlex.quote(sys.executable)} -m pip install"
     if _is_checkout():
-        return f"pip install -e {shlex.quote(str(PACKAGE.parent))}"
+        return f"{pip} -e {shlex.quote(str(PACKAGE.parent))}"
     try:
         told = metadata.distribution("fastgan").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
@@ -40,7 +42,7 @@ def reinstall() -> str:
     path = unquote(urlparse(url).path) if url.startswith("file:") else url
     if not path or path.endswith(".whl"):
         path = "FOLDER_OF_THE_SOURCES"
-    return f"pip install --no-cache-dir --force-reinstall --no-deps {shlex.quote(path)}"
+    return f"{pip} --no-cache-dir --force-reinstall --no-deps {shlex.quote(path)}"
 
 
 def compiler() -> str | None:

@@ -68,7 +68,7 @@ def test_without_the_native_library_it_says_why_and_stays_healthy(
     assert main(["doctor"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "native library not built" in text and "slower than it could be" in text
-    assert "was not built: no C++ compiler was found; to mend that: get one; then: pip install" in text
+    assert "was not built: no C++ compiler was found; to mend that: get one; then: " in text
 
 
 def test_an_unknown_provider_in_the_environment_is_broken(

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def doctor(site: Path, status: int, **environment: str) -> dict:
     return json.loads(done.stdout)
 
 
-REINSTALL = "pip install --no-cache-dir --force-reinstall --no-deps '/some where/fastgan-0.1.0.tar.gz'"
+PIP = f"{shlex.quote(sys.executable)} -m pip install"
+REINSTALL = f"{PIP} --no-cache-dir --force-reinstall --no-deps '/some where/fastgan-0.1.0.tar.gz'"
 
 
 def test_a_library_for_another_torch_and_a_data_loader_for_another_python(installed: Path) -> None:
@@ -124,9 +126,9 @@ def test_each_message_of_the_dynamic_linker_has_a_remedy(
 @pytest.mark.parametrize(
     ("record", "remedy"),
     [
-        ({"reason": "torch was not installed when fastgan was built", "remedy": "pip install torch"}, "pip install"),
+        ({"reason": "torch was not installed when fastgan was built", "remedy": "pip install torch"}, PIP),
         ({"reason": "FASTGAN_BUILD=none", "remedy": "leave FASTGAN_BUILD unset"}, "leave FASTGAN_BUILD unset; then: "),
-        ({}, "pip install"),
+        ({}, PIP),
     ],
     ids=["torch-is-here-now", "left-out", "never-built"],
 )
@@ -155,7 +157,7 @@ def test_a_checkout_whose_sources_changed_after_the_build(package: Path, monkeyp
     found = installation.native_state()
     assert found["state"] == "older than its sources" and found["loaded"]
     assert found["reason"] == "csrc/bias_act/bias_act.h was changed after the native library was built"
-    assert found["remedy"] == f"pip install -e {root}"
+    assert found["remedy"] == f"{PIP} -e {root}"
 
 
 def test_a_wheel_is_built_again_from_the_sources(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
