@@ -239,14 +239,12 @@ class Result:
 def run_case(case: Case, work: Path, bases: Bases) -> Result:
     started, place = time.monotonic(), Place(work / case.name, bases, case.python_version)
     try:
-        case.run(place)
-        outcome = "passed"
+        outcome = case.run(place) or "passed"
     except NotHere as reason:
         outcome = f"not run: {reason}"
     except Wrong as wrong:
         outcome = f"**failed**: {wrong}"
-    size = place.wheel
-    result = Result(case, outcome, place.word, time.monotonic() - started, size)
+    result = Result(case, outcome, place.word, time.monotonic() - started, place.wheel)
     shutil.rmtree(place.folder / "env", ignore_errors=True)
     return result
 
