@@ -24,7 +24,12 @@ OLDEST_TORCH = (2, 11)
 
 
 class Unavailable(Exception):
-    """Why the native libraries cannot be built here."""
+    """Why the native libraries cannot be built here, and what mends that."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        # Without the folder of the sources: the record travels with a wheel.
+        super().__init__(reason.replace(f"{ROOT}{os.sep}", ""))
+        self.remedy = remedy
 
 
 def build_mode() -> str:
@@ -40,21 +45,25 @@ MODE = build_mode()
 
 
 def find_torch() -> tuple[Path, str]:
-    """Folder and version of the target environment's torch, without importing it.
+    """Folder and version of the torch whose headers are used, without importing it.
 
-    `-I` steps out of pip's build isolation (which works through PYTHONPATH) into the environment being installed into.
+    CMAKE_ARGS=-DFASTGAN_TORCH_DIR=... names it, even that of another Python: the operators' library knows no Python.
+    Else it is the target environment's: `-I` steps out of pip's build isolation (which works through PYTHONPATH).
     """
     code = "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
-    for flags in ([], ["-I"]):
-        found = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True).stdout.strip()
+    named = [arg.split("=", 1)[1] for arg in cmake_arguments() if re.match(r"-DFASTGAN_TORCH_DIR(:PATH)?=", arg)]
+    searched = ([sys.executable, *flags, "-c", code] for flags in ([], ["-I"]))
+    for found in named or (subprocess.run(each, capture_output=True, text=True).stdout.strip() for each in searched):
         if found and (Path(found) / "version.py").is_file():
             break
     else:
-        raise Unavailable("torch is not installed; install it first, then fastgan again")
+        where = f" in {named[-1]}" if named else ""
+        raise Unavailable(f"torch was not installed{where} when fastgan was built", "pip install 'torch>=2.11'")
     version = re.search(r"__version__ = '(.+?)'", (Path(found) / "version.py").read_text())
     number = version.group(1) if version else "0.0"
     if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < OLDEST_TORCH:
-        raise Unavailable(f"torch {number} is older than 2.11, the first with the operators' stable interface")
+        reason = f"torch {number} was installed, and 2.11 is the first with the interface that the operators use"
+        raise Unavailable(reason, "pip install 'torch>=2.11'")
     return Path(found), number
 
 
@@ -64,8 +73,11 @@ def run(command: list[str | Path], step: str) -> None:
     print(result.stdout, flush=True)
     if result.returncode:
         lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
+        if any("No CMAKE_CXX_COMPILER could be found" in line for line in lines):
+            raise Unavailable("no C++ compiler was found", "install one (Debian and Ubuntu: apt install g++)")
         at = next((i for i, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)), len(lines) - 1)
-        raise Unavailable(f"{step} failed: {' '.join(lines[at : at + 4]) if lines else 'no output'}")
+        reason = f"{step} failed: {' '.join(lines[at : at + 4]) if lines else 'no output'}"
+        raise Unavailable(reason, "add -v to the pip command to see all that the build prints")
 
 
 class BuildNative(build_ext):
@@ -73,18 +85,18 @@ class BuildNative(build_ext):
 
     def run(self) -> None:
         self.destination = Path(self.get_ext_fullpath("fastgan._native")).parent
-        self.record: dict[str, object] = {"native": False, "host": False, "reason": None, "mode": MODE, "cuda": False}
-        self.record |= {"compiler": None, "torch": None}
+        self.record: dict[str, object] = {"native": False, "host": False, "mode": MODE, "cuda": False}
+        self.record |= {"reason": None, "remedy": None, "compiler": None, "torch": None}
         for extension in self.extensions:  # build folders outlive a build: an earlier library must not be shipped
             Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
         try:
             if MODE == "none":
-                raise Unavailable("FASTGAN_BUILD=none")
+                raise Unavailable("FASTGAN_BUILD=none", "leave FASTGAN_BUILD unset")
             self.build_all()
         except Unavailable as unavailable:
             if MODE == "cpu":
-                raise SystemExit(f"FASTGAN_BUILD=cpu: {unavailable}") from None
-            self.record["reason"] = str(unavailable)
+                raise SystemExit(f"FASTGAN_BUILD=cpu: {unavailable}; {unavailable.remedy}") from None
+            self.record |= {"reason": str(unavailable), "remedy": unavailable.remedy}
             print(f"fastgan: continuing without native operators: {unavailable}", flush=True)
         self.destination.mkdir(parents=True, exist_ok=True)
         (self.destination / "_build.json").write_text(json.dumps(self.record, indent=1) + "\n")
@@ -92,7 +104,7 @@ class BuildNative(build_ext):
     def build_all(self) -> None:
         cmake = shutil.which("cmake")
         if not cmake:
-            raise Unavailable("cmake is not installed")
+            raise Unavailable("cmake was not installed", "pip install 'cmake>=3.24' ninja 'pybind11>=2.12'")
         configure: list[str | Path] = [f"-DPython_EXECUTABLE={sys.executable}"]
         if ninja := shutil.which("ninja"):  # named in full: build isolation moves it from build to build
             configure += ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
@@ -105,8 +117,10 @@ class BuildNative(build_ext):
             torch_dir, self.record["torch"] = find_torch()
             configure.append(f"-DFASTGAN_TORCH_DIR={torch_dir}")
         except Unavailable as unavailable:
+            if MODE == "cpu":
+                raise
             missing = unavailable  # fastgan._host needs no torch
-        configure += shlex.split(os.environ.get("CMAKE_ARGS", ""))
+        configure += cmake_arguments()
         build = build_folder()
         run([cmake, "-S", ROOT, "-B", build, *configure], "cmake")
         run([cmake, "--build", build, "--parallel", str(self.parallel or os.cpu_count() or 1)], "the compiler")
@@ -137,6 +151,10 @@ class BuildNative(build_ext):
         return {}
 
 
+def cmake_arguments() -> list[str]:
+    return shlex.split(os.environ.get("CMAKE_ARGS", ""))
+
+
 def build_folder() -> Path:
     """Where CMake works: kept, so that a second build compiles only what changed; one for each choice of compiler."""
     names = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")
@@ -153,15 +171,24 @@ def compiler_of(build: Path) -> str:
 
 
 class BuildPython(build_py):
-    """Leaves out what an editable build wrote into the source tree: each build records its own."""
+    """Ships what the sources hold now, and nothing that an earlier build left in `build` or beside the sources."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "fastgan", ignore_errors=True)
+        super().run()
 
     def find_data_files(self, package: str, src_dir: str) -> list[str]:
         return [path for path in super().find_data_files(package, src_dir) if Path(path).name != "_build.json"]
 
 
 class Wheel(bdist_wheel):
+    """A wheel that no library went into serves every Python and platform, and its name says so."""
+
     def get_tag(self) -> tuple[str, str, str]:
-        return ("py3", "none", "any") if MODE == "none" else super().get_tag()
+        built = self.distribution.get_command_obj("build_ext", create=False)
+        record = getattr(built, "record", {"native": MODE != "none", "host": False})
+        return super().get_tag() if record["native"] or record["host"] else ("py3", "none", "any")
 
 
 setup(

@@ -1,15 +1,19 @@
 """fastgan: GANs on PyTorch with hand-written kernels and pure-torch references."""
 
-from fastgan.ops import (
-    bias_act,
-    downsample2d,
-    filter2d,
-    provider,
-    setup_filter,
-    skip_weight_gradients,
-    upfirdn2d,
-    upsample2d,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastgan.ops import (
+        bias_act,
+        downsample2d,
+        filter2d,
+        provider,
+        setup_filter,
+        skip_weight_gradients,
+        upfirdn2d,
+        upsample2d,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,3 +26,16 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the operators, and torch with them, when one is first asked for: `fastgan --help` needs neither."""
+    if name not in (*__all__, "ops"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    ops = importlib.import_module("fastgan.ops")  # `from fastgan import ops` would ask here again
+    globals().update({each: getattr(ops, each) for each in __all__})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "ops"})

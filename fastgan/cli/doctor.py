@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import platform
@@ -21,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastgan.cli import installation
 from fastgan.data.opening import PACKAGED
-from fastgan.ops import bias_act, native, provider, providers, upfirdn2d
+from fastgan.ops import bias_act, provider, providers, upfirdn2d
 
-_PACKAGE = Path(__file__).resolve().parent.parent
 # Vector extensions worth naming, of those the processor lists.
 _VECTOR = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
-_VARIABLES = ("FASTGAN_BUILD", "FASTGAN_PROVIDER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_VARIABLES = ("FASTGAN_BUILD", "CMAKE_ARGS", "CXX", "FASTGAN_PROVIDER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
 @dataclass
@@ -44,14 +43,15 @@ class Diagnosis:
 
     Attributes:
         versions: of what runs.
-        machine: processor, memory, threads, devices.
-        native: state of the compiled operators: {"loaded": bool, "reason": str or None, ...}.
-        host: state of the compiled data loader: {"loaded": bool, "reason": str or None}.
+        machine: processor, memory, threads, devices, compiler.
+        native: state of the compiled operators: {"state": a word, "reason": str or None, "remedy": str or None, ...}.
+        host: state of the compiled data loader, likewise.
         operators: which provider serves which operator, device and dtype.
         data: the packaged images.
         libraries: what fastgan can use, required or not.
         environment: variables that change what fastgan does.
-        problems: what is broken; empty on a healthy machine.
+        notes: what is not broken and could be better, with what to do about it.
+        problems: what is broken, with what to do about it; empty on a healthy machine.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -62,6 +62,7 @@ class Diagnosis:
     data: dict[str, Any] = field(default_factory=dict)
     libraries: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -90,14 +91,16 @@ def diagnose() -> Diagnosis:
     """
     found = Diagnosis(versions=_versions(), machine=_machine())
     found.environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-    found.native = _native(found.problems)
-    found.host = _host(found.problems)
-    try:
+    found.native, found.host = installation.native_state(), installation.host_state()
+    provider_problem, provider_note = installation.provider_findings(found.native)
+    torch_problem, torch_note = installation.torch_findings()
+    found.problems += [text for text in (torch_problem, provider_problem) if text]
+    found.notes += [text for text in (torch_note, provider_note) if text]
+    _add_library("native library", found.native, found)
+    _add_library("data loader's library", found.host, found)
+    if not provider_problem:
         found.operators = [dataclasses.asdict(row) for row in providers.report()]
         _try_operators(found.problems)
-    except ValueError as error:
-        # FASTGAN_PROVIDER names none, or one that cannot serve.
-        found.problems.append(str(error))
     found.data = _data(found.problems)
     found.libraries = _libraries(found.problems)
     return found
@@ -154,26 +157,16 @@ def _machine() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "cuda_devices": devices,
         "no_cuda_because": why,
+        "compiler": installation.compiler(),
     }
 
 
-def _native(problems: list[str]) -> dict[str, Any]:
-    record = native.build_record()
-    state = {"loaded": native.unavailable is None, "reason": native.unavailable, "build": record, "info": native.info}
-    if native.unavailable is not None and record.get("native"):
-        problems.append(f"{native.unavailable}; reinstall fastgan to build it for this torch")
-    return state
-
-
-def _host(problems: list[str]) -> dict[str, Any]:
-    present = any(_PACKAGE.glob("_host*.so"))
-    try:
-        importlib.import_module("fastgan._host")
-    except ImportError as error:
-        if present:
-            problems.append(f"the data loader's library does not load: {error}; reinstall fastgan")
-        return {"loaded": False, "reason": str(error) if present else "it was not built; numpy does its work"}
-    return {"loaded": True, "reason": None}
+def _add_library(name: str, library: dict[str, Any], found: Diagnosis) -> None:
+    """Enters a compiled library that is not just loaded: as broken if it is there and does not load, else as a note."""
+    if library["reason"]:
+        what = library["reason"] if name in library["reason"] else f"the {name}: {library['reason']}"
+        listed = found.problems if library["state"] == "does not load" else found.notes
+        listed.append(f"{what}; to mend that: {library['remedy']}")
 
 
 def _try_operators(problems: list[str]) -> None:
@@ -246,6 +239,8 @@ def _show(found: Diagnosis, console: Console) -> None:
     if not found.native["loaded"]:
         note = "slower than it could be: the compiled operators are missing, the pure-torch references do their work"
         console.print(Text(note, style="yellow"), soft_wrap=True)
+    for note in found.notes:
+        console.print(Text.assemble(("note: ", "bold yellow"), note), soft_wrap=True)
     if found.problems:
         for problem in found.problems:
             console.print(Text.assemble(("broken: ", "bold red"), problem), soft_wrap=True)
@@ -272,8 +267,9 @@ def _facts(found: Diagnosis) -> Table:
     gpus = [f"{gpu['name']} ({gpu['arch']}, {gpu['memory_gib']} GiB)" for gpu in machine["cuda_devices"]]
     add("cuda", "; ".join(gpus) or f"none: {machine['no_cuda_because']}")
     info = ", ".join(f"{key} {value}" for key, value in found.native.get("info", {}).items())
-    add("native library", f"loaded ({info})" if found.native["loaded"] else str(found.native["reason"]))
-    add("data loader", "compiled" if found.host["loaded"] else f"not compiled: {found.host['reason']}")
+    for label, library in (("native library", found.native), ("data loader", found.host)):
+        add(label, f"{library['state']} ({info})" if library is found.native and info else library["state"])
+    add("c++ compiler", machine["compiler"] or "none found")
     add("emoji64", found.data["reason"] or f"{found.data['images']} images")
     for name, value in found.environment.items():
         add(name, value)

@@ -108,6 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as in `fastgan doctor | head`: nothing is left to say, nor anywhere.
         sys.stdout = None
         return 141
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] == "fastgan":
+            raise
+        return _fail(f"the library {error.name} is not installed: pip install {error.name}")
     except (ValueError, TypeError, OSError) as error:
         if show_traceback:
             traceback.print_exc()

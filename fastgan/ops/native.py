@@ -26,7 +26,8 @@ def _load() -> str | None:
     try:
         torch.ops.load_library(str(library))
     except OSError as error:  # another torch, another machine
-        return f"the native library does not load: {error}"
+        # torch names the file; what is wrong with it is in the linker's own message.
+        return f"the native library does not load: {error.__cause__ or error}"
     return None
 
 

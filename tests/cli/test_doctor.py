@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgan.cli import doctor
+from fastgan.cli import doctor, installation
 from fastgan.cli.main import main
 from fastgan.ops import native, providers
 
@@ -19,6 +19,7 @@ def diagnosis(capsys: pytest.CaptureFixture[str], status: int) -> dict:
 def test_this_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     found = diagnosis(capsys, 0)
     assert found["healthy"] and found["problems"] == []
+    assert found["machine"]["compiler"] == installation.compiler()
     assert found["versions"]["torch"] == torch.__version__
     assert found["machine"]["torch_threads"] == torch.get_num_threads()
     assert found["native"]["loaded"] is (native.unavailable is None)
@@ -40,33 +41,43 @@ def test_the_tables_hold_the_reasons(capsys: pytest.CaptureFixture[str]) -> None
         assert row.reason in text
 
 
-def test_without_the_native_library_it_says_why_and_stays_healthy(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(native, "unavailable", "the native library was not built: no C++ compiler was found")
-    monkeypatch.setattr(native, "build_record", lambda: {"native": False, "reason": "no C++ compiler was found"})
-    assert main(["doctor"]) == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert "no C++ compiler was found" in text and "slower than it could be" in text
+@pytest.fixture
+def not_loading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A package whose native library is there and does not load."""
+    (tmp_path / "_native.so").touch()
+    monkeypatch.setattr(installation, "PACKAGE", tmp_path)
+    monkeypatch.setattr(native, "unavailable", "the native library does not load: undefined symbol: aoti_x")
+    return tmp_path
 
 
 def test_a_library_that_was_built_and_does_not_load_is_broken(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], not_loading: Path
 ) -> None:
-    monkeypatch.setattr(native, "unavailable", "the native library does not load: undefined symbol: aoti_x")
-    monkeypatch.setattr(native, "build_record", lambda: {"native": True, "reason": None})
     found = diagnosis(capsys, 1)
-    assert found["problems"] == [
-        "the native library does not load: undefined symbol: aoti_x; reinstall fastgan to build it for this torch"
-    ]
+    (problem,) = found["problems"]
+    assert problem.startswith("the native library does not load: undefined symbol: aoti_x; to mend that: ")
+    assert found["native"]["state"] == "does not load"
+
+
+def test_without_the_native_library_it_says_why_and_stays_healthy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, not_loading: Path
+) -> None:
+    (not_loading / "_native.so").unlink()
+    monkeypatch.setattr(native, "unavailable", "the native library was not built: no C++ compiler was found")
+    monkeypatch.setattr(native, "build_record", lambda: {"reason": "no C++ compiler was found", "remedy": "get one"})
+    assert main(["doctor"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "native library not built" in text and "slower than it could be" in text
+    assert "was not built: no C++ compiler was found; to mend that: get one; then: " in text
 
 
 def test_an_unknown_provider_in_the_environment_is_broken(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FASTGAN_PROVIDER", "natve")
     monkeypatch.setattr(providers, "_override", "natve")
     found = diagnosis(capsys, 1)
-    assert any("FASTGAN_PROVIDER must be one of native, reference; got 'natve'" in text for text in found["problems"])
+    assert found["problems"] == ["FASTGAN_PROVIDER must be one of native, reference; got 'natve': unset it"]
 
 
 def test_an_operator_that_computes_something_else_is_broken(

@@ -35,8 +35,9 @@ def sources(tmp_path_factory) -> Path:
     return folder
 
 
-def build(sources: Path, out: Path, **environment: str) -> subprocess.CompletedProcess:
-    shutil.rmtree(sources / "build", ignore_errors=True)
+def build(sources: Path, out: Path, keep_build: bool = False, **environment: str) -> subprocess.CompletedProcess:
+    if not keep_build:
+        shutil.rmtree(sources / "build", ignore_errors=True)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-cache-dir"]
     inherited = {key: value for key, value in os.environ.items() if key not in ("FASTGAN_BUILD", "CMAKE_ARGS")}
     return subprocess.run(
@@ -61,14 +62,16 @@ def check_package_data(names: set[str]) -> None:
     assert not [name for name in names if name.startswith(("kernels", "tests", "csrc"))]
 
 
-def test_none_makes_a_pure_wheel(sources, tmp_path):
+def test_none_makes_a_pure_wheel(audit, sources, tmp_path):
     result = build(sources, tmp_path, FASTGAN_BUILD="none")
     assert result.returncode == 0, result.stderr
     wheel, names, record = contents(tmp_path)
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in names if name.endswith(".so")]
     assert (record["native"], record["mode"], record["reason"]) == (False, "none", "FASTGAN_BUILD=none")
+    assert record["remedy"] == "leave FASTGAN_BUILD unset"
     check_package_data(names)
+    assert audit.wheel_findings(wheel, [str(sources)]) == []
 
 
 PROBE = """
@@ -82,7 +85,7 @@ assert upfirdn2d(torch.ones(1, 1, 2, 2), None, up=2).shape == (1, 1, 4, 4)
 """
 
 
-def test_auto_without_a_working_compiler_installs_pure_python_and_says_why(sources, tmp_path):
+def test_auto_without_a_working_compiler_installs_pure_python_and_says_why(audit, sources, tmp_path):
     if shutil.which("cmake") is None:
         pytest.skip("needs cmake")
     result = build(sources, tmp_path, FASTGAN_BUILD="auto", CXX="/bin/false")
@@ -91,6 +94,8 @@ def test_auto_without_a_working_compiler_installs_pure_python_and_says_why(sourc
     assert not [name for name in names if name.endswith(".so")]
     assert record["native"] is False
     assert record["reason"].startswith("cmake failed: CMake Error") and "/bin/false" in record["reason"]
+    assert record["remedy"] == "add -v to the pip command to see all that the build prints"
+    assert audit.wheel_findings(wheel, [str(sources)]) == []
 
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
@@ -131,7 +136,7 @@ def test_a_mode_that_cannot_be_is_refused_in_words(sources, mode, message):
 
 
 @pytest.mark.slow
-def test_cpu_makes_a_wheel_with_both_libraries(sources, tmp_path):
+def test_cpu_makes_a_wheel_with_both_libraries(audit, sources, tmp_path):
     result = build(sources, tmp_path, FASTGAN_BUILD="cpu")
     assert result.returncode == 0, result.stderr
     wheel, names, record = contents(tmp_path)
@@ -141,3 +146,25 @@ def test_cpu_makes_a_wheel_with_both_libraries(sources, tmp_path):
     assert record["compiler"] and record["torch"]
     assert not wheel.name.endswith("-any.whl")
     check_package_data(names)
+    assert audit.wheel_findings(wheel, [str(sources)]) == []
+
+
+def test_headers_of_torch_that_are_not_there_fail(sources, tmp_path):
+    if shutil.which("cmake") is None:
+        pytest.skip("needs cmake")
+    result = build(sources, tmp_path, FASTGAN_BUILD="cpu", CMAKE_ARGS="-DFASTGAN_TORCH_DIR=/nowhere/torch")
+    assert result.returncode != 0
+    message = "torch was not installed in /nowhere/torch when fastgan was built; pip install 'torch>=2.11'"
+    assert f"FASTGAN_BUILD=cpu: {message}" in result.stderr + result.stdout
+
+
+def test_a_module_that_is_gone_from_the_sources_is_gone_from_the_next_wheel(sources, tmp_path):
+    extra = sources / "fastgan/gone.py"
+    extra.write_text("")
+    try:
+        assert build(sources, tmp_path / "before", FASTGAN_BUILD="none").returncode == 0
+    finally:
+        extra.unlink()
+    assert build(sources, tmp_path / "after", keep_build=True, FASTGAN_BUILD="none").returncode == 0
+    assert "fastgan/gone.py" in contents(tmp_path / "before")[1]
+    assert "fastgan/gone.py" not in contents(tmp_path / "after")[1]
