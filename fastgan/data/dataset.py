@@ -110,10 +110,16 @@ def load_dataset(
         raise ValueError(f"channels must be 3 (RGB) or 1 (grey), got {channels}")
     if resolution is not None and (len(resolution) != 2 or min(resolution) < 1):
         raise ValueError(f"resolution must be (H, W), both >= 1, got {resolution}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with open_store(source) as store:
         names, numbers, class_names = _choose(store, classes)
         kept = evenly_spaced(len(names), max_images)
         names, numbers = [names[i] for i in kept], [numbers[i] for i in kept]
+        if resolution is not None and len(names) * resolution[0] * resolution[1] * channels > memory:
+            raise ValueError(
+                f"{source}: {len(names)} images of {resolution[1]}x{resolution[0]} (WxH) exceed this machine's memory "
+                f"of {memory / 2**30:.0f} GiB; give a lower resolution or max_images"
+            )
         images = _decode_all(store, names, resolution, channels, background)
     labels = torch.tensor(numbers, dtype=torch.int64) if class_names else None
     name = str(source) if store.path != Path(source) else (store.path.stem or store.path.resolve().name)

@@ -51,6 +51,17 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def as_names(name: str, value: object) -> tuple[str, ...]:
+    """Names of a list or a tuple.
+
+    Raises:
+        ValueError: value is neither, or holds something else than text.
+    """
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} must be a list of names, got {shown(value)}")
+    return tuple(value)
+
+
 def as_resolution(value: object) -> tuple[int, int]:
     """(H, W) of an int R (square), a tuple or a list.
 

@@ -62,7 +62,7 @@ def family(name: str) -> Family:
     return getattr(importlib.import_module(module), attribute)
 
 
-def configure(name: str, **overrides: object) -> Any:
+def configure(name: str, /, **overrides: object) -> Any:
     """The configuration of a family, with some of its fields set.
 
     Raises:
@@ -103,7 +103,7 @@ def layout(network: Callable[[Any], nn.Module], config: Any) -> nn.Module:
     return laid_out
 
 
-def build(name: str, **overrides: object) -> tuple[Any, nn.Module, nn.Module]:
+def build(name: str, /, **overrides: object) -> tuple[Any, nn.Module, nn.Module]:
     """(configuration, G, D) of a family, weights initialised from torch's global generator.
 
     Args:

@@ -19,12 +19,13 @@ from fastgan.checkpoint import load_checkpoint, replacing, save_checkpoint
 from fastgan.data import BatchSource, ImageDataset, load_dataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
-from fastgan.models.registry import build
+from fastgan.models.fields import as_names, as_resolution, check_choice, check_int, shown
+from fastgan.models.registry import build, configure, family
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
-from fastgan.train.options import TrainingOptions
+from fastgan.train.options import TrainingOptions, replace
 from fastgan.train.state import TrainState
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d{6})\.safetensors")
@@ -49,9 +50,14 @@ class DataOptions:
     max_images: int | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "classes", tuple(self.classes))
+        if not isinstance(self.source, str) or not self.source:
+            raise ValueError(f"source must be a packaged set, a folder or a zip, got {shown(self.source)}")
+        object.__setattr__(self, "classes", as_names("classes", self.classes))
         if self.resolution is not None:
-            object.__setattr__(self, "resolution", tuple(self.resolution))
+            object.__setattr__(self, "resolution", as_resolution(self.resolution))
+        check_choice("cond", self.cond, (False, True))
+        if self.max_images is not None:
+            check_int("max_images", self.max_images, 1, high=2**40)
 
     def load(self) -> ImageDataset:
         """Read the images; unlabelled sets cannot be conditioned on."""
@@ -83,9 +89,40 @@ class RunConfig:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_json(tree: dict[str, Any]) -> RunConfig:
-        data, training = DataOptions(**tree["data"]), TrainingOptions(**tree["training"])
-        return RunConfig(tree["model"], tree["architecture"], data, training)
+    def from_json(tree: Any, where: str) -> RunConfig:
+        """What `to_json` gave, or a part of it: absent fields take the defaults of their section.
+
+        Args:
+            tree: the parsed file.
+            where: how errors name it.
+
+        Returns:
+            the configuration; its architecture has the fields that are given, and no others.
+
+        Raises:
+            ValueError: an unknown field, a wrong type or an impossible value; names the file, section and field.
+        """
+        sections = ("architecture", "data", "training")
+        if not isinstance(tree, dict) or "model" not in tree or set(tree) - {"model", *sections}:
+            got = list(tree) if isinstance(tree, dict) else tree
+            raise ValueError(f"{where}: must be an object with model, {', '.join(sections)}; got {shown(got)}")
+        part = "model"
+        try:
+            family(tree["model"])
+            for part in sections:
+                given = tree.get(part, {})
+                if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+                    raise ValueError(f"must be an object of fields and values, got {shown(given)}")
+            part, given = "architecture", tree.get("architecture", {})
+            resolved = configure(tree["model"], **given)
+            architecture = {name: getattr(resolved, name) for name in given}
+            part = "data"
+            data = replace(DataOptions(), "data", **tree.get("data", {}))
+            part = "training"
+            training = replace(TrainingOptions(), "training", **tree.get("training", {}))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}: {part}: {error}") from error
+        return RunConfig(tree["model"], architecture, data, training)
 
 
 def latest_checkpoint(outdir: Path) -> Path | None:

@@ -161,3 +161,8 @@ def test_damaged_zip_entry_is_named(folder):
 def test_parts_that_do_not_fit_are_named(fields, complaint):
     with pytest.raises(ValueError, match=complaint):
         ImageDataset(**{"images": torch.zeros(2, 4, 4, 3, dtype=torch.uint8)} | fields)
+
+
+def test_more_than_the_memory_is_named_before_anything_is_decoded() -> None:
+    with pytest.raises(ValueError, match=r"emoji64: \d+ images of 32768x32768 \(WxH\) exceed this machine's memory"):
+        load_dataset("emoji64", resolution=(2**15, 2**15))
