@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ FORMAT_VERSION = 1
 _VERSION_KEY = "fastgan_checkpoint"
 # The safetensors format caps its header at this many bytes.
 _LARGEST_HEADER = 100_000_000
+# What reading JSON, and a tree from it, raises where someone has changed it.
+_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 class CheckpointError(ValueError):
@@ -90,11 +93,11 @@ def _read_header(path: Path) -> dict[str, str]:
             raise CheckpointError(f"checkpoint {path} is truncated: it ends inside its header, after {size} bytes")
         try:
             header = json.loads(b"{" + file.read(length - 1))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
+        except _DAMAGE as error:
             raise CheckpointError(f"checkpoint {path} has a damaged header: {error}") from error
-    own = header.get("__metadata__") or {}
-    if not str(own.get(_VERSION_KEY, "")).isdecimal():
+    own = header.get("__metadata__")
+    if not isinstance(own, dict) or not re.fullmatch("[0-9]{1,9}", str(own.get(_VERSION_KEY, ""))):
         raise CheckpointError(f"{path} is a safetensors file, but not a fastgan checkpoint")
     if int(own[_VERSION_KEY]) > FORMAT_VERSION:
         raise CheckpointError(
@@ -111,7 +114,7 @@ def _read_header(path: Path) -> dict[str, str]:
 def _document(path: Path, own: Mapping[str, str], key: str) -> Any:
     try:
         return json.loads(own[key])
-    except (KeyError, ValueError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {path} has a damaged header: no readable {key!r}") from error
 
 
@@ -129,11 +132,21 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         CheckpointError: a foreign, truncated, damaged or newer file; the message names it.
     """
     path = Path(path)
-    return decode(_document(path, _read_header(path), "metadata"), _no_tensor)
+    document = _document(path, _read_header(path), "metadata")
+    try:
+        return _mapping(decode(document, _no_tensor), "metadata")
+    except _DAMAGE as error:
+        raise CheckpointError(f"checkpoint {path} has a damaged header: metadata: {error}") from error
+
+
+def _mapping(tree: Any, name: str) -> dict[Any, Any]:
+    if not isinstance(tree, dict):
+        raise ValueError(f"the {name} must be an object, got {type(tree).__name__}")
+    return tree
 
 
 def _no_tensor(key: str) -> torch.Tensor:
-    raise CheckpointError(f"metadata refers to a tensor {key!r}")
+    raise ValueError(f"refers to a tensor {key!r}")
 
 
 def load_tensors(path: str | Path, prefix: str) -> Any:
@@ -154,14 +167,16 @@ def load_tensors(path: str | Path, prefix: str) -> Any:
     path = Path(path)
     document = _document(path, _read_header(path), "tree")
     try:
-        part = descend(document, prefix)
+        part = descend(_mapping(document, "tree"), prefix)
     except KeyError as error:
         raise CheckpointError(f"checkpoint {path} holds no {prefix!r}; it has {error.args[0]}") from None
+    except _DAMAGE as error:
+        raise CheckpointError(f"checkpoint {path} has a damaged header: tree: {error}") from error
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             # A copy: what safetensors returns may be a view of the mapped file, aligned to nothing.
             return decode(part, lambda key: file.get_tensor(key).clone())
-    except SafetensorError as error:
+    except (SafetensorError, *_DAMAGE) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
 
 

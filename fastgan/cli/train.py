@@ -19,7 +19,7 @@ from fastgan.checkpoint import load_tensors
 from fastgan.data import ImageDataset
 from fastgan.losses.adversarial import ADVERSARIAL
 from fastgan.metrics.registry import METRICS
-from fastgan.models.registry import MODELS, build, configure, family
+from fastgan.models.registry import MODELS, configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.train.interrupt import Interrupt
@@ -303,9 +303,10 @@ def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:
 def _print_plan(config: RunConfig, dataset: ImageDataset, device: torch.device) -> None:
     console = Console(highlight=False)
     console.print_json(json.dumps(config.to_json()))
-    _, G, D = build(config.model, **config.architecture)
+    architecture, chosen = configure(config.model, **config.architecture), family(config.model)
     table = Table("network", "parameters", "buffers")
-    for name, network in (("G", G), ("D", D)):
+    for name, build in (("G", chosen.generator), ("D", chosen.discriminator)):
+        network = layout(build, architecture)
         parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
         table.add_row(name, f"{parameters:,}", f"{buffers:,}")
     console.print(table)
