@@ -23,6 +23,13 @@ def test_cropping_may_reach_into_the_padding(provider: str) -> None:
     assert upfirdn2d(torch.zeros(0, 0, 0, 0), None, up=3, padding=[-1, 4, 5, -2]).shape == (0, 0, 3, 3)
 
 
+def test_an_image_of_nothing_that_is_padded_has_a_gradient(provider: str) -> None:
+    x = torch.zeros(1, 2, 0, 0, requires_grad=True)
+    y = upfirdn2d(x, torch.ones(2), padding=1)
+    assert torch.equal(y, torch.zeros(1, 2, 1, 1))
+    assert torch.autograd.grad(y.sum(), x)[0].shape == (1, 2, 0, 0)
+
+
 @pytest.mark.parametrize("operator", [fastgan.upfirdn2d, fastgan.filter2d, fastgan.upsample2d, fastgan.downsample2d])
 @pytest.mark.parametrize(
     ("options", "error", "message"),

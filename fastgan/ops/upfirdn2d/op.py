@@ -263,6 +263,8 @@ def _register_compiled(provider: str) -> Callable:
         (f,) = ctx.saved_tensors
         ux, uy, dx, dy_factor, px0, _, py0, _, flip_filter, gain = ctx.settings
         (height, width), (out_height, out_width) = ctx.input_size, ctx.output_size
+        if height == 0 or width == 0:  # nothing but padding went in
+            return (dy.new_zeros((*dy.shape[:2], height, width)),) + (None,) * 11
         padding = (
             f.shape[-1] - px0 - 1,
             width * ux - out_width * dx + px0 - ux + 1,
