@@ -53,8 +53,8 @@ def test_resampling_names_the_argument(operator, options: dict, error: type, mes
     ("options", "message"),
     [
         ({"up": 10**9}, r"up must be an int or \[x, y\], each from 1 to 4096; got 1000000000"),
-        ({"padding": [2**24, 0, 0, 0]}, "up and padding make 16777220 samples along x, at most 16777216"),
-        ({"padding": 2**23 - 2}, r"up and padding make an output of \[1, 3\] by .*, more than 1099511627776 values"),
+        ({"padding": [2**24, 0, 0, 0]}, "padding and up make 16777220 samples along x, at most 16777216"),
+        ({"padding": 2**23 - 2}, r"padding and up make an output of \[1, 3\] by .*, more than 1099511627776 values"),
     ],
 )
 def test_terabytes_are_not_asked_for(options: dict, message: str) -> None:

@@ -74,12 +74,12 @@ def upfirdn2d(
                 f"padding leaves {padded} samples along {axis}, but f has {taps} taps: the output would be empty"
             )
         if padded > _LONGEST:
-            raise ValueError(f"up and padding make {padded} samples along {axis}, at most {_LONGEST} are supported")
+            raise ValueError(f"padding and up make {padded} samples along {axis}, at most {_LONGEST} are supported")
     height = (x.shape[2] * up[1] + padding[2] + padding[3] - f.shape[0]) // down[1] + 1
     width = (x.shape[3] * up[0] + padding[0] + padding[1] - f.shape[-1]) // down[0] + 1
     if x.shape[0] * x.shape[1] * height * width > _MOST_VALUES:
         raise ValueError(
-            f"up and padding make an output of {list(x.shape[:2])} by {height}x{width}, more than {_MOST_VALUES} values"
+            f"padding and up make an output of {list(x.shape[:2])} by {height}x{width}, more than {_MOST_VALUES} values"
         )
     provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
     memory_format = dense_format(x)
