@@ -1,6 +1,6 @@
 # make demo and make test need nothing but Python 3.10 or newer; with a C++ compiler they are faster.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint native-check clean
+.PHONY: help setup demo test fuzz bench lint native-check clean
 
 BIN := .venv/bin
 DEMO := runs/demo
@@ -24,6 +24,10 @@ demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two
 test: setup  ## Run the tests.
 	@$(BIN)/python -m pytest -q -m "not slow" \
 		--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
+
+FUZZ_CASES := 10000
+fuzz: setup  ## Random arguments, configurations and damaged files: 10,000 new cases a test (FUZZ_CASES=...; hours).
+	@$(BIN)/python -m pytest -q tests/fuzz --fuzz-cases $(FUZZ_CASES) --timeout=0
 
 bench: setup  ## Time the operators beside plain torch on this machine, against their targets.
 	@$(BIN)/python bench/cpu_targets.py

@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastgan.generate import Sampler
     from fastgan.ops import (
         bias_act,
         downsample2d,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Sampler",
     "bias_act",
     "downsample2d",
     "filter2d",
@@ -29,11 +31,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the operators, and torch with them, when one is first asked for: `fastgan --help` needs neither."""
+    """Imports what is asked for, and torch with it: `fastgan --help` needs none of it, operators do without models."""
+    if name == "Sampler":
+        return importlib.import_module("fastgan.generate").Sampler
     if name not in (*__all__, "ops"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     ops = importlib.import_module("fastgan.ops")  # `from fastgan import ops` would ask here again
-    globals().update({each: getattr(ops, each) for each in __all__})
+    globals().update({each: getattr(ops, each) for each in __all__ if each != "Sampler"})
     return globals()[name]
 
 

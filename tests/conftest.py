@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from fastgan.ops import native, providers
 
@@ -15,6 +16,22 @@ def pytest_addoption(parser):
         "--require",
         default="",
         help="comma-separated: native, host, chromium. A test that would be skipped for want of one fails instead",
+    )
+    parser.addoption(
+        "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"
+    )
+
+
+def pytest_configure(config):
+    cases = config.getoption("--fuzz-cases")
+    settings.register_profile(
+        "fuzz",
+        max_examples=cases or 100,
+        derandomize=cases is None,
+        database=None,
+        deadline=None,  # tests/fuzz/limits.py bounds each call
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
     )
 
 

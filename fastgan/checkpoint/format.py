@@ -29,6 +29,8 @@ _DTYPES = {
 }  # fmt: skip
 # The safetensors format caps its header at this many bytes.
 _LARGEST_HEADER = 100_000_000
+# What reading JSON, and a tree from it, raises where someone has changed it.
+_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 class CheckpointError(ValueError):
@@ -125,11 +127,11 @@ def _read_header(path: Path) -> dict[str, str]:
         raise CheckpointError(f"checkpoint {path} has a damaged header: its checksum does not match")
     try:
         header = json.loads(start[8:])
-        own = header.get("__metadata__") or {}
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        own = header.get("__metadata__")
+        ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
+    except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {path} has a damaged header: {error}") from error
-    if not str(own.get(_VERSION_KEY, "")).isdecimal():
+    if not isinstance(own, dict) or not re.fullmatch("[0-9]{1,9}", str(own.get(_VERSION_KEY, ""))):
         raise CheckpointError(f"{path} is a safetensors file, but not a fastgan checkpoint")
     if int(own[_VERSION_KEY]) > FORMAT_VERSION:
         raise CheckpointError(
@@ -148,7 +150,7 @@ def _read_header(path: Path) -> dict[str, str]:
 def _document(path: Path, own: Mapping[str, str], key: str) -> Any:
     try:
         return json.loads(own[key])
-    except (KeyError, ValueError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {path} has a damaged header: no readable {key!r}") from error
 
 
@@ -166,11 +168,21 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         CheckpointError: a foreign, truncated, damaged or newer file; the message names it.
     """
     path = Path(path)
-    return decode(_document(path, _read_header(path), "metadata"), _no_tensor)
+    document = _document(path, _read_header(path), "metadata")
+    try:
+        return _mapping(decode(document, _no_tensor), "metadata")
+    except _DAMAGE as error:
+        raise CheckpointError(f"checkpoint {path} has a damaged header: metadata: {error}") from error
+
+
+def _mapping(tree: Any, name: str) -> dict[Any, Any]:
+    if not isinstance(tree, dict):
+        raise ValueError(f"the {name} must be an object, got {type(tree).__name__}")
+    return tree
 
 
 def _no_tensor(key: str) -> torch.Tensor:
-    raise CheckpointError(f"metadata refers to a tensor {key!r}")
+    raise ValueError(f"refers to a tensor {key!r}")
 
 
 def load_tensors(path: str | Path, prefix: str) -> Any:
@@ -193,9 +205,11 @@ def load_tensors(path: str | Path, prefix: str) -> Any:
     document = _document(path, own, "tree")
     sums = _document(path, own, "crc32") if "crc32" in own else {}
     try:
-        part = descend(document, prefix)
+        part = descend(_mapping(document, "tree"), prefix)
     except KeyError as error:
         raise CheckpointError(f"checkpoint {path} holds no {prefix!r}; it has {error.args[0]}") from None
+    except _DAMAGE as error:
+        raise CheckpointError(f"checkpoint {path} has a damaged header: tree: {error}") from error
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
 
@@ -207,7 +221,9 @@ def load_tensors(path: str | Path, prefix: str) -> Any:
                 return value.clone()
 
             return decode(part, tensor)
-    except SafetensorError as error:
+    except CheckpointError:
+        raise
+    except (SafetensorError, *_DAMAGE) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,16 +12,17 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from fastgan.checkpoint import CheckpointError
-from fastgan.generate.sampling import Sampler
-from fastgan.generate.seeds import parse_seeds
+from fastgan.generate import Sampler, parse_seeds
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report.grid import save_grid, save_image
 
 
 @dataclass
 class GenerateOptions:
-    """Make images from a checkpoint: one PNG a seed, with --grid also all in one."""
+    """Make images from a checkpoint: one PNG a seed, with --grid also all in one.
+
+    Files of the same name in --outdir are replaced, each whole; others stay.
+    """
 
     network: Path
     """checkpoint (.safetensors) of a run, or the folder of a run: then its newest"""
@@ -30,8 +32,11 @@ class GenerateOptions:
     """numbers and ranges, e.g. 0-31,40; a seed always gives the same image"""
     trunc: float = 1.0
     """truncation psi: 1 leaves variety as it is, 0 gives the average image; below 1 trades variety for quality"""
-    class_: Annotated[str | None, tyro.conf.arg(name="class", help_behavior_hint="")] = None
-    """name or number of a class; default: one drawn for each seed. Only for conditional models"""
+    trunc_center: Literal["class", "all"] = "class"
+    """what truncation leads to: the average of the image's class, or of all classes"""
+    class_: Annotated[tuple[str, ...] | None, tyro.conf.arg(name="class", help_behavior_hint="")] = None
+    """names or numbers of classes, or all: the same seeds in each, a row of the grid a class; default: one class drawn
+    for each seed. Only for conditional models"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """the layers' own noise, fresh noise for each seed, or none"""
     grid: bool = False
@@ -62,47 +67,45 @@ def run(options: GenerateOptions) -> int:
         raise ValueError("--no-images without --grid leaves nothing to write")
     tune_cpu_allocator()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    sampler = Sampler.from_checkpoint(_newest(options.network), device)
-    class_index = None if options.class_ is None else sampler.class_index(options.class_)
-    options.outdir.mkdir(parents=True, exist_ok=True)
+    sampler = Sampler.from_checkpoint(options.network, device)
+    classes = None if options.class_ is None else _classes(sampler, options.class_)
     made = sampler.batches(
         seeds,
         truncation_psi=options.trunc,
-        class_index=class_index,
+        truncation_center=options.trunc_center,
+        class_index=classes,
         noise_mode=options.noise_mode,
         batch_size=options.batch,
     )
-    console = Console(highlight=False)
+    if options.outdir.exists() and not options.outdir.is_dir():
+        raise ValueError(f"--outdir must be a folder, {options.outdir} is a file")
+    options.outdir.mkdir(parents=True, exist_ok=True)
+    several = classes is not None and len(classes) > 1
+    names = [f"class{k}-" if several else "" for k in classes or [0]]
+    files = [f"{name}seed{seed:04d}.png" for name in names for seed in seeds]
     progress = Console(stderr=True)
-    remaining = iter(seeds)
     kept: list[torch.Tensor] = []
-    for image in track(
+    for file, image in zip(
+        track(files, "Generating", console=progress, transient=True, disable=not progress.is_terminal),
         (image for batch in made for image in batch),
-        "Generating",
-        len(seeds),
-        console=progress,
-        transient=True,
-        disable=not progress.is_terminal,
+        strict=True,
     ):
-        seed = next(remaining)
         if not options.no_images:
-            save_image(image, options.outdir / f"seed{seed:04d}.png")
+            save_image(image, options.outdir / file)
         if options.grid:
             kept.append(image)
+    console = Console(highlight=False)
     if not options.no_images:
-        span = f"seed{seeds[0]:04d}.png" + (f" ... seed{seeds[-1]:04d}.png" if len(seeds) > 1 else "")
-        console.print(f"wrote {len(seeds)} images: {options.outdir / span}", soft_wrap=True)
+        span = files[0] + (f" ... {files[-1]}" if len(files) > 1 else "")
+        console.print(f"wrote {len(files)} images: {options.outdir / span}", soft_wrap=True)
     if options.grid:
-        save_grid(torch.stack(kept), options.outdir / "grid.png")
-        console.print(f"wrote a grid of {len(seeds)}: {options.outdir / 'grid.png'}", soft_wrap=True)
+        save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
+        console.print(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}", soft_wrap=True)
     return 0
 
 
-def _newest(network: Path) -> Path:
-    """network itself, or the newest checkpoint in it if it is a folder."""
-    if not network.is_dir():
-        return network
-    found = sorted(network.glob("*.safetensors"), key=lambda path: (path.stat().st_mtime, path.name))
-    if not found:
-        raise CheckpointError(f"{network}: the folder holds no checkpoint (*.safetensors)")
-    return found[-1]
+def _classes(sampler: Sampler, names: Sequence[str]) -> list[int]:
+    """The numbers of the classes that are asked for, each once."""
+    if "all" in names and sampler.G.num_classes:
+        return list(range(sampler.G.num_classes))
+    return list(dict.fromkeys(sampler.class_index(name) for name in names))

@@ -44,7 +44,7 @@ def _version() -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"fastgan: error: {message}", file=sys.stderr)
+    print(f"fastgan: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return 2
 
 

@@ -16,19 +16,20 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fastgan.checkpoint import CheckpointError, load_tensors
+from fastgan.checkpoint import load_tensors
 from fastgan.data import Dataset
 from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
 from fastgan.metrics.registry import METRICS
-from fastgan.models.registry import MODELS, build, configure, family
+from fastgan.models.registry import MODELS, configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
-from fastgan.train.folder import check_whole, one_writer, resume_command
+from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.folder import check_whole, latest_checkpoint, one_writer, resume_command
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.options import TrainingOptions, replace
-from fastgan.train.run import DataOptions, Run, RunConfig, latest_checkpoint
+from fastgan.train.run import Run
 
 # What may differ between a run and its continuation; everything else is part of what the run is.
 _MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics")
@@ -48,6 +49,8 @@ class TrainOptions:
 
     outdir: Path | None = None
     """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
+    config: Path | None = None
+    """start from this file, the config.json of a run or a part of one; options given beside it go first"""
     cfg: Annotated[str | None, _listing("model family (default: stylegan2)", MODELS)] = None
     data: str | None = None
     """emoji64 (packaged, default), or the path of a folder of images, zip, idx file, folder of CIFAR's .bin files or
@@ -130,8 +133,8 @@ _FIELDS = {
 }
 _TRAINING = {field.name for field in dataclasses.fields(TrainingOptions)}
 _NOT_FIELDS = {
-    "outdir", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background", "transform",
-    "skip_broken", "stream", "set", "resume", "device", "threads", "tensorboard", "dry_run",
+    "outdir", "config", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background",
+    "transform", "skip_broken", "stream", "set", "resume", "device", "threads", "tensorboard", "dry_run",
 }  # fmt: skip
 
 
@@ -219,18 +222,15 @@ def _checkpoint_to_resume(options: TrainOptions) -> Path | None:
 
 def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig, Dataset]:
     """The configuration of the run, everything checked, and its data."""
-    if checkpoint is None:
-        name = options.cfg or "stylegan2"
-        base = RunConfig(
-            name, {}, DataOptions(), replace(TrainingOptions(), f"the family {name}", **family(name).training)
-        )
+    saved = None
+    if checkpoint is not None:
+        saved = RunConfig.from_json(load_tensors(checkpoint, "config"), f"checkpoint {checkpoint}")
+        filled = dataclasses.asdict(configure(saved.model, **saved.architecture))  # fields that are newer than the run
+        saved = dataclasses.replace(saved, architecture=filled)
+    if options.config is not None:
+        base = _read_config(options.config, options.cfg)
     else:
-        try:
-            base = RunConfig.from_json(load_tensors(checkpoint, "config"))
-        except (TypeError, KeyError) as error:
-            raise CheckpointError(f"checkpoint {checkpoint} does not fit this fastgan: {error}") from error
-        filled = dataclasses.asdict(configure(base.model, **base.architecture))  # fields that are newer than the run
-        base = dataclasses.replace(base, architecture=filled)
+        base = saved or RunConfig(options.cfg or "stylegan2", {}, DataOptions(), _defaults(options.cfg or "stylegan2"))
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
     given |= _assignments(options.set)
     training = replace(base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING})
@@ -246,16 +246,43 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
     name = options.cfg or base.model
     configure(name, **architecture)  # complains about the model before reading the data
     dataset = data_options.load()
-    architecture |= {
+    measured = {
         "resolution": dataset.resolution,
         "img_channels": dataset.channels,
         "num_classes": dataset.num_classes if data_options.cond else 0,
     }
+    for field, value in measured.items():
+        if options.config is not None and data_options == base.data and base.architecture.get(field, value) != value:
+            raise ValueError(
+                f"{options.config}: architecture: {field} is {base.architecture[field]}, but the data give {value}; "
+                "leave it out, or change data"
+            )
+    architecture |= measured
     architecture = dataclasses.asdict(configure(name, **architecture))
     config = RunConfig(name, architecture, data_options, training)
-    if checkpoint is not None:
-        _check_same(base, config, checkpoint)
+    if saved is not None and checkpoint is not None:
+        _check_same(saved, config, checkpoint)
     return config, dataset
+
+
+def _defaults(name: str) -> TrainingOptions:
+    """The training options of a family."""
+    return replace(TrainingOptions(), f"the family {name}", **family(name).training)
+
+
+def _read_config(path: Path, cfg: str | None) -> RunConfig:
+    """The configuration in a file; training options that it leaves out are those of the family."""
+    if not path.is_file():
+        raise ValueError(f"--config: {path} {'is no file' if path.exists() else 'does not exist'}")
+    try:
+        tree = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); a run's config.json shows the form") from error
+    config = RunConfig.from_json(tree, str(path))
+    if cfg not in (None, config.model):
+        raise ValueError(f"--cfg {cfg}: {path} describes a {config.model}; leave --cfg out, or --config")
+    training = replace(_defaults(config.model), "training", **tree.get("training", {}))
+    return dataclasses.replace(config, training=training)
 
 
 def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
@@ -266,7 +293,7 @@ def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"--set takes name=value, got {item!r}")
         try:
             result[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # plain text
             result[name] = text
     return result
 
@@ -297,9 +324,10 @@ def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:
 def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device) -> None:
     console = Console(highlight=False)
     console.print_json(json.dumps(config.to_json()))
-    _, G, D = build(config.model, **config.architecture)
+    architecture, chosen = configure(config.model, **config.architecture), family(config.model)
     table = Table("network", "parameters", "buffers")
-    for name, network in (("G", G), ("D", D)):
+    for name, build in (("G", chosen.generator), ("D", chosen.discriminator)):
+        network = layout(build, architecture)
         parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
         table.add_row(name, f"{parameters:,}", f"{buffers:,}")
     console.print(table)

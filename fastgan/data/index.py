@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 INDEX_NAME = "dataset.json"
+# A name is kept for each class up to the largest number: a slip would fill the memory.
+_MOST_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,27 @@ class DatasetIndex:
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not valid JSON ({error}); repair the file or remove it") from error
         if not isinstance(data, dict):
             raise ValueError(
                 f'{where}: expected an object like {{"labels": [["a.png", 0], ...]}}, got {type(data).__name__}'
             )
         labels = _parse_labels(data.get("labels"), where)
-        classes = tuple(str(name) for name in data.get("classes") or ())
+        classes = _names(data.get("classes") or [], "classes", where)
         count = max(labels.values(), default=-1) + 1 if labels is not None else 0
         if classes and len(classes) < count:
             raise ValueError(f"{where}: labels reach class {count - 1} but only {len(classes)} classes are named")
+        subgroups, selections = data.get("subgroups") or {}, data.get("selections") or {}
+        if not isinstance(subgroups, dict) or not all(isinstance(group, str) for group in subgroups.values()):
+            raise ValueError(f'{where}: "subgroups" must be an object of paths and names, got {_shown(subgroups)}')
+        if not isinstance(selections, dict):
+            raise ValueError(f'{where}: "selections" must be an object of names and paths, got {_shown(selections)}')
         return cls(
             labels=labels,
             classes=classes or tuple(str(i) for i in range(count)),
-            subgroups={str(path): str(group) for path, group in (data.get("subgroups") or {}).items()},
-            selections={str(name): tuple(paths) for name, paths in (data.get("selections") or {}).items()},
+            subgroups=subgroups,
+            selections={name: _names(paths, "selections", where) for name, paths in selections.items()},
         )
 
     @classmethod
@@ -140,6 +147,17 @@ class DatasetIndex:
         return [group.lower()] + ([f"{group}/{subgroup}".lower()] if subgroup else [])
 
 
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _names(value: object, field: str, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f'{where}: "{field}" must hold lists of names, got {_shown(value)}')
+    return tuple(value)
+
+
 def _parse_labels(pairs: object, where: str) -> dict[str, int] | None:
     if pairs is None:
         return None
@@ -148,7 +166,8 @@ def _parse_labels(pairs: object, where: str) -> dict[str, int] | None:
     labels: dict[str, int] = {}
     for pair in pairs if isinstance(pairs, list) else [pairs]:
         path, label = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
-        if not isinstance(path, str) or type(label) is not int or label < 0:
-            raise ValueError(f'{where}: each of "labels" must be [path, class number >= 0], got {json.dumps(pair)}')
+        if not isinstance(path, str) or type(label) is not int or not 0 <= label < _MOST_CLASSES:
+            expected = f"[path, class number from 0 to {_MOST_CLASSES - 1}]"
+            raise ValueError(f'{where}: each of "labels" must be {expected}, got {_shown(pair)}')
         labels[path.replace("\\", "/")] = label
     return labels or None

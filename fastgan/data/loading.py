@@ -18,6 +18,8 @@ from fastgan.data.streaming import Decoder, StreamedDataset
 
 # Sets of more bytes of pixels than this are streamed unless told otherwise.
 LARGEST_IN_MEMORY = 2 << 30
+# Images of a streamed set that are in memory at once, about.
+_BATCH = 64
 # Reading stops after so many broken images, when they are not skipped: enough to see what is wrong.
 ENOUGH_BROKEN = 10
 
@@ -74,6 +76,12 @@ def load_dataset(
     size = _size(decoder, names, skip_broken)
     if stream is None:
         stream = len(names) * size[0] * size[1] * decoder.channels > LARGEST_IN_MEMORY
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if (_BATCH if stream else len(names)) * size[0] * size[1] * decoder.channels > memory:
+        raise ValueError(
+            f"{source}: {len(names)} images of {size[1]}x{size[0]} (WxH) exceed this machine's memory of "
+            f"{memory / 2**30:.0f} GiB; give a lower resolution or max_images, or stream them"
+        )
     if stream:
         return StreamedDataset(decoder, tuple(names), size, labels, class_names, title, skip_broken)
     with store:
@@ -109,23 +117,25 @@ def _choose(store: ImageStore, classes: Sequence[str] | None) -> tuple[list[str]
         return list(store.names), [0] * len(store.names), ()
     missing = next((name for name in store.names if name not in labels), None)
     if missing is not None:
-        raise ValueError(f"{store.where(missing)}: has no label in dataset.json, which labels others; add it")
+        raise ValueError(f"{store.where(missing)}: has no label, but other images have; add it to dataset.json")
     return list(store.names), [labels[name] for name in store.names], store.index.classes
 
 
 def _size(decoder: Decoder, names: Sequence[str], skip_broken: bool) -> tuple[int, int]:
-    """(H, W): the resolution asked for, or that of the first image that can be read."""
+    """(H, W): the resolution asked for, or that of the first image that can be read, which must soon come."""
     if decoder.resolution is not None:
         height, width = decoder.resolution
         return (width, width) if decoder.transform == "center-crop-wide" else (height, width)
+    broken: list[str] = []
     for name in names:
         try:
             height, width, _ = decoder.pixels(name).shape
             return height, width
-        except BrokenImageError:
-            if not skip_broken:
-                raise
-    raise BrokenImageError(f"{decoder.store.path}: none of its {len(names)} images can be read")
+        except BrokenImageError as error:
+            broken.append(str(error))
+            if not skip_broken and len(broken) == ENOUGH_BROKEN:
+                break
+    raise BrokenImageError(broken_report(decoder.store.path, broken, len(names)))
 
 
 def _decode_all(

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
+
+# More values than any network of the literature that trains on one machine; 4 GiB in float32.
+LARGEST_NETWORK = 2**30
 
 MODELS: dict[str, str] = {
     "stylegan2": "fastgan.models.stylegan2:FAMILY",
@@ -36,9 +40,9 @@ class Family:
     training: Mapping[str, object]
 
 
-def _unknown(what: str, given: str, choices: Iterable[str]) -> ValueError:
+def _unknown(what: str, given: object, choices: Iterable[str]) -> ValueError:
     choices = sorted(choices)
-    close = difflib.get_close_matches(given, choices, n=1)
+    close = difflib.get_close_matches(str(given), choices, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return ValueError(f"{what} must be one of {', '.join(choices)}; got {given!r}{hint}")
 
@@ -52,13 +56,13 @@ def family(name: str) -> Family:
     >>> family("stylegan2").name
     'stylegan2'
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise _unknown("model", name, MODELS)
     module, attribute = MODELS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
 
 
-def configure(name: str, **overrides: object) -> Any:
+def configure(name: str, /, **overrides: object) -> Any:
     """The configuration of a family, with some of its fields set.
 
     Raises:
@@ -75,7 +79,31 @@ def configure(name: str, **overrides: object) -> Any:
     return config(**overrides)
 
 
-def build(name: str, **overrides: object) -> tuple[Any, nn.Module, nn.Module]:
+def layout(network: Callable[[Any], nn.Module], config: Any) -> nn.Module:
+    """The network on the meta device: every name and shape, no memory and no random number.
+
+    Args:
+        network: `Family.generator` or `Family.discriminator`.
+        config: the family's configuration.
+
+    Raises:
+        ValueError: it would hold more than 2^30 values.
+
+    >>> layout(family("stylegan2").generator, configure("stylegan2", resolution=1024)).num_ws
+    18
+    """
+    with torch.device("meta"):
+        laid_out = network(config)
+    values = sum(tensor.numel() for tensor in (*laid_out.parameters(), *laid_out.buffers()))
+    if values > LARGEST_NETWORK:
+        raise ValueError(
+            f"the network would hold {values:,} values, at most {LARGEST_NETWORK:,} are supported; "
+            "lower its resolution, channels or layers"
+        )
+    return laid_out
+
+
+def build(name: str, /, **overrides: object) -> tuple[Any, nn.Module, nn.Module]:
     """(configuration, G, D) of a family, weights initialised from torch's global generator.
 
     Args:
@@ -90,5 +118,8 @@ def build(name: str, **overrides: object) -> tuple[Any, nn.Module, nn.Module]:
     6
     """
     cfg = configure(name, **overrides)
-    chosen = family(name)
-    return cfg, chosen.generator(cfg), chosen.discriminator(cfg)
+    networks = (family(name).generator, family(name).discriminator)
+    for network in networks:
+        layout(network, cfg)
+    G, D = (network(cfg) for network in networks)
+    return cfg, G, D

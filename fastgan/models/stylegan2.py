@@ -69,9 +69,10 @@ class StyleGAN2Config:
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)
         for name in (
-            "img_channels", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mbstd_group",
+            "img_channels", "z_dim", "w_dim", "channel_base", "channel_max", "mbstd_group",
         ):  # fmt: skip
             check_int(name, getattr(self, name), 1)
+        check_int("mapping_layers", self.mapping_layers, 1, 64)
         if self.cmap_dim is not None:
             check_int("cmap_dim", self.cmap_dim, 1)
         check_choice("noise", self.noise, (False, True))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from fastgan.losses.adversarial import ADVERSARIAL
+from fastgan.models.fields import as_names, check_choice, is_finite, shown
+
+# Above what any run could mean: a slip such as 1e30 is named instead of overflowing somewhere inside.
+_LARGEST = 1e9
+_LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
 
 
 @dataclass(frozen=True)
@@ -65,32 +69,39 @@ class TrainingOptions:
 
     def __post_init__(self):
         for name in ("batch", "snap", "d_repeats", "r1_interval", "pl_interval", "pl_batch_shrink"):
-            self._at_least(name, 1, int)
-        for name in ("seed", "keep"):
-            self._at_least(name, 0, int)
-        for name in ("kimg", "tick", "g_lr", "d_lr", "eps"):
-            self._at_least(name, 0, float, above=True)
+            self._check_number(name, 1, int)
+        self._check_number("seed", 0, int, high=_LARGEST_SEED)
+        self._check_number("keep", 0, int)
+        for name in ("g_lr", "d_lr", "eps"):
+            self._check_number(name, 0, float, above=True)
+        for name in ("kimg", "tick"):
+            self._check_number(name, 0.001, float)  # one image
         for name in ("r1_gamma", "pl_weight", "ema_kimg", "ema_rampup"):
-            if getattr(self, name) is not None:
-                self._at_least(name, 0, float)
+            if name in ("pl_weight", "ema_rampup") or getattr(self, name) is not None:
+                self._check_number(name, 0, float)
         if self.batch_gpu is not None:
-            self._at_least("batch_gpu", 1, int)
+            self._check_number("batch_gpu", 1, int)
             if self.batch % self.batch_gpu:
                 raise ValueError(f"batch must be a multiple of batch_gpu={self.batch_gpu}, got {self.batch}")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        object.__setattr__(self, "metrics", tuple(self.metrics))
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
-        if self.loss not in ADVERSARIAL:
-            raise ValueError(f"loss must be one of {', '.join(ADVERSARIAL)}; got {self.loss!r}")
+        for name in ("mirror", "channels_last"):
+            check_choice(name, getattr(self, name), (False, True))
+        check_choice("loss", self.loss, tuple(ADVERSARIAL))
+        object.__setattr__(self, "metrics", as_names("metrics", self.metrics))
+        betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
+        if len(betas) != 2 or not all(is_finite(beta) and 0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {shown(self.betas)}")
+        object.__setattr__(self, "betas", betas)
 
-    def _at_least(self, name: str, low: float, kind: type, above: bool = False) -> None:
+    def _check_number(self, name: str, low: float, kind: type, above: bool = False, high: float = _LARGEST) -> None:
         value = getattr(self, name)
-        accepted = (int,) if kind is int else (int, float)
-        fits = isinstance(value, accepted) and not isinstance(value, bool) and math.isfinite(value)
+        fits = is_finite(value) and (kind is float or isinstance(value, int))
         if not fits or value < low or (above and value == low):
             bound = f"above {low}" if above else f"at least {low}"
-            raise ValueError(f"{name} must be {'an integer' if kind is int else 'a number'} {bound}, got {value!r}")
+            raise ValueError(
+                f"{name} must be {'an integer' if kind is int else 'a number'} {bound}, got {shown(value)}"
+            )
+        if value > high:
+            raise ValueError(f"{name} must be at most {high:g}, got {shown(value)}")
 
     @property
     def micro_batch(self) -> int:
@@ -106,7 +117,7 @@ class TrainingOptions:
         return 0.0002 * max(resolution) ** 2 / self.batch if self.r1_gamma is None else self.r1_gamma
 
 
-def replace(options: Any, what: str, **changes: Any) -> Any:
+def replace(options: Any, what: str, /, **changes: Any) -> Any:
     """A copy of a frozen dataclass with some fields changed.
 
     Raises:

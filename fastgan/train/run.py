@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,13 @@ import torch
 from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
-from fastgan.data import BatchSource, Dataset, ImageDataset, load_dataset
-from fastgan.data.image import WHITE
+from fastgan.data import BatchSource, Dataset, ImageDataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
+from fastgan.train.config import RunConfig
 from fastgan.train.folder import (
     checkpoints,
     latest_checkpoint,
@@ -32,80 +30,7 @@ from fastgan.train.folder import (
 )
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
-from fastgan.train.options import TrainingOptions
 from fastgan.train.state import TrainState
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Which images to train on.
-
-    Attributes:
-        source: "emoji64", or the path of a set in any format of `data.load_dataset`.
-        classes: groups to keep; () for all.
-        resolution: (H, W) to bring the images to; None for their own.
-        cond: condition G and D on the labels.
-        max_images: at most this many.
-        channels: 3 for RGB, 1 for grey; None: as the set has it.
-        background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `data.image.TRANSFORMS`.
-        skip_broken: leave out images that cannot be read.
-        stream: decode images as they are asked for; None: if they need more than 2 GiB.
-    """
-
-    source: str = "emoji64"
-    classes: tuple[str, ...] = ()
-    resolution: tuple[int, int] | None = None
-    cond: bool = False
-    max_images: int | None = None
-    channels: int | None = None
-    background: tuple[int, int, int] = WHITE
-    transform: str = "center-crop"
-    skip_broken: bool = False
-    stream: bool | None = None
-
-    def __post_init__(self):
-        object.__setattr__(self, "classes", tuple(self.classes))
-        object.__setattr__(self, "background", tuple(self.background))
-        if self.resolution is not None:
-            object.__setattr__(self, "resolution", tuple(self.resolution))
-
-    def load(self) -> Dataset:
-        """Read the images; unlabelled sets cannot be conditioned on."""
-        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        source, cond = options.pop("source"), options.pop("cond")
-        options["classes"] = self.classes or None
-        dataset = load_dataset(source, **options)
-        if cond and dataset.num_classes == 0:
-            raise ValueError(
-                f"{source}: has no labels (dataset.json, or a sub-folder a class), so it cannot be trained on with cond"
-            )
-        return dataset
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a run is: model, data and training options, all resolved.
-
-    Attributes:
-        model: family name.
-        architecture: fields of the family's configuration.
-        data: which images.
-        training: how.
-    """
-
-    model: str
-    architecture: dict[str, Any]
-    data: DataOptions
-    training: TrainingOptions
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_json(tree: dict[str, Any]) -> RunConfig:
-        data, training = DataOptions(**tree["data"]), TrainingOptions(**tree["training"])
-        return RunConfig(tree["model"], tree["architecture"], data, training)
 
 
 class Run:

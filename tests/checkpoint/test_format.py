@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -212,7 +213,7 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "nowhere" / "x.safetensors", {}, metadata={})
 
 
-def rewrite_header(path: Path, change: dict[str, str | None]) -> None:
+def rewrite_header(path: Path, change: dict[str, Any]) -> None:
     """Change texts of the header (None takes one away), with a checksum that is right again."""
     raw = path.read_bytes()
     length = struct.unpack("<Q", raw[:8])[0]
@@ -270,8 +271,27 @@ def test_a_part_is_checked_alone(tmp_path: Path) -> None:
         load_tensors(path, "b")
 
 
-@pytest.mark.parametrize("damage", [{"tree": "{"}, {"metadata": "nonsense"}, {"tree": '{"$tensor": "gone"}'}], ids=str)
-def test_a_damaged_document_is_refused_by_name(tmp_path: Path, damage: dict[str, str]) -> None:
+DAMAGES: list[dict[str, object]] = [
+    {"tree": "{"},
+    {"metadata": "nonsense"},
+    {"tree": '{"$tensor": "gone"}'},
+    {"tree": []},
+    {"tree": "[" * 100_000},
+    {"tree": "[]"},
+    {"tree": '{"a": {"$pairs": [1]}}'},
+    {"tree": '{"a": {"$pairs": [[[], 1]]}}'},
+    {"tree": '{"a": {"$tuple": 1}}'},
+    {"tree": '{"a": {"$float": [1]}}'},
+    {"tree": '{"a": {"$tensor": 1}}'},
+    {"metadata": '{"a": {"$tensor": "w"}}'},
+    {"metadata": "[]"},
+    {"fastgan_checkpoint": "9" * 5000},
+    {"fastgan_checkpoint": []},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: str(damage)[:60])
+def test_a_damaged_document_is_refused_by_name(tmp_path: Path, damage: dict[str, object]) -> None:
     path = saved(tmp_path)
     rewrite_header(path, damage)
     with pytest.raises(CheckpointError, match=r"network\.safetensors"):

@@ -62,6 +62,21 @@ def test_a_class_is_chosen_by_name(tmp_path: Path) -> None:
     assert np.array_equal(food, number) and not np.array_equal(food, other)
 
 
+def test_all_classes_make_a_row_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = network(tmp_path, "smileys", "food", "flags"), tmp_path / "out"
+    command = ["generate", "--network", str(path), "--seeds", "5,6", "--outdir", str(out), "--trunc", "0.6", "--grid"]
+    assert main([*command, "--class", "all", "--batch", "1"]) == 0
+    assert capsys.readouterr().out.startswith(f"wrote 6 images: {out}/class0-seed0005.png ... class2-seed0006.png\n")
+    sheet = pixels(out / "grid.png")
+    assert sheet.shape == (3 * 18 + 2, 2 * 18 + 2, 3)
+    expected = Sampler.from_checkpoint(path).images([6], truncation_psi=0.6, class_index=2, batch_size=1)
+    assert np.array_equal(pixels(out / "class2-seed0006.png"), expected[0].permute(1, 2, 0))
+    assert np.array_equal(sheet[38:54, 20:36], expected[0].permute(1, 2, 0))
+    assert main([*command, "--class", "2", "food", "food", "--batch", "1"]) == 0  # replaces what is there
+    assert np.array_equal(pixels(out / "grid.png")[2:18, 20:36], expected[0].permute(1, 2, 0))
+    assert pixels(out / "grid.png").shape == (2 * 18 + 2, 2 * 18 + 2, 3)
+
+
 def test_a_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -86,6 +101,10 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
         ),
         (["--no-images"], "--no-images without --grid leaves nothing to write"),
         (["--batch", "0"], "batch_size must be at least 1, got 0"),
+        (["--class", "all"], "class must not be given: the model is unconditional, got 'all'"),
+        (["--trunc", "nan"], "truncation_psi must be a number within ±100, got nan"),
+        (["--outdir", "text.safetensors"], "--outdir must be a folder, text.safetensors is a file"),
+        (["--outdir", "text.safetensors/deep"], "text.safetensors/deep: Not a directory"),
     ],
 )
 def test_errors_are_worded_and_write_nothing(

@@ -24,7 +24,7 @@ def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFix
             ["."],
             ". holds no run: it has neither config.json nor stats.jsonl; expected the --outdir of a `fastgan train`",
         ),
-        (["run", "--out", "no/x.html"], "cannot write no/x.html: the folder no does not exist"),
+        (["run", "--out", "no/x.html"], "no/x.html: the folder no does not exist"),
     ],
 )
 def test_errors_are_worded(

@@ -42,7 +42,10 @@ def test_published_form_is_understood():
         ("{", "not valid JSON"),
         ("[]", "expected an object"),
         ('{"labels": 3}', "each of"),
-        ('{"labels": [["a.png", 0.5]]}', r'each of "labels" must be \[path, class number >= 0\], got \["a.png", 0.5\]'),
+        (
+            '{"labels": [["a.png", 0.5]]}',
+            r'each of "labels" must be \[path, class number from 0 to 1048575\], got \["a.png", 0.5\]',
+        ),
         ('{"labels": [["a.png", -1]]}', "each of"),
         ('{"labels": [["a.png", true]]}', "each of"),
         ('{"labels": [["a.png"]]}', "each of"),
@@ -103,3 +106,21 @@ def test_sub_folders_are_classes(names, classes, labels):
     index = DatasetIndex.of_folders(names)
     assert index.classes == classes
     assert (index.labels and [index.labels[name] for name in names]) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "dataset.json: not valid JSON"),
+        ('{"classes": 3}', 'dataset.json: "classes" must hold lists of names, got 3'),
+        ('{"classes": "ab"}', 'dataset.json: "classes" must hold lists of names, got "ab"'),
+        ('{"subgroups": ["face"]}', r'dataset.json: "subgroups" must be an object of paths and names, got \["face"\]'),
+        ('{"selections": [1]}', r'dataset.json: "selections" must be an object of names and paths, got \[1\]'),
+        ('{"selections": {"best": 1}}', 'dataset.json: "selections" must hold lists of names, got 1'),
+        # One name a class would be kept: a thousand million millions of them.
+        ('{"labels": [["a.png", 1000000000000000]]}', r'"labels" must be \[path, class number from 0 to 1048575\]'),
+    ],
+)
+def test_slips_in_the_file_are_named(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DatasetIndex.from_json(text, "dataset.json")

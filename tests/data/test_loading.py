@@ -67,7 +67,9 @@ def test_labels_and_class_names_come_from_the_index(folder):
 
 def test_image_without_label_is_named(folder):
     (folder / "dataset.json").write_text('{"labels": [["b.png", 0]]}')
-    with pytest.raises(ValueError, match=r"shots/a/deep/z\.webp: has no label in dataset\.json"):
+    with pytest.raises(
+        ValueError, match=r"shots/a/deep/z\.webp: has no label, but other images have; add it to dataset\.json"
+    ):
         load_dataset(folder)
     assert len(load_dataset(folder, classes=["0"])) == 1
 
@@ -197,3 +199,8 @@ def test_damaged_zip_entry_is_named(folder):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"shots\.zip/b\.png: cannot be read"):
         load_dataset(path)
+
+
+def test_more_than_the_memory_is_named_before_anything_is_decoded() -> None:
+    with pytest.raises(ValueError, match=r"emoji64: \d+ images of 32768x32768 \(WxH\) exceed this machine's memory"):
+        load_dataset("emoji64", resolution=(2**15, 2**15))

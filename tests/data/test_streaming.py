@@ -90,7 +90,7 @@ def test_set_of_broken_images_alone_ends(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(b"x")
     for options in ({"resolution": None}, {"resolution": (4, 4)}):
-        with pytest.raises(ValueError, match=r"none of its 3 images can be read|none is left"):
+        with pytest.raises(ValueError, match="3 of 3 images cannot be used; none is left"):
             load_dataset(tmp_path, stream=False, skip_broken=True, **options)
     data = load_dataset(tmp_path, stream=True, skip_broken=True, resolution=(4, 4))
     with pytest.raises(BrokenImageError, match="none of its 3 images can be read"):

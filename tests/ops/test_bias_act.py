@@ -271,7 +271,7 @@ def test_export(provider):
         ({"b": torch.zeros(3), "dim": 4}, ValueError, "dim must be an axis of x, which has 4; got 4"),
         ({"act": "lrelou"}, ValueError, "act must be one of linear, relu, .*; got 'lrelou'"),
         ({"clamp": -1.0}, ValueError, "clamp must be None or at least 0, got -1.0"),
-        ({"clamp": float("nan")}, ValueError, "clamp must be None or at least 0, got nan"),
+        ({"clamp": float("nan")}, ValueError, "clamp must be finite and within float32, got nan"),
         ({"x": torch.zeros(2, 3, dtype=torch.int64)}, TypeError, "x must be a floating-point tensor, got torch.int64"),
         ({"x": [1.0]}, TypeError, "x must be a floating-point tensor, got list"),
         ({"b": torch.zeros(3, device="meta")}, ValueError, "b must be on x's device cpu, got meta"),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers
+from fastgan.ops.arguments import check_dense, number
 from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
 from fastgan.ops.gradients import weight_gradients_wanted
@@ -49,12 +50,14 @@ def bias_act(
     tensor([[-0.2000,  3.0000]])
     """
     activation = activation_named(act)
-    dim = _check(x, b, dim, clamp)
-    alpha = activation.alpha if alpha is None else float(alpha)
-    gain = activation.gain if gain is None else float(gain)
-    clamp = None if clamp is None else float(clamp)
-    if b is not None and b.dtype != x.dtype:
-        b = b.to(x.dtype)
+    dim = _check(x, b, dim)
+    alpha = activation.alpha if alpha is None else number("alpha", alpha)
+    gain = activation.gain if gain is None else number("gain", gain)
+    clamp = None if clamp is None else number("clamp", clamp)
+    if clamp is not None and clamp < 0:
+        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
+    if b is not None:
+        b = b.to(x.dtype).contiguous()
     provider = providers.choose("bias_act", x.device.type, x.dtype, act)
     if provider == "reference":
         return bias_act_reference(x, b, dim, act, alpha, gain, clamp)
@@ -62,21 +65,17 @@ def bias_act(
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
     differentiable = x.requires_grad or (b is not None and b.requires_grad) or transforming()
     forward = _COMPILED[provider].forward_op
-    number, bound = native.activations.index(act), -1.0 if clamp is None else clamp
-    return forward(x, b, dim, number, alpha, gain, bound, has_kink and differentiable and torch.is_grad_enabled())[0]
+    index, bound = native.activations.index(act), -1.0 if clamp is None else clamp
+    return forward(x, b, dim, index, alpha, gain, bound, has_kink and differentiable and torch.is_grad_enabled())[0]
 
 
-def _check(x: Tensor, b: Tensor | None, dim: int, clamp: float | None) -> int:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"x must be a floating-point tensor, got {getattr(x, 'dtype', type(x).__name__)}")
-    if clamp is not None and not clamp >= 0:
-        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
+def _check(x: Tensor, b: Tensor | None, dim: int) -> int:
+    check_dense("x", x)
     if b is None:
         return 1 if x.ndim > 1 else 0
-    if not isinstance(b, Tensor) or not b.is_floating_point():
-        raise TypeError(f"b must be a floating-point tensor or None, got {getattr(b, 'dtype', type(b).__name__)}")
-    if not -x.ndim <= dim < x.ndim:
-        raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim}")
+    check_dense("b", b, optional=True)
+    if not isinstance(dim, int) or isinstance(dim, bool) or not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim!r}")
     dim %= x.ndim
     if b.ndim != 1 or b.shape[0] != x.shape[dim]:
         raise ValueError(f"b must have shape [C]=[{x.shape[dim]}] to match x, got {list(b.shape)}")

@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers
+from fastgan.ops.arguments import check_dense, check_real, flag, number
 from fastgan.ops.layout import dense_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
 # Tuples: a union of types would be built anew on every call.
 _INTEGER, _SEQUENCE = (int, torch.SymInt), (list, tuple)
+# Bounds that no image needs: offsets stay within 64 bits, and a slip is named instead of asking for terabytes.
+_LARGEST_FACTOR = 2**12
+_LONGEST = 2**24
+_MOST_VALUES = 2**40
 
 
 def upfirdn2d(
@@ -56,25 +61,33 @@ def upfirdn2d(
     >>> upfirdn2d(torch.ones(1, 1, 1, 2), torch.tensor([[1.0, 2.0]]), padding=[1, 1, 0, 0])
     tensor([[[[1., 3., 2.]]]])
     """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"x must be a floating-point tensor, got {getattr(x, 'dtype', type(x).__name__)}")
+    check_dense("x", x)
     if x.ndim != 4:
         raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
     f = _check_filter(f, x)
     up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
+    flip_filter, gain = flag("flip_filter", flip_filter), number("gain", gain)
     for axis, size, taps, low in (("x", x.shape[3], f.shape[-1], 0), ("y", x.shape[2], f.shape[0], 2)):
         padded = size * up[low // 2] + padding[low] + padding[low + 1]
         if padded < taps:
             raise ValueError(
                 f"padding leaves {padded} samples along {axis}, but f has {taps} taps: the output would be empty"
             )
+        if padded > _LONGEST:
+            raise ValueError(f"padding and up make {padded} samples along {axis}, at most {_LONGEST} are supported")
+    height = (x.shape[2] * up[1] + padding[2] + padding[3] - f.shape[0]) // down[1] + 1
+    width = (x.shape[3] * up[0] + padding[0] + padding[1] - f.shape[-1]) // down[0] + 1
+    if x.shape[0] * x.shape[1] * height * width > _MOST_VALUES:
+        raise ValueError(
+            f"padding and up make an output of {list(x.shape[:2])} by {height}x{width}, more than {_MOST_VALUES} values"
+        )
     provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
     memory_format = dense_format(x)
     if provider == "reference":
-        y = upfirdn2d_reference(x, f, up, down, padding, bool(flip_filter), float(gain))
+        y = upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
         return y.contiguous(memory_format=memory_format)
     x = x.contiguous(memory_format=memory_format)
-    return _COMPILED[provider](x, f, *up, *down, *padding, bool(flip_filter), float(gain))
+    return _COMPILED[provider](x, f, *up, *down, *padding, flip_filter, gain)
 
 
 def setup_filter(
@@ -107,23 +120,37 @@ def setup_filter(
     """
     if device is None:
         device = f.device if isinstance(f, Tensor) else torch.get_default_device()
-    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device="cpu")
-    if f.ndim > 2 or f.numel() == 0:
-        raise ValueError(f"f must hold taps [taps] or [fh, fw], got shape {list(f.shape)}")
-    f = f.reshape(1) if f.ndim == 0 else f
-    if separable is None:
-        separable = f.ndim == 1 and f.numel() >= 8
-    if separable and f.ndim == 2:
-        raise ValueError(f"f must be 1-D to be separable, got shape {list(f.shape)}")
-    if f.ndim == 1 and not separable:
-        f = f.outer(f)
+    if isinstance(f, Tensor):
+        check_real("f", f)
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be a torch.device or its name, got {device!r}") from error
+    try:
+        taps = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device="cpu")
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"f must hold taps, numbers in one or two axes: {error}") from error
+    if taps.ndim > 2 or taps.numel() == 0:
+        raise ValueError(f"f must hold taps [taps] or [fh, fw], got shape {list(taps.shape)}")
+    gain, normalize, flip_filter = number("gain", gain), flag("normalize", normalize), flag("flip_filter", flip_filter)
+    taps = taps.reshape(1) if taps.ndim == 0 else taps
+    separable = taps.ndim == 1 and taps.numel() >= 8 if separable is None else flag("separable", separable)
+    if separable and taps.ndim == 2:
+        raise ValueError(f"f must be 1-D to be separable, got shape {list(taps.shape)}")
+    if taps.ndim == 1 and not separable:
+        taps = taps.outer(taps)
     if normalize:
-        if f.sum() == 0:
+        if taps.sum() == 0:
             raise ValueError("f sums to 0 and cannot be normalised; pass normalize=False")
-        f = f / f.sum()
+        taps = taps / taps.sum()
+    if gain < 0 and taps.ndim == 1:
+        raise ValueError(f"gain must be at least 0 for a separable f, which is applied twice; got {gain}")
+    taps = taps * gain ** (taps.ndim / 2)
+    if not taps.isfinite().all():
+        raise ValueError("f must hold finite taps, also after normalisation and gain")
     if flip_filter:
-        f = f.flip(list(range(f.ndim)))
-    return (f * gain ** (f.ndim / 2)).to(device)
+        taps = taps.flip(list(range(taps.ndim)))
+    return taps.to(device)
 
 
 def filter2d(
@@ -145,8 +172,9 @@ def upsample2d(
 ) -> Tensor:
     """x up-sampled by `up` at unchanged brightness, [N, C, H·up, W·up]; arguments as in `upfirdn2d`."""
     (ux, uy), extra, (fw, fh) = _pair("up", up), _padding(padding), _taps(f)
+    gain = number("gain", gain) * ux * uy
     same = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
-    return upfirdn2d(x, f, up=(ux, uy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain * ux * uy)
+    return upfirdn2d(x, f, up=(ux, uy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
 
 
 def downsample2d(
@@ -167,10 +195,7 @@ def _check_filter(f: Tensor | None, x: Tensor) -> Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     if f is None:
         return x.new_ones([1], dtype=dtype)
-    if not isinstance(f, Tensor) or not f.is_floating_point():
-        raise TypeError(f"f must be a floating-point tensor (see setup_filter) or None, got {type(f).__name__}")
-    if f.ndim not in (1, 2) or f.numel() == 0:
-        raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
+    _taps(f)
     if f.requires_grad:
         raise ValueError("f must not require grad: upfirdn2d has gradients for x only")
     if f.device != x.device:
@@ -184,22 +209,28 @@ def _is_int(value: object) -> bool:
 
 def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     pair: Any = (value, value) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
-    if len(pair) != 2 or not all(_is_int(factor) and factor >= 1 for factor in pair):
-        raise ValueError(f"{name} must be an int or [x, y], each at least 1; got {value!r}")
+    if len(pair) != 2 or not all(_is_int(factor) and 1 <= factor <= _LARGEST_FACTOR for factor in pair):
+        raise ValueError(f"{name} must be an int or [x, y], each from 1 to {_LARGEST_FACTOR}; got {value!r}")
     return pair
 
 
 def _padding(value: int | Sequence[int]) -> tuple[int, int, int, int]:
     sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
-    if len(sides) not in (1, 2, 4) or not all(_is_int(side) for side in sides):
-        raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1]; got {value!r}")
+    if len(sides) not in (1, 2, 4) or not all(_is_int(side) and abs(side) <= _LONGEST for side in sides):
+        raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1] within ±{_LONGEST}; got {value!r}")
     if len(sides) < 4:
         sides = (sides[0], sides[0], sides[-1], sides[-1])
     return sides
 
 
 def _taps(f: Tensor | None) -> tuple[int, int]:
-    return (1, 1) if f is None else (f.shape[-1], f.shape[0])
+    """(fw, fh) of a filter, which is checked."""
+    if f is None:
+        return (1, 1)
+    check_dense("f", f, optional=True)
+    if f.ndim not in (1, 2) or f.numel() == 0:
+        raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
+    return (f.shape[-1], f.shape[0])
 
 
 def _sum(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -232,6 +263,8 @@ def _register_compiled(provider: str) -> Callable:
         (f,) = ctx.saved_tensors
         ux, uy, dx, dy_factor, px0, _, py0, _, flip_filter, gain = ctx.settings
         (height, width), (out_height, out_width) = ctx.input_size, ctx.output_size
+        if height == 0 or width == 0:  # nothing but padding went in
+            return (dy.new_zeros((*dy.shape[:2], height, width)),) + (None,) * 11
         padding = (
             f.shape[-1] - px0 - 1,
             width * ux - out_width * dx + px0 - ux + 1,

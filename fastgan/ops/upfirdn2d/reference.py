@@ -25,7 +25,9 @@ def upfirdn2d_reference(
     if up != (1, 1):
         v = F.pad(v.reshape(n, c, h, 1, w, 1), [0, up[0] - 1, 0, 0, 0, up[1] - 1])  # zeros after every sample
         v = v.reshape(n, c, h * up[1], w * up[0])
-    v = F.pad(v, list(padding))  # negative values crop
+    v = F.pad(v, [max(side, 0) for side in padding])
+    x0, x1, y0, y1 = (max(-side, 0) for side in padding)  # what negative values crop, of the other side's padding too
+    v = v[:, :, y0 : v.shape[2] - y1, x0 : v.shape[3] - x1]
     f = f.to(v.dtype)
     if not flip_filter:
         f = f.flip(list(range(f.ndim)))  # conv2d correlates

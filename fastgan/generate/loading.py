@@ -1,0 +1,72 @@
+"""The generator of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastgan.checkpoint import CheckpointError, load_tensors, read_metadata
+from fastgan.models.registry import configure, family, layout
+
+
+def newest_checkpoint(path: Path) -> Path:
+    """path itself, or the newest checkpoint in it if it is a folder.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.safetensors"), key=lambda each: (each.stat().st_mtime, each.name))
+    if not found:
+        raise CheckpointError(f"{path}: the folder holds no checkpoint (*.safetensors)")
+    return found[-1]
+
+
+def load_generator(path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """The averaged generator of a checkpoint, on the CPU, and the names of its classes.
+
+    A generator of the configuration is first laid out without memory and the weights are fitted to it: what the file
+    says allocates nothing that its weights do not bear out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is no checkpoint, or not one of a model that this fastgan has; the message names it.
+    """
+    metadata = read_metadata(path)
+    model, weights = load_tensors(path, "model"), load_tensors(path, "G_ema")
+    try:
+        if not isinstance(model, Mapping) or not isinstance(model.get("config"), Mapping):
+            raise ValueError("its 'model' must hold a name and a config")
+        if not isinstance(weights, Mapping) or not all(map(_is_weight, weights.items())):
+            raise ValueError("its 'G_ema' must hold tensors of real numbers by name")
+        name: Any = model.get("name")
+        config, generator = configure(name, **model["config"]), family(name).generator
+        layout(generator, config).load_state_dict(weights, assign=True)
+        # Building draws initial weights: the caller's random numbers are left as they were.
+        with torch.random.fork_rng(devices=[]):
+            G = generator(config)
+        G.load_state_dict(weights)
+        return G, _class_names(metadata, config.num_classes)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        # torch lists every tensor that does not fit, a line each; the first tells enough.
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise CheckpointError(f"checkpoint {path} does not fit this fastgan: {reason}") from error
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    name, value = item
+    return isinstance(name, str) and isinstance(value, torch.Tensor) and not value.is_complex()
+
+
+def _class_names(metadata: Any, num_classes: int) -> tuple[str, ...]:
+    dataset = metadata.get("dataset") if isinstance(metadata, Mapping) else None
+    names = dataset.get("classes") if isinstance(dataset, Mapping) else None
+    if not names:
+        return ()
+    if not isinstance(names, list) or len(names) != num_classes or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its metadata must name {num_classes} classes")
+    return tuple(names)

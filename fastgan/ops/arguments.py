@@ -1,0 +1,64 @@
+"""Checks of arguments that operators share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+# The largest float32: kernels take numbers as float.
+_LARGEST = torch.finfo(torch.float32).max
+
+
+def number(name: str, value: Any) -> float:
+    """The value as a float.
+
+    Args:
+        name: of the argument.
+        value: a Python, NumPy or zero-dimensional torch number; under torch.compile a symbolic one.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is NaN, infinite or larger than float32 holds.
+    """
+    try:
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
+    except OverflowError:
+        result = math.inf
+    if not abs(result) <= _LARGEST:
+        raise ValueError(f"{name} must be finite and within float32, got {result}")
+    return result
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value as a bool.
+
+    Raises:
+        TypeError: it is neither a bool nor an int.
+    """
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return bool(value)
+
+
+def check_dense(name: str, x: Any, optional: bool = False) -> None:
+    """Raises TypeError unless x is a dense tensor of float64, float32, float16 or bfloat16."""
+    if not isinstance(x, torch.Tensor) or x.layout is not torch.strided or x.dtype not in _DTYPES:
+        got = type(x).__name__
+        if isinstance(x, torch.Tensor):
+            got = f"{x.dtype}" if x.layout is torch.strided else f"{x.dtype}, {x.layout}"
+        raise TypeError(f"{name} must be a floating-point tensor{' or None' if optional else ''}, got {got}")
+
+
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def check_real(name: str, x: torch.Tensor) -> None:
+    """Raises TypeError unless x is dense and its values are real numbers."""
+    if x.layout is not torch.strided or x.is_complex() or x.is_meta:
+        raise TypeError(f"{name} must be a dense tensor of real numbers, got {x.dtype}, {x.layout} on {x.device}")
