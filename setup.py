@@ -76,7 +76,8 @@ def run(command: list[str | Path], step: str) -> None:
         if any("No CMAKE_CXX_COMPILER could be found" in line for line in lines):
             raise Unavailable("no C++ compiler was found", "install one (Debian and Ubuntu: apt install g++)")
         at = next((i for i, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)), len(lines) - 1)
-        reason = f"{step} failed: {' '.join(lines[at : at + 4]) if lines else 'no output'}"
+        count = 4 if step == "cmake" else 1  # CMake breaks its messages; after a compiler's come commands and folders
+        reason = f"{step} failed: {' '.join(lines[at : at + count]) if lines else 'no output'}"
         raise Unavailable(reason, "add -v to the pip command to see all that the build prints")
 
 
