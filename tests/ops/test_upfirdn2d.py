@@ -232,7 +232,7 @@ def test_export(provider):
         ({"f": [1, 2]}, TypeError, "f must be a floating-point tensor .* got list"),
         ({"f": torch.zeros(2, requires_grad=True)}, ValueError, "f must not require grad"),
         ({"f": torch.zeros(2, device="meta")}, ValueError, "f must be on x's device cpu, got meta"),
-        ({"up": 0}, ValueError, "up must be an int or .* each at least 1; got 0"),
+        ({"up": 0}, ValueError, "up must be an int or .* each from 1 to 4096; got 0"),
         ({"down": [1, 2, 3]}, ValueError, r"down must be an int .* got \[1, 2, 3\]"),
         ({"up": 1.5}, ValueError, "up must be an int"),
         ({"padding": [1, 2, 3]}, ValueError, r"padding must be an int, \[x, y\] or .* got \[1, 2, 3\]"),
