@@ -100,7 +100,7 @@ def run(options: DatasetOptions) -> int:
     if options.dest is not None:
         count, broken = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
         if broken:
-            console.print(f"warning: {len(broken)} images cannot be used and are left out:", soft_wrap=True)
+            console.print(f"warning: images that cannot be used and are left out: {len(broken)}", soft_wrap=True)
             for message in broken:
                 console.print(f"  {message}", soft_wrap=True)
         console.print(f"Wrote {count} images to {options.dest}", soft_wrap=True)
@@ -151,15 +151,18 @@ def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
 
 def _report(found: Survey, title: str, console: Console) -> None:
     sizes = Counter({f"{width}x{height}": count for (width, height), count in found.sizes.items()})
-    table = Table(title=f"{title}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", title_justify="left")
+    console.print(f"{title}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", soft_wrap=True)
+    table = Table()
     table.add_column()
     table.add_column("images", justify="right")
     table.add_column("share", justify="right")
-    for head, counts in (("size", sizes), ("format", found.formats), ("class", found.classes)):
-        for name, count in counts.most_common(None if head == "class" else _SHOWN):
+    for head, counts in (("size", sizes), ("format", found.formats)):
+        for name, count in counts.most_common(_SHOWN):
             table.add_row(f"{head} {name}", f"{count:,}", f"{count / found.images:.1%}")
-        if head != "class" and len(counts) > _SHOWN:
+        if len(counts) > _SHOWN:
             table.add_row(f"{len(counts) - _SHOWN} other {head}s", "", "")
+    for name, count in found.classes.items():
+        table.add_row(f"class {name}", f"{count:,}", f"{count / found.images:.1%}")
     if found.unlabelled:
         table.add_row("no class", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
     console.print(table)
@@ -167,9 +170,9 @@ def _report(found: Survey, title: str, console: Console) -> None:
         figures = [" ".join(f"{value:.1f}" for value in each) for each in (found.mean, found.deviation)]
         console.print(f"mean of R G B: {figures[0]}; standard deviation: {figures[1]} (0 to 255)")
     same = [f"{name} is the same as {earlier}" for name, earlier in found.duplicates.items()]
-    for head, lines in (("images are there twice", same), ("images cannot be read", found.broken)):
+    for head, lines in (("copies of other images", same), ("images that cannot be read", found.broken)):
         if lines:
-            console.print(f"{len(lines)} {head}:")
+            console.print(f"{head}: {len(lines)}")
             for line in [*lines[:_SHOWN], *["..."] * (len(lines) > _SHOWN)]:
                 console.print(f"  {line}", soft_wrap=True)
 

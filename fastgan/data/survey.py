@@ -64,6 +64,7 @@ def survey(
         track: wraps the images as they are read, to show progress.
     """
     found, first = Survey(), dict[bytes, str]()
+    found.classes.update(dict.fromkeys(store.index.classes, 0))  # in their order
     sums = np.zeros((2, 3))
 
     def look(name: str) -> tuple[str, int, tuple[int, int], bytes, np.ndarray] | str:

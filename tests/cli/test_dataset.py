@@ -97,7 +97,9 @@ def test_broken_file_is_left_out_on_request(photos, tmp_path, capsys):
     (photos / "b.webp").write_bytes(b"RIFF")
     run(DatasetOptions(str(photos), tmp_path / "out.zip", skip_broken=True))
     printed = capsys.readouterr().out
-    assert "1 images cannot be used" in printed and "b.webp: cannot be read as an image" in printed
+    assert (
+        "images that cannot be used and are left out: 1" in printed and "b.webp: cannot be read as an image" in printed
+    )
     assert names(tmp_path / "out.zip") == ["dataset.json", "a.png", "sub/c.jpg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zip", "photos"]
 
@@ -110,7 +112,7 @@ def test_report_and_preview(photos, tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("photos: 5 images", "size 12x8", "80.0%", "size 3x3", "format jpg", "class dog", "no class"):
         assert text in printed
-    assert "d.png is the same as a.png" in printed and "1 images cannot be read" in printed
+    assert "d.png is the same as a.png" in printed and "images that cannot be read: 1" in printed
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (2 * 66 + 2, 3 * 66 + 2) or grid.size == (3 * 66 + 2, 2 * 66 + 2)
 
