@@ -22,7 +22,7 @@ import contextlib, io, json, pathlib, zipfile
 import fastgan
 import torch
 from fastgan.cli.main import main
-from fastgan.data.stores import PACKAGED
+from fastgan.data.opening import PACKAGED
 
 y = fastgan.bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
 assert torch.allclose(y, torch.tensor([[-0.2, 3.0]])), y
