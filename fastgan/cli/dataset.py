@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
@@ -96,7 +97,7 @@ def run(options: DatasetOptions) -> int:
         raise ValueError(f"--workers must be at least 1, got {options.workers}")
     if options.groups is not None and options.preset is None:
         raise ValueError("--groups goes with --preset emoji64 only")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if options.dest is not None:
         count, broken = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
         if broken:
@@ -158,11 +159,11 @@ def _report(found: Survey, title: str, console: Console) -> None:
     table.add_column("share", justify="right")
     for head, counts in (("size", sizes), ("format", found.formats)):
         for name, count in counts.most_common(_SHOWN):
-            table.add_row(f"{head} {name}", f"{count:,}", f"{count / found.images:.1%}")
+            table.add_row(Text(f"{head} {name}"), f"{count:,}", f"{count / max(found.images, 1):.1%}")
         if len(counts) > _SHOWN:
             table.add_row(f"{len(counts) - _SHOWN} other {head}s", "", "")
     for name, count in found.classes.items():
-        table.add_row(f"class {name}", f"{count:,}", f"{count / found.images:.1%}")
+        table.add_row(Text(f"class {name}"), f"{count:,}", f"{count / max(found.images, 1):.1%}")
     if found.unlabelled:
         table.add_row("no class", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -32,7 +33,7 @@ from fastgan.train.options import TrainingOptions, replace
 from fastgan.train.run import Run
 
 # What may differ between a run and its continuation; everything else is part of what the run is.
-_MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics")
+_MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics", "skip_broken", "stream")
 
 
 def _listing(text: str, names: Iterable[str]) -> Any:
@@ -68,7 +69,7 @@ class TrainOptions:
     transform: Annotated[str | None, _listing("how to crop (default: center-crop)", TRANSFORMS)] = None
     skip_broken: bool | None = None
     """leave out images that cannot be read, and name them, instead of stopping; default: no"""
-    stream: bool | None = None
+    stream: Annotated[bool | None, tyro.conf.FlagConversionOff] = None
     """decode images as they are asked for, in bounded memory; default: if they need more than 2 GiB"""
     cond: bool | None = None
     """condition on the labels of the data (a dataset.json, or a sub-folder a class); default: no"""
@@ -167,11 +168,12 @@ def run(options: TrainOptions) -> int:
     if options.dry_run:
         _print_plan(config, dataset, device)
         return 0
-    console = Console(highlight=False)
-    training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
-    for warning in training.journal.warnings:
-        console.print(f"warning: {warning}")
-    return _train(training, checkpoint, console)
+    console = Console(highlight=False, markup=False)
+    with contextlib.closing(dataset):
+        training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
+        for warning in training.journal.warnings:
+            console.print(f"warning: {warning}", soft_wrap=True)
+        return _train(training, checkpoint, console)
 
 
 def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
@@ -322,7 +324,7 @@ def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:
 
 
 def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print_json(json.dumps(config.to_json()))
     architecture, chosen = configure(config.model, **config.architecture), family(config.model)
     table = Table("network", "parameters", "buffers")

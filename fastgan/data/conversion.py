@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from PIL import Image
 
 from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError, decode_image, encode_image
 from fastgan.data.loading import ENOUGH_BROKEN, broken_report, evenly_spaced
@@ -49,6 +52,12 @@ class Conversion:
     shard_size: int | None = None
     skip_broken: bool = False
 
+    def __post_init__(self) -> None:
+        if self.shard_size is not None and self.shard_size < 1:
+            raise ValueError(f"shard size must be at least 1 image, got {self.shard_size}")
+        if self.resolution is not None:
+            TRANSFORMS[self.transform](Image.new("L", (1, 1)), self.resolution)  # complains of what cannot be
+
     @property
     def copies(self) -> bool:
         """Whether the files stay as they are."""
@@ -81,7 +90,8 @@ def convert(
     Raises:
         ValueError: a destination that may not be written, options that do not go together, broken images.
     """
-    check_destination(dest, force=force)
+    dest = dest.resolve()
+    check_destination(dest, force=force, shards=conversion.shard_size is not None)
     with open_store(source) as store:
         _check_apart(store.path, dest)
         names = _names(store, conversion)
@@ -104,6 +114,7 @@ def convert(
 
 def _names(store: ImageStore, conversion: Conversion) -> dict[str, str]:
     """Path in the source -> path in the set to be written."""
+    folders = _class_folders(store.index.classes) if conversion.class_folders else {}
     kept = [store.names[i] for i in evenly_spaced(len(store.names), conversion.max_images)]
     names = {}
     for old in kept:
@@ -114,17 +125,27 @@ def _names(store: ImageStore, conversion: Conversion) -> dict[str, str]:
             group = store.index.class_of(old)
             if group is None:
                 raise ValueError(f"{store.where(old)}: has no class, so it cannot be put into a folder of its class")
-            folder = group.replace("/", "_")
-            path = path if path.parts[0] == folder else PurePosixPath(folder) / path
+            path = path if path.parts[0] == folders[group] else PurePosixPath(folders[group]) / path
         if conversion.shard_size is not None:  # webdataset ends a sample's key at the first dot
             path = path.with_name(path.stem.replace(".", "_") + path.suffix)
         names[old] = path.as_posix()
     first: dict[str, str] = {}
     for old, new in names.items():
-        other = first.setdefault(new, old)
+        # In a shard, the label's file has the image's name but for its ending.
+        other = first.setdefault(new if conversion.shard_size is None else str(PurePosixPath(new).with_suffix("")), old)
         if other != old:
             raise ValueError(f"{store.where(old)}: would get the same name, {new}, as {other}; rename one of them")
     return names
+
+
+def _class_folders(classes: Sequence[str]) -> dict[str, str]:
+    """Class name -> a folder's name: no path, and not hidden."""
+    folders = {name: re.sub(r"^(?=\.|__MACOSX$)|[/\\\0]", "_", name) or "_" for name in classes}
+    for name, folder in folders.items():
+        other = next(each for each in classes if folders[each] == folder)
+        if other != name:
+            raise ValueError(f"class_folders: the classes {other!r} and {name!r} would share the folder {folder!r}")
+    return folders
 
 
 def _prepare(work: Path, store: ImageStore, conversion: Conversion, names: dict[str, str]) -> None:

@@ -65,6 +65,9 @@ class Dataset(ABC):
     def expect(self, indices: torch.Tensor) -> None:  # noqa: B027 - most need no preparation
         """Begin to prepare these images, which will be asked for next, and forget others."""
 
+    def close(self) -> None:  # noqa: B027 - most hold nothing open
+        """Stop preparing images and let go of open files."""
+
     @property
     def num_classes(self) -> int:
         """Number of classes; 0 for an unlabelled set."""

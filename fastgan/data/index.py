@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 INDEX_NAME = "dataset.json"
 # A name is kept for each class up to the largest number: a slip would fill the memory.
-_MOST_CLASSES = 2**20
+MOST_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ def _parse_labels(pairs: object, where: str) -> dict[str, int] | None:
     labels: dict[str, int] = {}
     for pair in pairs if isinstance(pairs, list) else [pairs]:
         path, label = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
-        if not isinstance(path, str) or type(label) is not int or not 0 <= label < _MOST_CLASSES:
-            expected = f"[path, class number from 0 to {_MOST_CLASSES - 1}]"
+        if not isinstance(path, str) or type(label) is not int or not 0 <= label < MOST_CLASSES:
+            expected = f"[path, class number from 0 to {MOST_CLASSES - 1}]"
             raise ValueError(f'{where}: each of "labels" must be {expected}, got {_shown(pair)}')
         labels[path.replace("\\", "/")] = label
     return labels or None

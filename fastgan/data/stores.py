@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import lzma
 import os
 import re
 import stat
@@ -18,6 +20,10 @@ from fastgan.data.index import INDEX_NAME, DatasetIndex
 
 # One image file larger than this is taken for a mistake or an attack, and not read into memory.
 LARGEST_FILE = 1 << 30
+# What reading a damaged zip raises; RuntimeError where it is encrypted.
+_ZIP_FAULTS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError, NotImplementedError,
+)  # fmt: skip
 
 
 class ImageStore(ABC):
@@ -86,7 +92,7 @@ class FolderStore(ImageStore):
         text = (path / INDEX_NAME).read_bytes() if INDEX_NAME in files else None
         names = [name for name in files if is_image(name)]
         super().__init__(path, names, index_of_files(path, names, text))
-        self.notices = tuple(filter(_is_notice, files))
+        self.notices = tuple(filter(is_notice, files))
 
     def read(self, name: str) -> bytes:
         path = self.path / name
@@ -100,7 +106,9 @@ class FolderStore(ImageStore):
             raise BrokenImageError(f"{path}: cannot be read ({error.strerror}); replace or remove the file") from error
 
     def modified(self, name: str) -> int:
-        return (self.path / name).stat().st_mtime_ns
+        with contextlib.suppress(OSError):  # reading it tells what is wrong
+            return (self.path / name).stat().st_mtime_ns
+        return 0
 
 
 class ZipStore(ImageStore):
@@ -109,13 +117,13 @@ class ZipStore(ImageStore):
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        except _ZIP_FAULTS as error:
             raise ValueError(f"{path}: not a readable zip ({error}); build or download it again") from error
         files = self._zip.namelist()
         text = self._read(INDEX_NAME, path) if INDEX_NAME in files else None
         names = [name for name in files if is_image(name)]
         super().__init__(path, names, index_of_files(path, names, text))
-        self.notices = tuple(filter(_is_notice, files))
+        self.notices = tuple(filter(is_notice, files))
 
     def read(self, name: str) -> bytes:
         return self._read(name, self.path)
@@ -124,7 +132,9 @@ class ZipStore(ImageStore):
         try:
             _check_size(f"{path}/{name}", self._zip.getinfo(name).file_size)
             return self._zip.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except BrokenImageError:
+            raise
+        except _ZIP_FAULTS as error:
             raise BrokenImageError(f"{path}/{name}: cannot be read ({error}); build the zip again") from error
 
     def close(self) -> None:
@@ -138,7 +148,12 @@ def is_image(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
-def _is_notice(name: str) -> bool:
+def has_images(folder: Path) -> bool:
+    """Whether an image lies in the folder or below."""
+    return any(map(is_image, _walk(folder)))
+
+
+def is_notice(name: str) -> bool:
     return re.fullmatch(r"(licen[cs]e|notice|copying)(\.\w+)?", name, re.IGNORECASE) is not None
 
 
@@ -155,8 +170,12 @@ def index_of_files(path: Path, names: Iterable[str], text: bytes | None) -> Data
 
 def _walk(root: Path) -> list[str]:
     """All files under `root`, relative to it. Links to folders are followed, each folder entered once."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions or move it away")
+
     files, entered = [], set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         here = os.path.realpath(folder)
         if here in entered:
             folders.clear()

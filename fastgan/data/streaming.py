@@ -66,7 +66,7 @@ class Decoder:
 class StreamedDataset(Dataset):
     """Images decoded by threads as they are asked for; files stay compressed where they are.
 
-    With `skip_broken`, the next image that can be read stands in for one that cannot.
+    With `skip_broken`, the next image of the same class that can be read stands in for one that cannot.
 
     Args:
         decoder: of the store, which stays open.
@@ -127,6 +127,10 @@ class StreamedDataset(Dataset):
             if index not in self._coming:
                 self._coming[index] = self._pool.submit(self._pixels, index)
 
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._decoder.store.close()
+
     def unlabelled(self) -> StreamedDataset:
         other = copy.copy(self)
         other.labels, other.class_names, other._coming = None, (), {}
@@ -134,11 +138,15 @@ class StreamedDataset(Dataset):
 
     def _pixels(self, index: int) -> np.ndarray:
         for ahead in range(len(self)):
-            name = self._names[(index + ahead) % len(self)]
+            other = (index + ahead) % len(self)
+            if self.labels is not None and self.labels[other] != self.labels[index]:
+                continue  # what stands in has the same label
+            name = self._names[other]
             try:
                 return self._decoder.fitting(name, self._size)
             except BrokenImageError as error:
                 if not self._skip_broken:
                     raise
                 self._broken.setdefault(name, str(error))
-        raise BrokenImageError(f"{self._decoder.store.path}: none of its {len(self)} images can be read")
+        kind = "images" if self.labels is None else f"images of class {self.class_names[int(self.labels[index])]!r}"
+        raise BrokenImageError(f"{self._decoder.store.path}: none of its {kind} can be read")

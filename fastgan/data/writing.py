@@ -44,9 +44,11 @@ def write_dataset(
     Raises:
         ValueError: the destination exists, or nothing to write.
     """
-    check_destination(dest, force=force)
+    dest = dest.resolve()
+    check_destination(dest, force=force, shards=shards)
     count = 0
-    with _writer(dest, index if shards else None) as put:
+    folder_writer = _folder_writer(dest, index if shards else None)
+    with _zip_writer(dest) if dest.suffix.lower() == ".zip" else folder_writer as put:
         for name, data in notices:
             put(name, data)
         put(INDEX_NAME, index.to_json().encode())
@@ -59,24 +61,20 @@ def write_dataset(
 
 
 def shard_names(names: Mapping[str, str], size: int | None) -> dict[str, str]:
-    """key -> path becomes key -> `shard-000000.tar/path`, `size` images a shard in their order; None: no shards.
-
-    Raises:
-        ValueError: `size` is below 1.
-    """
+    """key -> path becomes key -> `shard-000000.tar/path`, `size` images a shard in their order; None: no shards."""
     if size is None:
         return dict(names)
-    if size < 1:
-        raise ValueError(f"shard size must be at least 1 image, got {size}")
     return {key: f"shard-{number // size:06d}.tar/{path}" for number, (key, path) in enumerate(names.items())}
 
 
-def check_destination(dest: Path, *, force: bool = False) -> None:
-    """Refuse to write over what is there, unless `force` and it is a data set.
+def check_destination(dest: Path, *, force: bool = False, shards: bool = False) -> None:
+    """Refuse to write over what is there, unless `force` and it is a data set; and shards into a zip.
 
     Raises:
         ValueError: `dest` is not empty and may not be replaced.
     """
+    if shards and dest.suffix.lower() == ".zip":
+        raise ValueError(f"{dest}: shards go into a folder, not into a zip")
     if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return
     as_zip = dest.suffix.lower() == ".zip"
@@ -85,14 +83,6 @@ def check_destination(dest: Path, *, force: bool = False) -> None:
         raise ValueError(f"{dest}: exists and is not a data set of ours; choose another destination")
     if not force:
         raise ValueError(f"{dest}: exists; choose another destination or pass --force to replace it")
-
-
-def _writer(dest: Path, sharded: DatasetIndex | None) -> contextlib.AbstractContextManager[Put]:
-    if dest.suffix.lower() == ".zip":
-        if sharded is not None:
-            raise ValueError(f"{dest}: shards go into a folder, not into a zip")
-        return _zip_writer(dest)
-    return _folder_writer(dest, sharded)
 
 
 @contextlib.contextmanager
@@ -143,11 +133,15 @@ def _folder_writer(dest: Path, sharded: DatasetIndex | None) -> Iterator[Put]:
                 yield lambda name, content: shards.put(name, content) if ".tar/" in name else put(name, content)
         if dest.exists():
             os.rename(dest, replaced)
-        os.rename(partial, dest)
+        try:
+            os.rename(partial, dest)
+        except OSError:
+            if replaced.exists():
+                os.rename(replaced, dest)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if dest.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
 
 
 class _Shards:

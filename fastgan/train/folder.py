@@ -15,6 +15,8 @@ from typing import IO
 from fastgan.checkpoint import CheckpointError, load_checkpoint
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d{6,})(?:\.(\d{3}))?\.safetensors")
+# What a run writes, as `replacing` calls it until it is whole.
+_OURS = re.compile(r"\.((checkpoint|grid)-[\d.]+\.(safetensors|png)|reals\.png|\w+\.(json|jsonl|html))\.partial")
 
 
 def numbered(images: int) -> str:
@@ -106,7 +108,8 @@ def one_writer(outdir: Path) -> Iterator[None]:
     """
     with _locked(outdir):
         for litter in outdir.glob(".*.partial"):
-            litter.unlink()
+            if _OURS.fullmatch(litter.name):
+                litter.unlink()
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
-from fastgan.data import BatchSource, Dataset, ImageDataset
+from fastgan.data import BatchSource, BrokenImageError, Dataset, ImageDataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
@@ -120,6 +120,12 @@ class Run:
                 return self._train(should_stop, display)
         except BrokenPipeError:  # nobody reads our output any more
             raise
+        except BrokenImageError as error:  # of a streamed set
+            stands = latest_checkpoint(self.outdir)
+            again = f"{resume_command(self.outdir)} --skip-broken" if stands else "start again with --skip-broken"
+            raise BrokenImageError(
+                f"{error}. The run stopped at {self.state.kimg:g} kimg; to pass over such images: {again}"
+            ) from error
         except OSError as error:
             reason = f"cannot write {error.filename or 'standard output'}: {error.strerror or error}"
             reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"

@@ -104,6 +104,15 @@ def test_broken_file_is_left_out_on_request(photos, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zip", "photos"]
 
 
+def test_a_set_of_broken_images_is_reported(tmp_path, capsys):
+    for name in ("a/[b].png", "c/2.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        (tmp_path / "set" / name).write_bytes(b"x")
+    assert run(DatasetOptions(str(tmp_path / "set"))) == 0
+    printed = capsys.readouterr().out
+    assert "images that cannot be read: 2" in printed and "a/[b].png: cannot be read" in printed
+
+
 def test_report_and_preview(photos, tmp_path, capsys):
     (photos / "d.png").write_bytes((photos / "a.png").read_bytes())
     (photos / "e.png").write_bytes(b"x")

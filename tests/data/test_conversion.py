@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -133,3 +134,45 @@ def test_grey(photos, tmp_path):
     assert load_dataset(tmp_path / "out", channels=1).images.equal(expected.images)
     with Image.open(next((tmp_path / "out").rglob("*.png"))) as image:
         assert image.mode == "L"
+
+
+def test_class_names_that_are_no_folder_names(photos, tmp_path):
+    labels = [[path.relative_to(photos).as_posix(), i % 4] for i, path in enumerate(sorted(photos.rglob("*.png")))]
+    index = {"labels": labels, "classes": ["..", ".b", "a/c", "__MACOSX"]}
+    (photos / "dataset.json").write_text(json.dumps(index))
+    dest = tmp_path / "in" / "out"
+    assert convert(photos, dest, Conversion(class_folders=True))[0] == 12
+    assert sorted(path.name for path in dest.iterdir() if path.is_dir()) == ["_..", "_.b", "___MACOSX", "a_c"]
+    assert [path.name for path in dest.parent.iterdir()] == ["out"]
+    assert len(load_dataset(dest)) == 12
+    index["classes"] = ["a/b", "a_b", "x", "y"]
+    (photos / "dataset.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="the classes 'a/b' and 'a_b' would share the folder 'a_b'"):
+        convert(photos, tmp_path / "x", Conversion(class_folders=True))
+
+
+def test_a_link_as_destination_stays_a_link(photos, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for force in (False, True):
+        convert(photos, tmp_path / "link", Conversion(max_images=2), force=force)
+        assert (tmp_path / "link").is_symlink() and len(load_dataset(tmp_path / "disk")) == 2
+
+
+def test_what_cannot_be_is_refused_before_any_work(photos, tmp_path):
+    with pytest.raises(ValueError, match="shards go into a folder"):
+        convert(photos, tmp_path / "x.zip", Conversion(shard_size=2))
+    with pytest.raises(ValueError, match="shard size must be at least 1"):
+        Conversion(shard_size=0)
+    with pytest.raises(ValueError, match="at least as wide as high"):
+        Conversion(resolution=(8, 4), transform="center-crop-wide")
+    Image.new("RGB", (12, 8)).save(photos / "cat" / "0.jpg")
+    with pytest.raises(ValueError, match=r"0\.png: would get the same name"):  # both labels would be cat/0.cls
+        convert(photos, tmp_path / "x", Conversion(shard_size=2))
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_dangling_link_is_left_out_on_request(photos, tmp_path):
+    (photos / "cat" / "gone.png").symlink_to("nowhere.png")
+    count, broken = convert(photos, tmp_path / "out", Conversion(resolution=(4, 6), skip_broken=True))
+    assert count == 12 and len(broken) == 1 and "gone.png: cannot be read (No such file" in broken[0]

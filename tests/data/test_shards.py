@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import resource
 import tarfile
 import warnings
 from pathlib import Path
@@ -97,10 +99,16 @@ def test_broken_shards_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"a\.tar: cannot be read as a \.tar"):
         load_dataset(path)
     write_tar(path, {"x.png": png(0), "x.cls": b"cat"})
-    with pytest.raises(ValueError, match=r"a\.tar/x\.cls: expected a class number, got b'cat'"):
+    with pytest.raises(ValueError, match=r"a\.tar/x\.cls: expected a class number from 0 to 1048575, got b'cat'"):
         load_dataset(path)
     write_tar(path, {"x.png": png(0), "x.cls": b"-1"})
-    with pytest.raises(ValueError, match=r"a\.tar/x\.cls: expected a class number, at least 0"):
+    with pytest.raises(ValueError, match=r"a\.tar/x\.cls: expected a class number from 0"):
+        load_dataset(path)
+    write_tar(path, {"x.png": png(0), "x.cls": b"20000000"})
+    with pytest.raises(ValueError, match=r"a\.tar/x\.cls: expected a class number from 0 to 1048575"):
+        load_dataset(path)
+    write_tar(path, {"x.png": png(0), "x.cls": b"[" * 100_000})
+    with pytest.raises(ValueError, match=r"a\.tar/x\.cls: expected a class number"):
         load_dataset(path)
     write_tar(path, {"x.png": png(0), "x.cls": b"0", "y.png": png(1)})
     with pytest.raises(ValueError, match=r"a\.tar/y\.png: has no label"):
@@ -118,3 +126,33 @@ def test_shard_cut_while_open_is_a_broken_image(tmp_path):
     ):
         path.write_bytes(path.read_bytes()[:600])
         store.read("x.png")
+
+
+def test_folder_of_images_and_shards_is_refused(tmp_path):
+    write_tar(tmp_path / "a.tar", {"x.png": png(0)})
+    (tmp_path / "x.png").write_bytes(png(0))
+    with pytest.raises(ValueError, match=r"holds both images and \.tar files"):
+        load_dataset(tmp_path)
+
+
+def test_other_files_of_a_shard_do_not_matter(tmp_path):
+    write_tar(
+        tmp_path / "a.tar", {"x.png": png(0), "x.cls": b"1", "notes.json": b"[" * 100_000, "ann.json": b"1" * (2 << 20)}
+    )
+    write_tar(tmp_path / "b.tar", {"dataset.json": b"{", "y.png": png(1), "y.cls": b"0"})
+    (tmp_path / "LICENSE").write_text("mine")
+    data = load_dataset(tmp_path)
+    assert data.labels.tolist() == [1, 0]
+    convert(tmp_path, tmp_path.parent / "out", Conversion())
+    assert (tmp_path.parent / "out" / "LICENSE").read_text() == "mine"
+
+
+def test_more_shards_than_a_process_may_open(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for i in range(60):
+        write_tar(tmp_path / f"{i:02d}.tar", {"x.png": png(i % 5)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, limits[1]))
+    try:
+        assert len(load_dataset(tmp_path)) == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -83,7 +83,12 @@ def test_broken_image_stops_or_the_next_stands_in(folder):
     assert data.broken == []
     values = data.read(torch.arange(10))[:, 0, 0, 0].tolist()
     assert values == [0, 40, 160, 160, 160, 20, 60, 100, 140, 180]  # a/0 2 4 6 8, b/1 3 5 7 9
-    assert len(data.broken) == 2 and "a/4.png: cannot be read" in data.broken[0] and "is 9x9" in data.broken[1]
+    (folder / "a" / "8.png").write_bytes(b"no image")
+    assert data.read(torch.tensor([3, 4]))[:, 0, 0, 0].tolist() == [
+        0,
+        0,
+    ]  # not b/1: what stands in is of the same class
+    assert len(data.broken) == 3 and "a/4.png: cannot be read" in data.broken[0] and "is 9x9" in data.broken[1]
 
 
 def test_set_of_broken_images_alone_ends(tmp_path):
@@ -93,7 +98,7 @@ def test_set_of_broken_images_alone_ends(tmp_path):
         with pytest.raises(ValueError, match="3 of 3 images cannot be used; none is left"):
             load_dataset(tmp_path, stream=False, skip_broken=True, **options)
     data = load_dataset(tmp_path, stream=True, skip_broken=True, resolution=(4, 4))
-    with pytest.raises(BrokenImageError, match="none of its 3 images can be read"):
+    with pytest.raises(BrokenImageError, match="none of its images can be read"):
         data.read(torch.tensor([0]))
 
 
@@ -119,3 +124,21 @@ def test_conversions_apply_while_streaming(folder):
     held = load_dataset(folder, stream=False, resolution=(2, 4), transform="center-crop-wide")
     assert wide.resolution == held.resolution == (4, 4)
     assert wide.read(torch.arange(10)).equal(held.images)
+
+
+def test_close_drops_what_waits(folder, monkeypatch):
+    data = load_dataset(folder, stream=True)
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    def slow(decoder, name):
+        begun.set()
+        go_on.wait(10)
+        return np.zeros((6, 8, 3), np.uint8)
+
+    monkeypatch.setattr(type(data._decoder), "pixels", slow)
+    data.expect(torch.arange(10))
+    begun.wait(10)
+    data.close()
+    go_on.set()
+    assert sum(future.cancelled() for future in data._coming.values()) >= 2
