@@ -243,12 +243,11 @@ def compare(alone: Path, killed: Path) -> list[str]:
 
 
 Life = Callable[[Path], int]  # one process of the run that is to be killed: its wait status
+Point = tuple[str, list[Life]]  # its kind and its killed lives
 
 
-def plan(
-    points: int, events: int, seconds: float, seen: Counter, chance: random.Random
-) -> list[tuple[str, list[Life]]]:
-    """The kind and the killed lives of each point.
+def plan(points: int, events: int, seconds: float, seen: Counter, chance: random.Random) -> list[Point]:
+    """The points to try.
 
     Args:
         points: how many.
@@ -269,10 +268,9 @@ def plan(
         after = chance.uniform(0, seconds)
 
         def life(outdir: Path) -> int:
-            """Sooner and sooner, if the machine is faster now than it was: a run that has ended was not killed."""
             moment = after
             while not os.WIFSIGNALED(status := live(outdir, after=moment)):
-                shutil.rmtree(outdir)
+                shutil.rmtree(outdir)  # it ended before
                 moment *= 0.7
             return status
 
@@ -295,10 +293,9 @@ def undisturbed(folder: Path) -> tuple[Path, int, float, Counter]:
     alone, timed, counted, report = (folder / name for name in ("alone", "timed", "counted", "counts.json"))
     # In this process: the children need not import again what it imports.
     with contextlib.redirect_stdout(io.StringIO()):
-        if training(alone) != 0:
-            raise SystemExit("the undisturbed run failed")
-    if len(os.listdir("/proc/self/task")) != 1:
-        raise SystemExit("this process has threads, which forked children would miss")
+        failed = training(alone) != 0
+    if failed or len(os.listdir("/proc/self/task")) != 1:
+        raise SystemExit("the undisturbed run failed, or left threads, which forked children would miss")
     start = time.monotonic()
     live(timed)
     seconds = time.monotonic() - start

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from fastgan.checkpoint import load_checkpoint, save_checkpoint
 from fastgan.cli.main import main
@@ -337,20 +336,3 @@ def test_a_model_of_ones_own_needs_its_file_and_one_line(tmp_path: Path, monkeyp
     ]
     assert main(["generate", *pictures]) == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
-
-
-def test_a_streamed_run_that_meets_a_broken_image_can_pass_over_it(tmp_path: Path, capsys) -> None:
-    data, run = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
-    for i in range(12):
-        Image.new("RGB", (16, 16), (20 * i, 0, 0)).save(data / f"{i}.png")
-    first = TINY.index("--resolution")  # after the options that choose images
-    options = ["--data", str(data), *TINY[first:], "--stream", "True", "--outdir", str(run)]
-    assert main(["train", *options, "--kimg", "0.008"]) == 0
-    (data / "3.png").write_bytes(b"broken")
-    assert main(["train", "--resume", str(run), "--kimg", "0.04", "--threads", "1"]) == 2
-    error = capsys.readouterr().err
-    assert "in no known image format" in error and "to pass over such images: fastgan train --resume" in error
-    assert main(["train", "--resume", str(run), "--kimg", "0.04", "--threads", "1", "--skip-broken"]) == 0
-    assert "warning: left out: " in capsys.readouterr().out
-    assert main(["train", "--resume", str(run), "--kimg", "0.044", "--threads", "1", "--stream", "False"]) == 0
