@@ -311,8 +311,7 @@ def undisturbed(folder: Path) -> tuple[Path, int, float, Counter]:
 def try_point(lives: list[Life], alone: Path, killed: Path) -> tuple[int, list[str]]:
     """Kills the run, lets it end, and compares: the kills that struck, and the differences found."""
     strikes = sum(os.WIFSIGNALED(life(killed)) for life in lives)
-    status = live(killed)
-    if status != 0:
+    if (status := live(killed)) != 0:
         said = killed.with_suffix(".log").read_text().strip().splitlines()[-1:]
         return strikes, [f"the resumed run ended with wait status {status}: {' '.join(said)}"]
     return strikes, compare(alone, killed)
@@ -348,5 +347,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Kill and resume a tiny training; compare it with one left alone.")
     parser.add_argument("--points", type=int, default=120, help="kill points")
     parser.add_argument("--seed", type=int, default=0, help="of their choice")
-    arguments = parser.parse_args()
-    sys.exit(run(arguments.points, arguments.seed))
+    sys.exit(run(**vars(parser.parse_args())))
