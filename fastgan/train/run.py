@@ -112,6 +112,7 @@ class Run:
 
         Raises:
             ValueError: another process writes to the folder, or its stats.jsonl is damaged.
+            BrokenImageError: an image of a streamed set cannot be read, and such are not passed over.
             OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
         """
         try:
