@@ -1,7 +1,8 @@
-// The activations of bias_act at the pre-activation v, written once for vectors and numbers. A new activation is one
-// struct here and one name in the list at the end.
+// The activations of bias_act at the pre-activation v, written once for every backend: V is a vector of the CPU's or a
+// number of the GPU's, whose header, with exp, expm1 and log1p, comes first. A new activation is one struct here and one
+// name in the list at the end.
 #pragma once
-#include "common/vec_math.h"
+#include "common/isa.h"
 
 namespace fastgan {
 namespace FASTGAN_ISA {
@@ -14,17 +15,17 @@ struct PiecewiseLinear {
 
 struct Linear : PiecewiseLinear {
   static constexpr const char* name = "linear";
-  static double negative_slope(double) { return 1; }
+  FASTGAN_DEVICE static double negative_slope(double) { return 1; }
 };
 
 struct Relu : PiecewiseLinear {
   static constexpr const char* name = "relu";
-  static double negative_slope(double) { return 0; }
+  FASTGAN_DEVICE static double negative_slope(double) { return 0; }
 };
 
 struct LeakyRelu : PiecewiseLinear {
   static constexpr const char* name = "lrelu";
-  static double negative_slope(double alpha) { return alpha; }
+  FASTGAN_DEVICE static double negative_slope(double alpha) { return alpha; }
 };
 
 // Smooth activations give their value f and its derivatives df, d2f.
@@ -35,18 +36,18 @@ struct Smooth {
 struct Tanh : Smooth {
   static constexpr const char* name = "tanh";
   template <class V>
-  static V f(V v) {
+  FASTGAN_DEVICE static V f(V v) {
     const V e = expm1(V(-2) * abs(v));  // tanh|v| = (1 - exp(-2|v|)) / (1 + exp(-2|v|))
     const V t = -e / (e + V(2));
     return select(v < V(0), -t, t);
   }
   template <class V>
-  static V df(V v) {
+  FASTGAN_DEVICE static V df(V v) {
     const V e = exp(V(-2) * abs(v)), d = V(1) + e;  // 1 - tanh^2, without the cancellation
     return V(4) * e / (d * d);
   }
   template <class V>
-  static V d2f(V v) {
+  FASTGAN_DEVICE static V d2f(V v) {
     return V(-2) * f(v) * df(v);
   }
 };
@@ -54,17 +55,17 @@ struct Tanh : Smooth {
 struct Sigmoid : Smooth {
   static constexpr const char* name = "sigmoid";
   template <class V>
-  static V f(V v) {
+  FASTGAN_DEVICE static V f(V v) {
     const V e = exp(-abs(v));
     return select(v < V(0), e, V(1)) / (V(1) + e);
   }
   template <class V>
-  static V df(V v) {
+  FASTGAN_DEVICE static V df(V v) {
     const V e = exp(-abs(v)), d = V(1) + e;
     return e / (d * d);
   }
   template <class V>
-  static V d2f(V v) {  // s (1 - s) (1 - 2 s)
+  FASTGAN_DEVICE static V d2f(V v) {  // s (1 - s) (1 - 2 s)
     const V e = exp(-abs(v)), d = V(1) + e, t = e * (V(1) - e) / (d * d * d);
     return select(v < V(0), t, -t);
   }
@@ -73,15 +74,15 @@ struct Sigmoid : Smooth {
 struct Elu : Smooth {
   static constexpr const char* name = "elu";
   template <class V>
-  static V f(V v) {
+  FASTGAN_DEVICE static V f(V v) {
     return select(v > V(0), v, expm1(v));
   }
   template <class V>
-  static V df(V v) {
+  FASTGAN_DEVICE static V df(V v) {
     return select(v > V(0), V(1), exp(v));
   }
   template <class V>
-  static V d2f(V v) {
+  FASTGAN_DEVICE static V d2f(V v) {
     return select(v > V(0), V(0), exp(v));
   }
 };
@@ -91,19 +92,19 @@ struct Selu : Smooth {  // Klambauer et al. 2017: scale * elu with alpha
   static constexpr double scale = 1.0507009873554804934193349852946;
   static constexpr double alpha_scale = scale * 1.6732632423543772848170429916717;
   template <class V>
-  static V number(double v) {
+  FASTGAN_DEVICE static V number(double v) {
     return V(typename V::Scalar(v));
   }
   template <class V>
-  static V f(V v) {
+  FASTGAN_DEVICE static V f(V v) {
     return select(v > V(0), number<V>(scale) * v, number<V>(alpha_scale) * expm1(v));
   }
   template <class V>
-  static V df(V v) {
+  FASTGAN_DEVICE static V df(V v) {
     return select(v > V(0), number<V>(scale), number<V>(alpha_scale) * exp(v));
   }
   template <class V>
-  static V d2f(V v) {
+  FASTGAN_DEVICE static V d2f(V v) {
     return select(v > V(0), V(0), number<V>(alpha_scale) * exp(v));
   }
 };
@@ -111,15 +112,15 @@ struct Selu : Smooth {  // Klambauer et al. 2017: scale * elu with alpha
 struct Softplus : Smooth {
   static constexpr const char* name = "softplus";
   template <class V>
-  static V f(V v) {
+  FASTGAN_DEVICE static V f(V v) {
     return select(v > V(0), v, V(0)) + log1p(exp(-abs(v)));
   }
   template <class V>
-  static V df(V v) {
+  FASTGAN_DEVICE static V df(V v) {
     return Sigmoid::f(v);
   }
   template <class V>
-  static V d2f(V v) {
+  FASTGAN_DEVICE static V d2f(V v) {
     return Sigmoid::df(v);
   }
 };
@@ -127,15 +128,15 @@ struct Softplus : Smooth {
 struct Swish : Smooth {
   static constexpr const char* name = "swish";
   template <class V>
-  static V f(V v) {
+  FASTGAN_DEVICE static V f(V v) {
     return v * Sigmoid::f(v);
   }
   template <class V>
-  static V df(V v) {
+  FASTGAN_DEVICE static V df(V v) {
     return Sigmoid::f(v) + v * Sigmoid::df(v);
   }
   template <class V>
-  static V d2f(V v) {
+  FASTGAN_DEVICE static V d2f(V v) {
     return V(2) * Sigmoid::df(v) + v * Sigmoid::d2f(v);
   }
 };

@@ -17,6 +17,8 @@ struct BiasActArgs {
   uint8_t* mask = nullptr;    // written by forward, read by backward; null for none. 4 elements a byte, low bits first:
                               // bit 0: x + b > 0, bit 1: clamped, so that no gradient passes. [ceil(numel / 4)]
   void* db = nullptr;         // [channels] sum of dx, or null if not wanted
+  void* workspace = nullptr;  // CUDA: workspace() bytes for the sums of db
+  void* stream = nullptr;     // CUDA: the stream to launch on
   int64_t numel = 0, channels = 1, inner = 1;
   DType dtype = DType::f32;
   int act = 0;  // index in the list of activations.h
@@ -24,11 +26,12 @@ struct BiasActArgs {
   double clamp = -1;  // negative: none
 };
 
-// Results do not depend on the number of threads: db is summed over fixed blocks, and the blocks in order.
+// Results do not depend on the number of threads, or on the GPU: db is summed over fixed blocks, and the blocks in order.
 struct BiasActKernels {
   void (*forward)(const BiasActArgs&);
   void (*backward)(const BiasActArgs&);         // dx = dy * gain * act'(x + b), 0 where clamped
   void (*double_backward)(const BiasActArgs&);  // dx = ddx * dy * gain * act''(x + b), 0 where clamped
+  int64_t (*workspace)(const BiasActArgs&);        // bytes that a pass with db wants
 };
 
 namespace generic {
@@ -44,6 +47,10 @@ namespace avx512 {
 const BiasActKernels& bias_act_kernels();
 }
 #endif
+
+namespace cuda {
+const BiasActKernels& bias_act_kernels();
+}
 
 static inline const BiasActKernels& bias_act_kernels(Isa isa) {
 #if FASTGAN_HAVE_AVX512

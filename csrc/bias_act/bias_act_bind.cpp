@@ -5,14 +5,14 @@
 
 #include "bias_act/activations.h"
 #include "bias_act/bias_act.h"
-#include "common/torch_tensor.h"
+#include "common/torch_device.h"
 
 namespace fastgan {
 namespace {
 
 using Names = generic::Activations;
 
-std::string activation_names() {
+[[maybe_unused]] std::string activation_names() {
   std::string all;
   for (const char* name : Names::names) all += (all.empty() ? "" : ",") + std::string(name);
   return all;
@@ -60,6 +60,26 @@ void set_bias(BiasActArgs& a, const std::optional<Tensor>& b, const Tensor& like
 
 int64_t mask_bytes(int64_t numel) { return (numel + 3) / 4; }
 
+// A backend: its kernels, and where they run.
+#if FASTGAN_SHIM
+struct Shim : OnCpu {
+  using OnCpu::OnCpu;
+  static const BiasActKernels& kernels() { return cuda::bias_act_kernels(); }
+};
+#else
+struct Cpu : OnCpu {
+  using OnCpu::OnCpu;
+  static const BiasActKernels& kernels() { return bias_act_kernels(best_isa()); }
+};
+#endif
+#if FASTGAN_WITH_CUDA
+struct Cuda : OnDevice {
+  using OnDevice::OnDevice;
+  static const BiasActKernels& kernels() { return cuda::bias_act_kernels(); }
+};
+#endif
+
+template <class Backend>
 std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t dim, int64_t act, double alpha,
                                    double gain, double clamp, bool keep_mask) {
   BiasActArgs a = layout_of(x, dim);
@@ -70,24 +90,36 @@ std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t di
   a.x = x.const_data_ptr();
   a.out = y.mutable_data_ptr();
   if (keep_mask) a.mask = static_cast<uint8_t*>(mask.mutable_data_ptr());
-  bias_act_kernels(best_isa()).forward(a);
+  const Backend backend(x);
+  a.stream = backend.stream();
+  Backend::kernels().forward(a);
   return {y, mask};
 }
 
 // Runs a backward pass whose inputs are set: allocates dx and db.
-std::tuple<Tensor, Tensor> differentiate(void (*pass)(const BiasActArgs&), BiasActArgs& a, const Tensor& dy,
-                                         bool need_db) {
+template <class Backend>
+std::tuple<Tensor, Tensor> differentiate(void (*BiasActKernels::*pass)(const BiasActArgs&), BiasActArgs& a,
+                                         const Tensor& dy, bool need_db) {
   Tensor dx = empty_like_dense(dy), db = empty_vector(dy, need_db ? a.channels : 0, dtype_code(dy));
   if (a.numel == 0) {
     if (need_db) torch::stable::zero_(db);
     return {dx, db};
   }
+  const BiasActKernels& kernels = Backend::kernels();
+  std::optional<Tensor> workspace;
   a.out = dx.mutable_data_ptr();
-  if (need_db) a.db = db.mutable_data_ptr();
-  pass(a);
+  if (need_db) {
+    a.db = db.mutable_data_ptr();
+    if (const int64_t bytes = kernels.workspace(a))
+      a.workspace = workspace.emplace(empty_bytes(dy, bytes)).mutable_data_ptr();
+  }
+  const Backend backend(dy);
+  a.stream = backend.stream();
+  (kernels.*pass)(a);
   return {dx, db};
 }
 
+template <class Backend>
 std::tuple<Tensor, Tensor> backward(Tensor dy, std::optional<Tensor> x, std::optional<Tensor> b,
                                     std::optional<Tensor> mask, int64_t dim, int64_t act, double alpha, double gain,
                                     double clamp, bool need_db) {
@@ -107,9 +139,10 @@ std::tuple<Tensor, Tensor> backward(Tensor dy, std::optional<Tensor> x, std::opt
     STD_TORCH_CHECK(a.numel == 0 || (std::string(Names::names[a.act]) == "linear" && clamp < 0), "bias_act: ",
                     Names::names[a.act], " needs x or the mask in backward");
   }
-  return differentiate(bias_act_kernels(best_isa()).backward, a, dy, need_db);
+  return differentiate<Backend>(&BiasActKernels::backward, a, dy, need_db);
 }
 
+template <class Backend>
 std::tuple<Tensor, Tensor> double_backward(Tensor ddx, Tensor dy, Tensor x, std::optional<Tensor> b, int64_t dim,
                                            int64_t act, double alpha, double gain, double clamp, bool need_db) {
   BiasActArgs a = layout_of(dy, dim);
@@ -121,17 +154,27 @@ std::tuple<Tensor, Tensor> double_backward(Tensor ddx, Tensor dy, Tensor x, std:
   a.x = x.const_data_ptr();
   a.dy = dy.const_data_ptr();
   a.ddx = ddx.const_data_ptr();
-  return differentiate(bias_act_kernels(best_isa()).double_backward, a, dy, need_db);
+  return differentiate<Backend>(&BiasActKernels::double_backward, a, dy, need_db);
+}
+
+template <class Backend, class Library>
+void implement(Library& m, const std::string& provider) {
+  m.impl(("bias_act_" + provider).c_str(), TORCH_BOX(&forward<Backend>));
+  m.impl(("bias_act_backward_" + provider).c_str(), TORCH_BOX(&backward<Backend>));
+  m.impl(("bias_act_double_backward_" + provider).c_str(), TORCH_BOX(&double_backward<Backend>));
 }
 
 }  // namespace
 }  // namespace fastgan
 
-STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) {
-  m.impl("bias_act_native", TORCH_BOX(&fastgan::forward));
-  m.impl("bias_act_backward_native", TORCH_BOX(&fastgan::backward));
-  m.impl("bias_act_double_backward_native", TORCH_BOX(&fastgan::double_backward));
-}
+#if FASTGAN_SHIM
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Shim>(m, "shim"); }
+#else
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Cpu>(m, "native"); }
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
   m.impl("bias_act_activations_native", TORCH_BOX(&fastgan::activation_names));
 }
+#endif
+#if FASTGAN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::Cuda>(m, "native"); }
+#endif

@@ -3,7 +3,7 @@
 // and writes dx. Tensors are walked in memory order, in blocks and groups of 16.
 #include "bias_act/bias_act.h"
 
-#include "bias_act/formulas.h"
+#include "bias_act/groups.h"
 #include "common/parallel.h"
 
 namespace fastgan {
@@ -217,7 +217,8 @@ void dispatch_dtype(const BiasActArgs& a) {
 
 const BiasActKernels& bias_act_kernels() {
   static constexpr BiasActKernels kernels{dispatch_dtype<kForward>, dispatch_dtype<kBackward>,
-                                            dispatch_dtype<kDoubleBackward>};
+                                            dispatch_dtype<kDoubleBackward>,
+                                            [](const BiasActArgs&) -> int64_t { return 0; }};
   return kernels;
 }
 

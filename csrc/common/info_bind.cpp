@@ -5,15 +5,34 @@
 #include <string>
 
 #include "common/isa.h"
+#if FASTGAN_WITH_CUDA
+#include "cuda/kernel_list.h"
+#endif
 
 namespace {
 
 std::string native_info() {
   const std::string isa = fastgan::isa_name(fastgan::best_isa());
-  return "{\"version\": \"" FASTGAN_VERSION "\", \"cpu_isa\": \"" + isa +
-         "\", \"cuda\": false, \"compiler\": \"" FASTGAN_COMPILER "\"}";
+#if FASTGAN_WITH_CUDA
+  const std::string cuda = "\"" FASTGAN_CUDA_TARGETS "\", \"cuda_compiler\": \"" FASTGAN_CUDA_COMPILER "\"";
+#else
+  const std::string cuda = "false";
+#endif
+  return "{\"version\": \"" FASTGAN_VERSION "\", \"cpu_isa\": \"" + isa + "\", \"cuda\": " + cuda +
+         ", \"compiler\": \"" FASTGAN_COMPILER "\"}";
+}
+
+std::string cuda_kernel_resources() {
+#if FASTGAN_WITH_CUDA
+  return fastgan::cuda::kernel_resources();
+#else
+  return "{\"reason\": \"the native library was built without CUDA\"}";
+#endif
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) { m.impl("native_info", TORCH_BOX(&native_info)); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("native_info", TORCH_BOX(&native_info));
+  m.impl("cuda_kernel_resources", TORCH_BOX(&cuda_kernel_resources));
+}

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <cstdint>
+#include <string>
 
 #include "common/dtype.h"
 
@@ -43,8 +44,11 @@ inline Tensor empty_strided(const Tensor& like, int64_t dims, const int64_t* siz
   int32_t device = 0;
   AtenTensorHandle handle = nullptr;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(dims, sizes, strides, dtype, device, like.get_device_index(), &handle));
+  if (aoti_torch_empty_strided(dims, sizes, strides, dtype, device, like.get_device_index(), &handle) != AOTI_TORCH_SUCCESS) {
+    std::string shape;
+    for (int64_t i = 0; i < dims; ++i) shape += (i ? ", " : "") + std::to_string(sizes[i]);
+    STD_TORCH_CHECK(false, "out of memory: there is no room for a result of shape [", shape, "]");
+  }
   return Tensor(handle);
 }
 

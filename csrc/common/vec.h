@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "common/dtype.h"
+#include "common/halves.h"
 #include "common/isa.h"
 #if defined(__AVX2__)
 #include <immintrin.h>

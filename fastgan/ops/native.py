@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,6 +41,20 @@ def _ask(name: str) -> str:
 
 LIBRARY.define("native_info() -> str")
 LIBRARY.define("bias_act_activations_native() -> str")
+LIBRARY.define("cuda_kernel_resources() -> str")
 
 info: dict = json.loads(_ask("native_info") or "{}")  # version, instruction set and compiler of the loaded library
 activations = tuple(_ask("bias_act_activations_native").split(","))  # that bias_act knows natively, in its numbering
+
+
+def kernel_resources() -> list[dict[str, Any]]:
+    """What each CUDA kernel of the library takes of the current GPU: name, registers, shared_bytes, local_bytes (spills
+    and arrays), max_threads (a block).
+
+    Raises:
+        RuntimeError: why that cannot be told: no library, no CUDA in it, no driver, no GPU.
+    """
+    found = json.loads(_ask("cuda_kernel_resources") or json.dumps({"reason": unavailable}))
+    if isinstance(found, dict):
+        raise RuntimeError(found["reason"])
+    return found

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SECONDS = 20
-MEMORY = 2 * 2**30
+MEMORY = 2**30
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """At most 20 seconds, and 2 GiB of address space beyond what the process has."""
+    """At most 20 seconds, and 1 GiB of address space beyond what the process has."""
 
     def too_long(*_: object) -> None:
         raise AssertionError(f"the call took more than {SECONDS} seconds")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import fastgan
@@ -81,7 +81,7 @@ def shapes(low: int, high: int) -> st.SearchStrategy[tuple[int, ...]]:
 
 factors = st.one_of(
     st.integers(1, 4), st.lists(st.integers(1, 4), min_size=2, max_size=2),
-    st.lists(st.integers(-1, 5), max_size=3), st.sampled_from([0, -1, 4096, 10**9, 2**63, 10**30]), odd_values,
+    st.lists(st.integers(-1, 5), max_size=3), st.sampled_from([0, -1, 512, 10**9, 2**63, 10**30]), odd_values,
 )  # fmt: skip
 paddings = st.one_of(
     st.integers(-3, 6), st.lists(st.integers(-6, 9), min_size=4, max_size=4), st.lists(st.integers(-3, 6), max_size=5),
@@ -122,6 +122,9 @@ def attempt(call: Callable, x: Any, options: dict[str, Any], provider: str) -> t
         named = [*inspect.signature(call).parameters, "provider"]
         assert re.match(rf"({'|'.join(named)})\b", str(error)), f"no argument is named: {error}"
         return None, error
+    except RuntimeError as error:  # a result that would be too large for any machine: nothing else may be said
+        assert re.search("out of memory|can't allocate memory", str(error)), error
+        reject()
 
 
 def assert_same(actual: torch.Tensor, expected: torch.Tensor, size: float = 0.0) -> None:
@@ -129,6 +132,8 @@ def assert_same(actual: torch.Tensor, expected: torch.Tensor, size: float = 0.0)
     assert actual.shape == expected.shape and actual.dtype == expected.dtype and actual.device == expected.device
     if actual.is_meta or not actual.numel():
         return
+    if actual.numel() > 2**20:  # a million of them say as much, at a hundredth of the memory
+        actual, expected = (t.flatten()[:: t.numel() // 2**20] for t in (actual, expected))
     # Sums of some hundred products in another order; halves are rounded once by each.
     relative = {torch.float64: 1e-11, torch.float32: 3e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}[actual.dtype]
     finite = expected.double()[expected.isfinite()].abs()

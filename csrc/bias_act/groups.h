@@ -1,7 +1,9 @@
 // The formulas of bias_act's passes on groups of 16 elements, as the CPU kernels walk them.
 #pragma once
+#include "common/vec_math.h"
+// after what they are written in terms of
 #include "bias_act/activations.h"
-#include "bias_act/bias_act.h"
+#include "bias_act/formula.h"
 #include "common/sign_mask.h"
 
 namespace fastgan {
@@ -51,32 +53,12 @@ FASTGAN_INLINE void fetch_out(const Streams<T>& s, int64_t i) {
 // What follows is one formula a struct: from a group of a pass's tensors to that group of its result. Those of a
 // backward give a gradient, which db sums.
 
-// y is clamped to [-limit, limit].
-template <class A>
-struct Limit {
-  Vec<A> limit;
-  explicit Limit(const BiasActArgs& a) : limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
-  FASTGAN_INLINE Mask<A> exceeded(Vec<A> y) const { return abs(y) > limit; }
-  FASTGAN_INLINE Vec<A> clamp(Vec<A> y) const { return max(-limit, min(limit, y)); }
-};
-
-// Piecewise-linear activations times the gain, with their slopes.
-template <class A>
-struct Slopes {
-  Vec<A> positive, negative, floor;
-  Slopes(const BiasActArgs& a, double negative_slope)
-      : positive(A(a.gain)), negative(A(a.gain * negative_slope)),
-        floor(negative_slope == 0 ? A(0) : -A(__builtin_inf())) {}  // a slope of 0 makes 0 of infinity too
-  FASTGAN_INLINE Vec<A> slope(Vec<A> v) const { return select(v > Vec<A>(A(0)), positive, negative); }
-  FASTGAN_INLINE Vec<A> value(Vec<A> v) const { return max(floor, v) * slope(v); }
-};
-
 template <class T, bool clamps, bool keep_mask>
 struct ForwardPiecewise {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = false;
-  Limit<A> limit;
-  Slopes<A> slopes;
+  Limit<Vec<A>> limit;
+  Slopes<Vec<A>> slopes;
   ForwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
   FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
     Group<A> y;
@@ -110,14 +92,12 @@ struct BackwardFromMask {
   BackwardFromMask(const BiasActArgs& a, double negative_slope)
       : gain(A(a.gain)), slopes(A(a.gain * negative_slope), A(a.gain)) {}
   FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>&) const {
-    const Vec<A> zero(A(0));
     Group<A> dx;
     [[maybe_unused]] uint32_t bits = 0;
     if constexpr (has_mask) __builtin_memcpy(&bits, s.mask + i / 4, 4);
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
-      const Vec<A> slope = has_mask ? slopes.at(bits, j) : gain;
-      dx.v[j] = select(slope == zero, zero, load(s.dy + at) * slope);  // a slope of 0 stops infinite gradients too
+      dx.v[j] = times_slope(load(s.dy + at), has_mask ? slopes.at(bits, j) : gain);
       store(dx.v[j], s.out + at);
     }
     return dx;
@@ -128,8 +108,8 @@ template <class T>
 struct BackwardPiecewise {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = true;
-  Limit<A> limit;
-  Slopes<A> slopes;
+  Limit<Vec<A>> limit;
+  Slopes<Vec<A>> slopes;
   BackwardPiecewise(const BiasActArgs& a, double negative_slope) : limit(a), slopes(a, negative_slope) {}
   FASTGAN_INLINE Group<A> operator()(const Streams<T>& s, int64_t i, const Group<A>& bias) const {
     const Vec<A> zero(A(0));
@@ -137,7 +117,7 @@ struct BackwardPiecewise {
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
       const Vec<A> v = load(s.x + at) + bias.v[j], slope = slopes.slope(v);
-      dx.v[j] = select((slope == zero) | limit.exceeded(slopes.value(v)), zero, load(s.dy + at) * slope);
+      dx.v[j] = select(limit.exceeded(slopes.value(v)), zero, times_slope(load(s.dy + at), slope));
       store(dx.v[j], s.out + at);
     }
     return dx;
@@ -169,7 +149,7 @@ template <class T, int order>
 struct SmoothPass {
   using A = Accumulate<T>;
   static constexpr bool gives_gradient = order > 0;
-  Limit<A> limit;
+  Limit<Vec<A>> limit;
   Vec<A> gain;
   SmoothFunctions<A> act;
   bool clamps;

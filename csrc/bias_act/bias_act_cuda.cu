@@ -1,0 +1,292 @@
+// bias_act on the GPU. One pass forward: add the bias, activate, scale, clamp, pack the mask; one pass backward that also
+// sums db, whose parts a small second kernel adds in order. Bytes per element: forward reads x, writes y and 2 bits;
+// backward reads dy and 2 bits (or x) and writes dx; double backward reads ddx, dy and x and writes dx.
+// Threads: 256 a block, each with 2 packets of 16 bytes (32 for float64) in flight. Shared memory: 64 bytes a block to
+// sum rows, 8 KiB (4 for float32 and halves) to sum columns. Share of the copy rate: not yet measured on a GPU.
+#include "bias_act/bias_act_packet.cuh"
+
+namespace fastgan {
+namespace cuda {
+namespace {
+
+// Blocks a multiprocessor: said aloud, or ptxas spills a few registers for the sake of a rounder number.
+constexpr int kThreads = 256, kInFlight = 2, kLeastBlocks = 1;
+constexpr int64_t kMostBlocks = 4096, kMostSlices = 2048;
+
+template <class T, Pass pass, bool piecewise>
+__device__ __forceinline__ void process(const Formula<T, pass, piecewise>& formula, const Place (&at)[kInFlight],
+                                        const Values<T> (&bias)[kInFlight], Values<T> (&out)[kInFlight]) {
+  Inputs<T> in[kInFlight];
+#pragma unroll
+  for (int u = 0; u < kInFlight; ++u) in[u] = formula.load(at[u]);
+#pragma unroll
+  for (int u = 0; u < kInFlight; ++u) {
+    out[u] = formula.compute(in[u], bias[u]);
+    formula.store(out[u], in[u].mask, at[u]);
+  }
+}
+
+// The tensor in memory order, without a sum.
+template <class T, Pass pass, bool piecewise>
+__global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_flat_kernel(BiasActLaunch l) {
+  const Formula<T, pass, piecewise> formula(l);
+  Place at[kInFlight];
+  Values<T> bias[kInFlight], out[kInFlight];
+#pragma unroll
+  for (int u = 0; u < kInFlight; ++u) {
+    const int64_t packet = (int64_t(blockIdx.x) * kInFlight + u) * kThreads + threadIdx.x;
+    at[u] = place_at<T>(l, packet * kPacket<T>, l.a.numel);
+    if (formula.reads_x()) bias[u] = load_bias<T>(l, at[u]);
+  }
+  process(formula, at, bias, out);
+}
+
+// Partial sum of a channel, or all of it.
+template <class T>
+__device__ __forceinline__ void store_sum(const BiasActLaunch& l, int64_t slice, int64_t channel, Accumulate<T> sum) {
+  if (l.slices > 1)
+    static_cast<Accumulate<T>*>(l.a.workspace)[slice * l.a.channels + channel] = sum;
+  else
+    narrow(sum, static_cast<T*>(l.a.db)[channel]);
+}
+
+template <class A>
+__device__ __forceinline__ A warp_sum(A sum) {
+#pragma unroll
+  for (int lane = 16; lane > 0; lane /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, lane);
+  return sum;
+}
+
+// Planes of one channel each, contiguous: a block has a slice of one channel's planes.
+template <class T, Pass pass, bool piecewise>
+__global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(BiasActLaunch l) {
+  using A = Accumulate<T>;
+  FASTGAN_SHARED(A, warp_sums);
+  const Formula<T, pass, piecewise> formula(l);
+  const int64_t channel = blockIdx.x % l.a.channels, slice = blockIdx.x / l.a.channels;
+  const int64_t row_packets = (l.a.inner + kPacket<T> - 1) / kPacket<T>;
+  const int64_t packets = l.a.numel / (l.a.channels * l.a.inner) * row_packets;
+  const int64_t share = (packets + l.slices - 1) / l.slices, begin = slice * share;
+  const int64_t end = begin + share < packets ? begin + share : packets;
+  Values<T> bias[kInFlight];
+#pragma unroll
+  for (int u = 0; u < kInFlight; ++u)
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k)
+      bias[u].v[k] = l.a.b ? widen(static_cast<const T*>(l.a.b)[channel]) : A(0);
+
+  A sum = 0;
+  for (int64_t first = begin + threadIdx.x; first < end; first += kInFlight * kThreads) {
+    Place at[kInFlight];
+    Values<T> out[kInFlight];
+#pragma unroll
+    for (int u = 0; u < kInFlight; ++u) {
+      const int64_t packet = first + u * kThreads, row = packet / row_packets;
+      const int64_t row_begin = (row * l.a.channels + channel) * l.a.inner;
+      const int64_t i = row_begin + (packet - row * row_packets) * kPacket<T>;
+      at[u] = place_at<T>(l, i, packet < end ? row_begin + l.a.inner : i);
+    }
+    process(formula, at, bias, out);
+#pragma unroll
+    for (int u = 0; u < kInFlight; ++u)
+#pragma unroll
+      for (int k = 0; k < kPacket<T>; ++k) sum += k < at[u].count ? out[u].v[k].v : A(0);
+  }
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = sum;
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  for (int warp = 1; warp < kThreads / 32; ++warp) sum += warp_sums[warp];
+  store_sum<T>(l, slice, channel, sum);
+}
+
+// Packets of a row that a block of the columns kernel has: the least power of two for all channels, at most a warp.
+template <class T>
+__host__ __device__ int columns_width(const BiasActArgs& a) {
+  int width = 1;
+  while (width < 32 && width * kPacket<T> < a.channels) width *= 2;
+  return width;
+}
+
+// Rows of all channels (channels_last, [N, C]): a block has some columns of a slice of the rows.
+template <class T, Pass pass, bool piecewise>
+__global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kernel(BiasActLaunch l) {
+  using A = Accumulate<T>;
+  FASTGAN_SHARED(A, sums);  // [rows of threads, width * packet]
+  const Formula<T, pass, piecewise> formula(l);
+  const int width = columns_width<T>(l.a), thread_rows = kThreads / width, columns = width * kPacket<T>;
+  const int64_t groups = (l.a.channels + columns - 1) / columns;
+  const int64_t slice = blockIdx.x / groups, group_begin = (blockIdx.x - slice * groups) * columns;
+  const int64_t rows = l.a.numel / l.a.channels, share = (rows + l.slices - 1) / l.slices, begin = slice * share;
+  const int64_t end = begin + share < rows ? begin + share : rows;
+  const int row = int(threadIdx.x) / width, column = int(threadIdx.x) % width * kPacket<T>;
+  const int64_t channel = group_begin + column;
+  Values<T> bias[kInFlight], sum;
+#pragma unroll
+  for (int k = 0; k < kPacket<T>; ++k) {
+    sum.v[k] = A(0);
+#pragma unroll
+    for (int u = 0; u < kInFlight; ++u)
+      bias[u].v[k] = l.a.b && channel + k < l.a.channels ? widen(static_cast<const T*>(l.a.b)[channel + k]) : A(0);
+  }
+  for (int64_t first = begin + row; first < end; first += kInFlight * thread_rows) {
+    Place at[kInFlight];
+    Values<T> out[kInFlight];
+#pragma unroll
+    for (int u = 0; u < kInFlight; ++u) {
+      const int64_t r = first + u * thread_rows, i = r * l.a.channels + channel;
+      at[u] = place_at<T>(l, i, r < end ? (r + 1) * l.a.channels : i);
+    }
+    process(formula, at, bias, out);
+#pragma unroll
+    for (int u = 0; u < kInFlight; ++u)
+#pragma unroll
+      for (int k = 0; k < kPacket<T>; ++k)
+        if (k < at[u].count) sum.v[k] = sum.v[k] + out[u].v[k];
+  }
+#pragma unroll
+  for (int k = 0; k < kPacket<T>; ++k) sums[row * columns + column + k] = sum.v[k].v;
+  __syncthreads();
+  const int own = int(threadIdx.x);
+  if (own >= columns || group_begin + own >= l.a.channels) return;
+  A total = 0;
+  for (int r = 0; r < thread_rows; ++r) total += sums[r * columns + own];
+  store_sum<T>(l, slice, group_begin + own, total);
+}
+
+// db from the slices, a warp a channel.
+template <class T>
+__global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_sum_kernel(BiasActLaunch l) {
+  using A = Accumulate<T>;
+  const int64_t channel = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / 32;
+  if (channel >= l.a.channels) return;
+  A sum = 0;
+  for (int64_t slice = threadIdx.x % 32; slice < l.slices; slice += 32)
+    sum += static_cast<const A*>(l.a.workspace)[slice * l.a.channels + channel];
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) narrow(sum, static_cast<T*>(l.a.db)[channel]);
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Blocks that share the channels between them, and the slices that gives each; by the sizes alone, so that every GPU
+// adds in the same order.
+template <class T>
+int64_t channel_groups(const BiasActArgs& a) {
+  return a.inner == 1 ? divide_up(a.channels, columns_width<T>(a) * kPacket<T>) : a.channels;
+}
+template <class T>
+int64_t slices_of(const BiasActArgs& a) {
+  const int64_t images = a.numel / (a.channels * a.inner);
+  const int64_t work = a.inner == 1 ? divide_up(images, kThreads / columns_width<T>(a))
+                                    : divide_up(images * divide_up(a.inner, kPacket<T>), kThreads);
+  const int64_t most = std::max<int64_t>(1, std::min(kMostSlices, kMostBlocks / channel_groups<T>(a)));
+  return std::min(most, divide_up(work, 4 * kInFlight));
+}
+
+int64_t workspace(const BiasActArgs& a) {
+  int64_t bytes = 0;
+  dispatch_dtype(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const int64_t slices = slices_of<T>(a);
+    bytes = slices > 1 ? slices * a.channels * int64_t(sizeof(Accumulate<T>)) : 0;
+  });
+  return bytes;
+}
+
+unsigned grid_of(int64_t blocks) {
+  if (blocks > 2147483647) throw std::runtime_error("bias_act: the tensor is too large for one launch");
+  return unsigned(blocks);
+}
+
+template <class T, Pass pass, bool piecewise>
+void run(BiasActLaunch l) {
+  const BiasActArgs& a = l.a;
+  if (!a.db) {
+    const unsigned blocks = grid_of(divide_up(a.numel, int64_t(kPacket<T>) * kThreads * kInFlight));
+    return launch("bias_act", bias_act_flat_kernel<T, pass, piecewise>, blocks, kThreads, 0, a.stream, l);
+  }
+  if constexpr (pass != Pass::forward) {
+    using A = Accumulate<T>;
+    l.slices = slices_of<T>(a);
+    const unsigned blocks = grid_of(channel_groups<T>(a) * l.slices);
+    if (a.inner == 1)
+      launch("bias_act", bias_act_columns_kernel<T, pass, piecewise>, blocks, kThreads,
+             kThreads * kPacket<T> * sizeof(A), a.stream, l);
+    else
+      launch("bias_act", bias_act_rows_kernel<T, pass, piecewise>, blocks, kThreads, kThreads / 32 * sizeof(A), a.stream,
+             l);
+    if (l.slices > 1)
+      launch("bias_act", bias_act_sum_kernel<T>, grid_of(divide_up(a.channels * 32, kThreads)), kThreads, 0, a.stream, l);
+  }
+}
+
+template <class... Acts>
+double negative_slope_of(const BiasActArgs& a, ActivationList<Acts...>) {
+  double slope = 1;
+  int number = 0;
+  const auto look = [&](auto act) {
+    using Act = decltype(act);
+    if constexpr (Act::piecewise)
+      if (number == a.act) slope = Act::negative_slope(a.alpha);
+    ++number;
+  };
+  (look(Acts()), ...);
+  return slope;
+}
+
+template <Pass pass>
+void run_pass(const BiasActArgs& a) {
+  BiasActLaunch l;
+  l.a = a;
+  l.aligned = is_aligned(a.x) && is_aligned(a.dy) && is_aligned(a.ddx) && is_aligned(a.out) && is_aligned(a.mask) &&
+              is_aligned(a.b);
+  l.negative_slope = negative_slope_of(a, Activations());
+  dispatch_dtype(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    if constexpr (pass == Pass::double_backward)
+      run<T, pass, false>(l);  // that of a piecewise-linear activation is 0, and is not asked for
+    else if (Activations::piecewise[a.act])
+      run<T, pass, true>(l);
+    else
+      run<T, pass, false>(l);
+  });
+}
+
+template <class T, Pass pass, bool piecewise>
+void list_pass(KernelList& list, const std::string& name) {
+  const std::string suffix = " " + name + (piecewise ? " piecewise " : " smooth ") + type_name<T>();
+  const auto add = [&](const char* form, auto* kernel) {
+    list.push_back({std::string("bias_act ") + form + suffix, reinterpret_cast<const void*>(kernel)});
+  };
+  add("flat", bias_act_flat_kernel<T, pass, piecewise>);
+  if constexpr (pass != Pass::forward) {
+    add("rows", bias_act_rows_kernel<T, pass, piecewise>);
+    add("columns", bias_act_columns_kernel<T, pass, piecewise>);
+  }
+}
+
+}  // namespace
+
+const BiasActKernels& bias_act_kernels() {
+  static const BiasActKernels kernels{run_pass<Pass::forward>, run_pass<Pass::backward>,
+                                      run_pass<Pass::double_backward>, workspace};
+  return kernels;
+}
+
+void bias_act_kernel_list(KernelList& list) {
+  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
+    dispatch_dtype(dtype, [&](auto t) {
+      using T = decltype(t);
+      list_pass<T, Pass::forward, true>(list, "forward");
+      list_pass<T, Pass::forward, false>(list, "forward");
+      list_pass<T, Pass::backward, true>(list, "backward");
+      list_pass<T, Pass::backward, false>(list, "backward");
+      list_pass<T, Pass::double_backward, false>(list, "double backward");
+      list.push_back({std::string("bias_act sum ") + type_name<T>(),
+                      reinterpret_cast<const void*>(bias_act_sum_kernel<T>)});
+    });
+}
+
+}  // namespace cuda
+}  // namespace fastgan

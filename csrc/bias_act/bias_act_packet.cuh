@@ -1,0 +1,215 @@
+// What one GPU thread does with neighbouring elements of bias_act: load, compute, store.
+#pragma once
+#include "cuda/number.h"
+// after what they are written in terms of
+#include "bias_act/activations.h"
+#include "bias_act/formula.h"
+
+namespace fastgan {
+namespace cuda {
+
+enum class Pass { forward, backward, double_backward };
+
+// Elements that a thread handles at a time: at least 16 bytes, and whole bytes of the mask.
+template <class T>
+constexpr int kPacket = sizeof(T) == 2 ? 8 : 4;
+
+template <class T>
+struct Values {
+  Number<Accumulate<T>> v[kPacket<T>];
+};
+
+// What the kernels get by value.
+struct BiasActLaunch {
+  BiasActArgs a;
+  double negative_slope = 1;  // of a piecewise-linear activation
+  bool aligned = false;       // every tensor begins at 16 bytes, so that whole packets move in wide accesses
+  int64_t slices = 1;         // parts that the sum of a channel is made of
+};
+
+// Elements i to i + count, count <= a packet. `whole`: a full packet that may be moved in wide accesses.
+struct Place {
+  int64_t i;
+  int count;
+  bool whole;
+};
+
+template <class T>
+__device__ __forceinline__ Place place_at(const BiasActLaunch& l, int64_t i, int64_t end) {
+  const int64_t left = end - i;
+  const int count = left < 0 ? 0 : left < kPacket<T> ? int(left) : kPacket<T>;
+  return {i, count, l.aligned && count == kPacket<T> && i % kPacket<T> == 0};
+}
+
+template <class T>
+__device__ __forceinline__ Values<T> load_values(const void* tensor, const Place& at) {
+  const T* const p = static_cast<const T*>(tensor) + at.i;
+  Values<T> values;
+  if (at.whole) {
+    const auto packet = load_packet<kPacket<T>>(p);
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k) values.v[k] = widen(packet.v[k]);
+  } else {
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k) values.v[k] = k < at.count ? widen(p[k]) : Accumulate<T>(0);
+  }
+  return values;
+}
+
+template <class T>
+__device__ __forceinline__ void store_values(const Values<T>& values, void* tensor, const Place& at) {
+  T* const p = static_cast<T*>(tensor) + at.i;
+  if (at.whole) {
+    Packet<T, kPacket<T>> packet;
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k) narrow(values.v[k].v, packet.v[k]);
+    store_packet(p, packet);
+  } else {
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k)
+      if (k < at.count) narrow(values.v[k].v, p[k]);
+  }
+}
+
+// Two bits an element, the first lowest.
+template <class T>
+__device__ __forceinline__ unsigned load_mask(const uint8_t* mask, const Place& at) {
+  if (at.whole) {
+    if constexpr (kPacket<T> == 8) return *reinterpret_cast<const uint16_t*>(mask + at.i / 4);
+    return mask[at.i / 4];
+  }
+  unsigned bits = 0;
+#pragma unroll
+  for (int k = 0; k < kPacket<T>; ++k)
+    if (k < at.count) bits |= (unsigned(mask[(at.i + k) / 4]) >> (2 * ((at.i + k) % 4)) & 3u) << (2 * k);
+  return bits;
+}
+
+// at.i is a multiple of 4.
+template <class T>
+__device__ __forceinline__ void store_mask(unsigned bits, uint8_t* mask, const Place& at) {
+  if (at.whole && kPacket<T> == 8) {
+    *reinterpret_cast<uint16_t*>(mask + at.i / 4) = uint16_t(bits);
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < kPacket<T>; k += 4)
+    if (k < at.count) mask[(at.i + k) / 4] = uint8_t(bits >> (2 * k));
+}
+
+// The bias of each element of the flat tensor.
+template <class T>
+__device__ __forceinline__ Values<T> load_bias(const BiasActLaunch& l, const Place& at) {
+  const BiasActArgs& a = l.a;
+  Values<T> bias;
+#pragma unroll
+  for (int k = 0; k < kPacket<T>; ++k) bias.v[k] = Accumulate<T>(0);
+  if (!a.b || at.count == 0) return bias;
+  const T* const b = static_cast<const T*>(a.b);
+  int64_t run = at.i / a.inner, channel = run % a.channels;
+  if (a.inner % kPacket<T> == 0) {  // one channel
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k) bias.v[k] = widen(b[channel]);
+  } else if (a.inner == 1 && a.channels % kPacket<T> == 0) {  // neighbouring channels
+    bias = load_values<T>(b, {channel, kPacket<T>, l.aligned});
+  } else {
+    int64_t inside = at.i - run * a.inner;
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k) {
+      bias.v[k] = widen(b[channel]);
+      if (++inside == a.inner) {
+        inside = 0;
+        if (++channel == a.channels) channel = 0;
+      }
+    }
+  }
+  return bias;
+}
+
+// Calls f with the smooth activation of that number.
+template <int number = 0, class F, class Act, class... Acts>
+__device__ __forceinline__ void with_smooth(int act, const F& f, ActivationList<Act, Acts...>) {
+  if constexpr (!Act::piecewise)
+    if (act == number) return f(Act());
+  if constexpr (sizeof...(Acts) > 0) with_smooth<number + 1>(act, f, ActivationList<Acts...>());
+}
+
+template <class T>
+struct Inputs {
+  Values<T> x, dy, ddx;
+  unsigned mask;
+};
+
+template <class T, Pass pass, bool piecewise>
+struct Formula {
+  using V = Number<Accumulate<T>>;
+  const BiasActLaunch& l;
+  Limit<V> limit;
+  Slopes<V> slopes;
+  V gain;
+
+  __device__ explicit Formula(const BiasActLaunch& launch)
+      : l(launch), limit(launch.a), slopes(launch.a, launch.negative_slope), gain(Accumulate<T>(launch.a.gain)) {}
+
+  __device__ __forceinline__ bool reads_x() const { return pass == Pass::forward || !piecewise || (l.a.x && !l.a.mask); }
+
+  __device__ __forceinline__ Inputs<T> load(const Place& at) const {
+    Inputs<T> in = {};
+    if (reads_x()) in.x = load_values<T>(l.a.x, at);
+    if constexpr (pass != Pass::forward) in.dy = load_values<T>(l.a.dy, at);
+    if constexpr (pass == Pass::double_backward) in.ddx = load_values<T>(l.a.ddx, at);
+    if constexpr (pass == Pass::backward && piecewise)
+      if (l.a.mask) in.mask = load_mask<T>(l.a.mask, at);
+    return in;
+  }
+
+  // The result; forward leaves the mask in in.mask.
+  __device__ __forceinline__ Values<T> compute(Inputs<T>& in, const Values<T>& bias) const {
+    Values<T> out;
+    if constexpr (pass == Pass::forward && piecewise) {
+      in.mask = 0;
+#pragma unroll
+      for (int k = 0; k < kPacket<T>; ++k) {
+        const V v = in.x.v[k] + bias.v[k], y = slopes.value(v);
+        in.mask |= (unsigned(v > V(0)) | unsigned(limit.exceeded(y)) << 1) << (2 * k);
+        out.v[k] = limit.clamp(y);
+      }
+    } else if constexpr (piecewise) {
+#pragma unroll
+      for (int k = 0; k < kPacket<T>; ++k) {
+        V slope = gain;  // of an unclamped linear, which keeps nothing
+        if (l.a.mask) {
+          const unsigned code = in.mask >> (2 * k);
+          slope = select(code & 2, V(0), select(code & 1, slopes.positive, slopes.negative));
+        } else if (l.a.x) {
+          const V v = in.x.v[k] + bias.v[k];
+          slope = select(limit.exceeded(slopes.value(v)), V(0), slopes.slope(v));
+        }
+        out.v[k] = times_slope(in.dy.v[k], slope);
+      }
+    } else {
+      with_smooth(l.a.act, [&](auto act) {
+        using Act = decltype(act);
+#pragma unroll
+        for (int k = 0; k < kPacket<T>; ++k) {
+          const V v = in.x.v[k] + bias.v[k];
+          if constexpr (pass == Pass::forward) out.v[k] = limit.clamp(Act::f(v) * gain);
+          if constexpr (pass == Pass::backward) out.v[k] = in.dy.v[k] * (Act::df(v) * gain);
+          if constexpr (pass == Pass::double_backward) out.v[k] = in.ddx.v[k] * (in.dy.v[k] * (Act::d2f(v) * gain));
+          if (pass != Pass::forward && l.a.clamp >= 0)
+            out.v[k] = select(limit.exceeded(Act::f(v) * gain), V(0), out.v[k]);
+        }
+      }, Activations());
+    }
+    return out;
+  }
+
+  __device__ __forceinline__ void store(const Values<T>& out, unsigned mask, const Place& at) const {
+    store_values<T>(out, l.a.out, at);
+    if constexpr (pass == Pass::forward && piecewise)
+      if (l.a.mask) store_mask<T>(mask, l.a.mask, at);
+  }
+};
+
+}  // namespace cuda
+}  // namespace fastgan
