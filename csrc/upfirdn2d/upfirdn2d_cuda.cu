@@ -20,7 +20,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kSharedBytes = 48 << 10;
-constexpr int64_t kEnoughThreads = 1 << 17;  // for a GPU to be busy: beyond it a thread of a packed kernel does more
 constexpr int64_t kMostSamples = 1 << 28;  // of an axis whose coordinates are 32 bits wide
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -97,9 +96,8 @@ void run_packed(const Upfirdn2dArgs& a) {
   l.a = a;
   l.log_c = log_of(packets, 5);
   l.log_x = log_of(columns, std::min(4, 7 - l.log_c));
-  const int64_t patches = a.planes * packets * columns * divide_up(ay.out, P::rows);
-  l.rounds = 16 / P::rows;
-  while (l.rounds > 1 && patches / l.rounds < kEnoughThreads) l.rounds /= 2;
+  l.rounds = 1;  // 16 rows a thread, but no more than an eighth of all
+  while (P::rows * l.rounds < 16 && P::rows * l.rounds * 8 <= ay.out) l.rounds *= 2;
   l.log_y = log_of(divide_up(ay.out, P::rows * l.rounds), 7 - l.log_c - l.log_x);
   l.tiles_c = unsigned(divide_up(packets, int64_t(1) << l.log_c));
   l.tiles_x = unsigned(divide_up(columns, int64_t(1) << l.log_x));
