@@ -79,7 +79,9 @@ void run_planar(const Upfirdn2dArgs& a) {
     return tile * int64_t(sizeof(A)) + turn * int64_t(sizeof(T));
   };
   while (shared_bytes() > kSharedBytes) --(l.log_c > 0 ? l.log_c : l.log_y);
-  l.log_across = log_of(divide_up(l.pitch, sizeof(T) == 2 && l.pairs ? 2 : 1), std::min(5, l.log_x + l.log_y));
+  const int64_t packs = divide_up(l.pitch + 1, sizeof(T) == 2 && l.pairs ? 2 : 1);  // at most
+  l.log_across = std::min(5, l.log_x + l.log_y);
+  l.log_rest = log_of(packs % (1 << l.log_across), l.log_across);
   l.tiles_x = unsigned(divide_up(ax.out, P::columns << l.log_x));
   l.tiles_y = unsigned(divide_up(ay.out, P::rows << l.log_y));
   const unsigned grid = grid_of(divide_up(a.planes, int64_t(1) << l.log_c) * l.tiles_y * l.tiles_x);

@@ -26,7 +26,7 @@ struct PatchLaunch {
   unsigned tiles_c = 1, tiles_x = 1, tiles_y = 1;  // blocks; in planar kernels tiles_c is the slowest of the three
   int pitch = 0, rows = 0;                         // planar: shared memory of one plane, numbers
   int rounds = 0;                                  // packed: rows of patches that a thread computes
-  int log_across = 0;                              // planar: threads that fetch one row
+  int log_across = 0, log_rest = 0;                // planar: threads that fetch a row, and the rest of one
   bool pairs = false;                              // planar: halves are fetched two at a time
   bool packets = false;                            // planar: rows of y are stored in packets
 };
@@ -99,6 +99,21 @@ struct Patch {
   }
 };
 
+// A packet, or zeros. In words, since halves would be chosen one by one.
+template <int count, class T>
+__device__ __forceinline__ Packet<T, count> load_inside(const T* p, bool inside) {
+  Packet<T, count> packet = {};
+  if constexpr (sizeof packet < 4) {
+    if (inside) packet.v[0] = *p;
+  } else {
+    constexpr int words = int(sizeof packet) / 4;
+    Packet<uint32_t, words> bits = {};
+    if (inside) bits = load_packet<words>(reinterpret_cast<const uint32_t*>(p));
+    memcpy(&packet, &bits, sizeof packet);
+  }
+  return packet;
+}
+
 // Planar: single numbers a pixel. A patch is at most 16 bytes wide, and no more than 4 numbers of input apart from the
 // next, so that a warp reads shared memory without bank conflicts.
 template <class T, class F>
@@ -107,38 +122,49 @@ struct PlanarPatch {
   static constexpr int columns = by_input < by_bytes ? by_input : by_bytes, rows = F::down == 1 ? 8 : 4;
   static constexpr int step_x = columns * F::down / F::up, step_y = rows * F::down / F::up;  // inputs to the next patch
   static constexpr int window = (F::inputs(columns) + step_x - 1) / step_x;  // packets of step_x inputs that it reads
+  static constexpr int in_flight = (7 * step_y + F::inputs(rows) + 7) / 8;   // rows of a tile that one of 8 warps fetches
 };
 
-// Fetches the inputs of a plane's tile, [l.rows, l.pitch] from (first_y, first_x) on, 0 outside the image.
-// One of 2^(log_x + log_y) threads, each with some columns.
-template <int pack, class T, class A>
-__device__ __forceinline__ void fetch_tile(const PatchLaunch& l, const T* plane, int own, int first_y, int first_x,
-                                           A* tile) {
-  constexpr int kInFlight = 8;
-  const int across = 1 << l.log_across, threads_y = 1 << (l.log_x + l.log_y - l.log_across);
-  const int height = int(l.a.axis_y.in), width = int(l.a.axis_x.in);
-  const int begin = first_x & ~(pack - 1), end = first_x + l.pitch;
+// Copies packs [begin, end) of the rows of a plane's tile, [l.rows, l.pitch] from (first_y, first_x) on, 0 outside the
+// image. 2^log_across of the 2^(log_x + log_y) threads share a row; each has `in_flight` packs on their way at a time.
+template <int pack, int in_flight, class T, class A>
+__device__ __forceinline__ void fetch_columns(const PatchLaunch& l, const T* plane, int own, int first_y, int first_x,
+                                              int begin, int end, int log_across, A* tile) {
+  const int threads_y = 1 << (l.log_x + l.log_y - log_across), top = own >> log_across;
+  const int height = int(l.a.axis_y.in), width = int(l.a.axis_x.in), bottom = first_y + l.rows;
 #pragma unroll 1
-  for (int x = begin + (own & (across - 1)) * pack; x < end; x += across * pack) {
-    const bool inside = plane && x >= 0 && x < width;
+  for (int p = begin + (own & ((1 << log_across) - 1)); p < end; p += 1 << log_across) {
+    const int x = (first_x & ~(pack - 1)) + p * pack, column = x - first_x;
+    const bool inside = plane && x >= 0 && x < width && bottom > 0;
+    const unsigned limit = inside ? unsigned(bottom < height ? bottom : height) : 0;
+    int ends[pack];  // of the rows, for each column; before the first where the column is not of the tile
+#pragma unroll
+    for (int k = 0; k < pack; ++k) ends[k] = unsigned(column + k) < unsigned(l.pitch) ? bottom : first_y;
+    int y = first_y + top;
+    const T* from = plane + int64_t(y) * width + x;
+    A* to = tile + top * l.pitch + column;
 #pragma unroll 1
-    for (int row = own >> l.log_across; row < l.rows; row += kInFlight * threads_y) {
-      Packet<T, pack> in[kInFlight] = {};
+    while (y < bottom) {
+      Packet<T, pack> in[in_flight];
 #pragma unroll
-      for (int b = 0; b < kInFlight; ++b) {
-        const int y = first_y + row + b * threads_y;
-        if (inside && row + b * threads_y < l.rows && y >= 0 && y < height)
-          in[b] = load_packet<pack>(plane + int64_t(y) * width + x);
-      }
+      for (int b = 0; b < in_flight; ++b, from += int64_t(threads_y) * width)
+        in[b] = load_inside<pack>(from, unsigned(y + b * threads_y) < limit);
 #pragma unroll
-      for (int b = 0; b < kInFlight; ++b) {
-        const int at = (row + b * threads_y) * l.pitch - first_x;
+      for (int b = 0; b < in_flight; ++b, y += threads_y, to += threads_y * l.pitch)
 #pragma unroll
         for (int k = 0; k < pack; ++k)
-          if (row + b * threads_y < l.rows && x + k >= first_x && x + k < end) tile[at + x + k] = widen(in[b].v[k]);
-      }
+          if (y < ends[k]) to[k] = widen(in[b].v[k]);
     }
   }
+}
+
+// The whole tile: as many columns as a warp takes evenly, then the rest, of which threads take more rows at a time.
+template <int pack, int in_flight, class T, class A>
+__device__ __forceinline__ void fetch_tile(const PatchLaunch& l, const T* plane, int own, int first_y, int first_x,
+                                           A* tile) {
+  const int packs = (l.pitch + (first_x & (pack - 1)) + pack - 1) / pack, main = packs & -(1 << l.log_across);
+  fetch_columns<pack, in_flight>(l, plane, own, first_y, first_x, 0, main, l.log_across, tile);
+  fetch_columns<pack, 2>(l, plane, own, first_y, first_x, main, packs, l.log_rest, tile);
 }
 
 // Stores a thread's outputs of a row whose part for these threads begins at `to` and has `left` columns. Rows that
@@ -181,9 +207,9 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 ? 2 : 4) upfirdn2d_planar_
 
   const T* const in = any ? static_cast<const T*>(l.a.x) + plane * ay.in * ax.in : nullptr;
   if (sizeof(T) == 2 && l.pairs)
-    fetch_tile<2>(l, in, own, first_y, first_x, tile);
+    fetch_tile<2, P::in_flight>(l, in, own, first_y, first_x, tile);
   else
-    fetch_tile<1>(l, in, own, first_y, first_x, tile);
+    fetch_tile<1, P::in_flight>(l, in, own, first_y, first_x, tile);
   const Weights<F, full, A> weights(l.a);
   __syncthreads();
 
@@ -210,17 +236,6 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 ? 2 : 4) upfirdn2d_planar_
       to += ax.out;
     }
   }
-}
-
-// A packet, or zeros. In words, since halves would be chosen one by one.
-template <int count, class T>
-__device__ __forceinline__ Packet<T, count> load_inside(const T* p, bool inside) {
-  constexpr int words = count * int(sizeof(T)) / 4;
-  Packet<uint32_t, words> bits = {};
-  if (inside) bits = load_packet<words>(reinterpret_cast<const uint32_t*>(p));
-  Packet<T, count> packet;
-  memcpy(&packet, &bits, sizeof packet);
-  return packet;
 }
 
 // Packed: pixels of many channels. A thread has a packet of channels, and a ring of outputs that moves down. One column
