@@ -26,6 +26,13 @@ struct Upfirdn2dArgs {
   // kernel_x [taps_x]; else kernel_x holds [taps_y, taps_x] and kernel_y is null.
   const double* kernel_y = nullptr;
   const double* kernel_x = nullptr;
+  // On a GPU instead, where the host cannot look at it: the filter in the GPU's memory as it was given, in the type that
+  // dtype is computed in. Separable: [taps], along both axes; else [taps_y, taps_x].
+  const void* filter = nullptr;
+  bool separable = false;
+  bool flip = false;  // true: the filter is the correlation kernel; false: reversed it is
+  double gain = 1;
+  void* stream = nullptr;
   DType dtype = DType::f32;
 };
 
@@ -44,6 +51,10 @@ namespace avx512 {
 void upfirdn2d(const Upfirdn2dArgs& a);
 }
 #endif
+
+namespace cuda {
+void upfirdn2d(const Upfirdn2dArgs& a);
+}
 
 static inline Upfirdn2dKernel upfirdn2d_kernel(Isa isa) {
 #if FASTGAN_HAVE_AVX512
