@@ -24,7 +24,7 @@ struct PatchLaunch {
   Upfirdn2dArgs a;
   int log_c = 0, log_x = 0, log_y = 0;
   unsigned tiles_c = 1, tiles_x = 1, tiles_y = 1;  // blocks; in planar kernels tiles_c is the slowest of the three
-  int pitch = 0, rows = 0;                         // planar: shared memory of one plane, numbers
+  int rows = 0, width = 0, pitch = 0;              // planar: inputs of a tile, and numbers from one row to the next
   int rounds = 0;                                  // packed: rows of patches that a thread computes
   int log_across = 0, log_rest = 0;                // planar: threads that fetch a row, and the rest of one
   bool pairs = false;                              // planar: halves are fetched two at a time
@@ -122,49 +122,49 @@ struct PlanarPatch {
   static constexpr int columns = by_input < by_bytes ? by_input : by_bytes, rows = F::down == 1 ? 8 : 4;
   static constexpr int step_x = columns * F::down / F::up, step_y = rows * F::down / F::up;  // inputs to the next patch
   static constexpr int window = (F::inputs(columns) + step_x - 1) / step_x;  // packets of step_x inputs that it reads
+  static_assert(sizeof(T) != 2 || window * step_x > F::inputs(columns), "rows end in a number that nothing reads");
+  static constexpr int lead = 4;  // numbers before the first tile
   static constexpr int in_flight = (7 * step_y + F::inputs(rows) + 7) / 8;   // rows of a tile that one of 8 warps fetches
 };
 
 // Copies packs [begin, end) of the rows of a plane's tile, [l.rows, l.pitch] from (first_y, first_x) on, 0 outside the
 // image. 2^log_across of the 2^(log_x + log_y) threads share a row; each has `in_flight` packs on their way at a time.
+// A pack may also write the column before the tile or after it: the last one of a row, which nothing reads.
 template <int pack, int in_flight, class T, class A>
-__device__ __forceinline__ void fetch_columns(const PatchLaunch& l, const T* plane, int own, int first_y, int first_x,
-                                              int begin, int end, int log_across, A* tile) {
-  const int threads_y = 1 << (l.log_x + l.log_y - log_across), top = own >> log_across;
-  const int height = int(l.a.axis_y.in), width = int(l.a.axis_x.in), bottom = first_y + l.rows;
+__device__ __forceinline__ void fetch_columns(const PatchLaunch& l, const T* plane, int height, int own, int first_y,
+                                              int first_x, int begin, int end, int log_across, A* tile) {
+  const int log_y = l.log_x + l.log_y - log_across, top = own >> log_across;
+  const int width = int(l.a.axis_x.in), bottom = first_y + l.rows;
 #pragma unroll 1
   for (int p = begin + (own & ((1 << log_across) - 1)); p < end; p += 1 << log_across) {
-    const int x = (first_x & ~(pack - 1)) + p * pack, column = x - first_x;
-    const bool inside = plane && x >= 0 && x < width && bottom > 0;
+    const int x = (first_x & ~(pack - 1)) + p * pack;
+    const bool inside = x >= 0 && x < width && bottom > 0;
     const unsigned limit = inside ? unsigned(bottom < height ? bottom : height) : 0;
-    int ends[pack];  // of the rows, for each column; before the first where the column is not of the tile
-#pragma unroll
-    for (int k = 0; k < pack; ++k) ends[k] = unsigned(column + k) < unsigned(l.pitch) ? bottom : first_y;
     int y = first_y + top;
-    const T* from = plane + int64_t(y) * width + x;
-    A* to = tile + top * l.pitch + column;
+    unsigned from = unsigned(y) * unsigned(width) + unsigned(x);  // may wrap outside the image
+    A* to = tile + top * l.pitch + x - first_x;
 #pragma unroll 1
     while (y < bottom) {
       Packet<T, pack> in[in_flight];
 #pragma unroll
-      for (int b = 0; b < in_flight; ++b, from += int64_t(threads_y) * width)
-        in[b] = load_inside<pack>(from, unsigned(y + b * threads_y) < limit);
+      for (int b = 0; b < in_flight; ++b, from += unsigned(width) << log_y)
+        in[b] = load_inside<pack>(plane + from, unsigned(y + (b << log_y)) < limit);
 #pragma unroll
-      for (int b = 0; b < in_flight; ++b, y += threads_y, to += threads_y * l.pitch)
+      for (int b = 0; b < in_flight; ++b, y += 1 << log_y, to += l.pitch << log_y)
+        if (y < bottom)
 #pragma unroll
-        for (int k = 0; k < pack; ++k)
-          if (y < ends[k]) to[k] = widen(in[b].v[k]);
+          for (int k = 0; k < pack; ++k) to[k] = widen(in[b].v[k]);
     }
   }
 }
 
 // The whole tile: as many columns as a warp takes evenly, then the rest, of which threads take more rows at a time.
 template <int pack, int in_flight, class T, class A>
-__device__ __forceinline__ void fetch_tile(const PatchLaunch& l, const T* plane, int own, int first_y, int first_x,
-                                           A* tile) {
-  const int packs = (l.pitch + (first_x & (pack - 1)) + pack - 1) / pack, main = packs & -(1 << l.log_across);
-  fetch_columns<pack, in_flight>(l, plane, own, first_y, first_x, 0, main, l.log_across, tile);
-  fetch_columns<pack, 2>(l, plane, own, first_y, first_x, main, packs, l.log_rest, tile);
+__device__ __forceinline__ void fetch_tile(const PatchLaunch& l, const T* plane, int height, int own, int first_y,
+                                           int first_x, A* tile) {
+  const int packs = (l.width + (first_x & (pack - 1)) + pack - 1) / pack, main = packs & -(1 << l.log_across);
+  fetch_columns<pack, in_flight>(l, plane, height, own, first_y, first_x, 0, main, l.log_across, tile);
+  fetch_columns<pack, 2>(l, plane, height, own, first_y, first_x, main, packs, l.log_rest, tile);
 }
 
 // Stores a thread's outputs of a row whose part for these threads begins at `to` and has `left` columns. Rows that
@@ -203,19 +203,20 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 ? 2 : 4) upfirdn2d_planar_
   const int first_y = (out_y * F::down - int(ay.pad0)) / F::up, first_x = (out_x * F::down - int(ax.pad0)) / F::up;
   const int64_t plane = (int64_t(group) << l.log_c) + slot;
   const bool any = plane < l.a.planes;
-  A* const tile = shared + slot * l.rows * l.pitch;
+  A* const tile = shared + P::lead + slot * l.rows * l.pitch;
 
-  const T* const in = any ? static_cast<const T*>(l.a.x) + plane * ay.in * ax.in : nullptr;
+  const T* const in = static_cast<const T*>(l.a.x) + (any ? plane * ay.in * ax.in : 0);
+  const int height = any ? int(ay.in) : 0;
   if (sizeof(T) == 2 && l.pairs)
-    fetch_tile<2, P::in_flight>(l, in, own, first_y, first_x, tile);
+    fetch_tile<2, P::in_flight>(l, in, height, own, first_y, first_x, tile);
   else
-    fetch_tile<1, P::in_flight>(l, in, own, first_y, first_x, tile);
+    fetch_tile<1, P::in_flight>(l, in, height, own, first_y, first_x, tile);
   const Weights<F, full, A> weights(l.a);
   __syncthreads();
 
   const int begin = out_y + ty * P::rows, left = any ? int(ax.out) - out_x : 0;
   T* to = static_cast<T*>(l.a.y) + (plane * ay.out + begin) * ax.out + out_x;
-  T* const turn = reinterpret_cast<T*>(shared + (l.rows * l.pitch << l.log_c)) + (int(threadIdx.x) - tx) * P::columns;
+  T* const turn = reinterpret_cast<T*>(shared + P::lead + (l.rows * l.pitch << l.log_c)) + (int(threadIdx.x) - tx) * P::columns;
   const A* from = tile + ty * P::step_y * l.pitch + tx * P::step_x;
   Patch<F, full, false, P::rows, P::columns, 1, A> patch;
 #pragma unroll
