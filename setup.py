@@ -36,8 +36,6 @@ def build_mode() -> str:
     mode = os.environ.get("FASTGAN_BUILD", "auto")
     if mode not in MODES:
         raise SystemExit(f"FASTGAN_BUILD must be one of {', '.join(MODES)}, got {mode!r}")
-    if mode == "cuda":
-        raise SystemExit("FASTGAN_BUILD=cuda: this version has no CUDA sources; use cpu, auto or none")
     return mode
 
 
@@ -86,8 +84,8 @@ class BuildNative(build_ext):
 
     def run(self) -> None:
         self.destination = Path(self.get_ext_fullpath("fastgan._native")).parent
-        self.record: dict[str, object] = {"native": False, "host": False, "mode": MODE, "cuda": False}
-        self.record |= {"reason": None, "remedy": None, "compiler": None, "torch": None}
+        self.record: dict[str, object] = {"native": False, "host": False, "mode": MODE, "cuda": None}
+        self.record |= {"reason": None, "remedy": None, "cuda_reason": None, "compiler": None, "torch": None}
         for extension in self.extensions:  # build folders outlive a build: an earlier library must not be shipped
             Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
         try:
@@ -95,8 +93,8 @@ class BuildNative(build_ext):
                 raise Unavailable("FASTGAN_BUILD=none", "leave FASTGAN_BUILD unset")
             self.build_all()
         except Unavailable as unavailable:
-            if MODE == "cpu":
-                raise SystemExit(f"FASTGAN_BUILD=cpu: {unavailable}; {unavailable.remedy}") from None
+            if MODE in ("cpu", "cuda"):
+                raise SystemExit(f"FASTGAN_BUILD={MODE}: {unavailable}; {unavailable.remedy}") from None
             self.record |= {"reason": str(unavailable), "remedy": unavailable.remedy}
             print(f"fastgan: continuing without native operators: {unavailable}", flush=True)
         self.destination.mkdir(parents=True, exist_ok=True)
@@ -118,14 +116,32 @@ class BuildNative(build_ext):
             torch_dir, self.record["torch"] = find_torch()
             configure.append(f"-DFASTGAN_TORCH_DIR={torch_dir}")
         except Unavailable as unavailable:
-            if MODE == "cpu":
+            if MODE in ("cpu", "cuda"):
                 raise
             missing = unavailable  # fastgan._host needs no torch
+        if targets := cuda_targets():
+            configure.append(f"-DCMAKE_CUDA_ARCHITECTURES={targets}")
         configure += cmake_arguments()
         build = build_folder()
-        run([cmake, "-S", ROOT, "-B", build, *configure], "cmake")
-        run([cmake, "--build", build, "--parallel", str(self.parallel or os.cpu_count() or 1)], "the compiler")
-        self.record["compiler"] = compiler_of(build)
+
+        def make(cuda: str) -> None:
+            run([cmake, "-S", ROOT, "-B", build, f"-DFASTGAN_CUDA={cuda}", *configure], "cmake")
+            run([cmake, "--build", build, "--parallel", str(self.parallel or os.cpu_count() or 1)], "the compiler")
+
+        try:
+            make({"cpu": "OFF", "cuda": "ON"}.get(MODE, "AUTO"))
+        except Unavailable as unavailable:
+            if MODE != "auto" or not compiler_of(build, "CUDA"):
+                raise
+            make("OFF")  # the compiler of C++ is good, or fails once more
+            self.record["cuda_reason"] = str(unavailable)
+        else:
+            self.record["cuda"] = compiler_of(build, "CUDA") if MODE != "cpu" else None
+            if MODE == "cpu":
+                self.record["cuda_reason"] = "FASTGAN_BUILD=cpu"
+            elif not self.record["cuda"]:
+                self.record["cuda_reason"] = "no CUDA compiler (nvcc) was found"
+        self.record["compiler"] = compiler_of(build, "CXX")
         self.record["native"] = self.install(build / "_native.so", "fastgan._native")
         self.record["host"] = any([self.install(path, "fastgan._host") for path in build.glob("_host*.so")])
         if missing:
@@ -156,18 +172,31 @@ def cmake_arguments() -> list[str]:
     return shlex.split(os.environ.get("CMAKE_ARGS", ""))
 
 
+def cuda_targets() -> str:
+    """torch's TORCH_CUDA_ARCH_LIST, such as "8.0;9.0a;12.0+PTX", as CMake writes it; empty where it is not set."""
+    named = re.split(r"[;,\s]+", os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip())
+    targets = []
+    for name in filter(None, named):
+        found = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", name)
+        if not found:
+            raise SystemExit(f"TORCH_CUDA_ARCH_LIST must list targets such as 8.0, 9.0a or 12.0+PTX, got {name!r}")
+        major, minor, kind, ptx = found.groups()
+        targets.append(f"{major}{minor}{kind}" + ("" if ptx else "-real"))
+    return ";".join(targets)
+
+
 def build_folder() -> Path:
     """Where CMake works: kept, so that a second build compiles only what changed; one for each choice of compiler."""
-    names = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")
+    names = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CUDACXX", "CUDAFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")
     settings = [os.environ.get(name, "") for name in names]
     key = hashlib.sha256(json.dumps([sys.executable, *settings]).encode()).hexdigest()[:8]
     return ROOT / "build" / f"native-{sys.implementation.cache_tag}-{key}"
 
 
-def compiler_of(build: Path) -> str:
-    """Name and version of the compiler that CMake used."""
-    text = "".join(path.read_text() for path in build.glob("CMakeFiles/*/CMakeCXXCompiler.cmake"))
-    parts = [re.search(rf'set\(CMAKE_CXX_COMPILER_{key} "(.*?)"\)', text) for key in ("ID", "VERSION")]
+def compiler_of(build: Path, language: str) -> str:
+    """Name and version of the compiler that CMake used for CXX or CUDA; empty where it found none."""
+    text = "".join(path.read_text() for path in build.glob(f"CMakeFiles/*/CMake{language}Compiler.cmake"))
+    parts = [re.search(rf'set\(CMAKE_{language}_COMPILER_{key} "(.*?)"\)', text) for key in ("ID", "VERSION")]
     return " ".join(part.group(1) for part in parts if part)
 
 

@@ -1,7 +1,7 @@
 // bias_act on the GPU. One pass forward: add the bias, activate, scale, clamp, pack the mask; one pass backward that also
 // sums db, whose parts a small second kernel adds in order. Bytes per element: forward reads x, writes y and 2 bits;
 // backward reads dy and 2 bits (or x) and writes dx; double backward reads ddx, dy and x and writes dx.
-// Threads: 256 a block, each with 2 packets of 16 bytes (32 for float64) in flight. Shared memory: 64 bytes a block to
+// Threads: 256 a block, each with up to 2 packets of 16 bytes (32 for float64) in flight. Shared memory: 64 bytes a block to
 // sum rows, 8 KiB (4 for float32 and halves) to sum columns. Share of the copy rate: not yet measured on a GPU.
 #include "bias_act/bias_act_packet.cuh"
 
@@ -10,17 +10,21 @@ namespace cuda {
 namespace {
 
 // Blocks a multiprocessor: said aloud, or ptxas spills a few registers for the sake of a rounder number.
-constexpr int kThreads = 256, kInFlight = 2, kLeastBlocks = 1;
+constexpr int kThreads = 256, kLeastBlocks = 1;
+// Packets of a thread that are loaded before the first is stored. Smooth activations are long enough with one.
+constexpr int kInFlight = 2;
+template <bool piecewise>
+constexpr int in_flight = piecewise ? kInFlight : 1;
 constexpr int64_t kMostBlocks = 4096, kMostSlices = 2048;
 
-template <class T, Pass pass, bool piecewise>
-__device__ __forceinline__ void process(const Formula<T, pass, piecewise>& formula, const Place (&at)[kInFlight],
-                                        const Values<T> (&bias)[kInFlight], Values<T> (&out)[kInFlight]) {
-  Inputs<T> in[kInFlight];
+template <int count, class T, Pass pass, bool piecewise>
+__device__ __forceinline__ void process(const Formula<T, pass, piecewise>& formula, const Place (&at)[count],
+                                        const Values<T> (&bias)[count], Values<T> (&out)[count]) {
+  Inputs<T> in[count];
 #pragma unroll
-  for (int u = 0; u < kInFlight; ++u) in[u] = formula.load(at[u]);
+  for (int u = 0; u < count; ++u) in[u] = formula.load(at[u]);
 #pragma unroll
-  for (int u = 0; u < kInFlight; ++u) {
+  for (int u = 0; u < count; ++u) {
     out[u] = formula.compute(in[u], bias[u]);
     formula.store(out[u], in[u].mask, at[u]);
   }
@@ -29,12 +33,13 @@ __device__ __forceinline__ void process(const Formula<T, pass, piecewise>& formu
 // The tensor in memory order, without a sum.
 template <class T, Pass pass, bool piecewise>
 __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_flat_kernel(BiasActLaunch l) {
+  constexpr int count = in_flight<piecewise>;
   const Formula<T, pass, piecewise> formula(l);
-  Place at[kInFlight];
-  Values<T> bias[kInFlight], out[kInFlight];
+  Place at[count];
+  Values<T> bias[count], out[count];
 #pragma unroll
-  for (int u = 0; u < kInFlight; ++u) {
-    const int64_t packet = (int64_t(blockIdx.x) * kInFlight + u) * kThreads + threadIdx.x;
+  for (int u = 0; u < count; ++u) {
+    const int64_t packet = (int64_t(blockIdx.x) * count + u) * kThreads + threadIdx.x;
     at[u] = place_at<T>(l, packet * kPacket<T>, l.a.numel);
     if (formula.reads_x()) bias[u] = load_bias<T>(l, at[u]);
   }
@@ -62,25 +67,26 @@ template <class T, Pass pass, bool piecewise>
 __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(BiasActLaunch l) {
   using A = Accumulate<T>;
   FASTGAN_SHARED(A, warp_sums);
+  constexpr int count = in_flight<piecewise>;
   const Formula<T, pass, piecewise> formula(l);
   const int64_t channel = blockIdx.x % l.a.channels, slice = blockIdx.x / l.a.channels;
   const int64_t row_packets = (l.a.inner + kPacket<T> - 1) / kPacket<T>;
   const int64_t packets = l.a.numel / (l.a.channels * l.a.inner) * row_packets;
   const int64_t share = (packets + l.slices - 1) / l.slices, begin = slice * share;
   const int64_t end = begin + share < packets ? begin + share : packets;
-  Values<T> bias[kInFlight];
+  Values<T> bias[count];
 #pragma unroll
-  for (int u = 0; u < kInFlight; ++u)
+  for (int u = 0; u < count; ++u)
 #pragma unroll
     for (int k = 0; k < kPacket<T>; ++k)
       bias[u].v[k] = l.a.b ? widen(static_cast<const T*>(l.a.b)[channel]) : A(0);
 
   A sum = 0;
-  for (int64_t first = begin + threadIdx.x; first < end; first += kInFlight * kThreads) {
-    Place at[kInFlight];
-    Values<T> out[kInFlight];
+  for (int64_t first = begin + threadIdx.x; first < end; first += count * kThreads) {
+    Place at[count];
+    Values<T> out[count];
 #pragma unroll
-    for (int u = 0; u < kInFlight; ++u) {
+    for (int u = 0; u < count; ++u) {
       const int64_t packet = first + u * kThreads, row = packet / row_packets;
       const int64_t row_begin = (row * l.a.channels + channel) * l.a.inner;
       const int64_t i = row_begin + (packet - row * row_packets) * kPacket<T>;
@@ -88,7 +94,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(B
     }
     process(formula, at, bias, out);
 #pragma unroll
-    for (int u = 0; u < kInFlight; ++u)
+    for (int u = 0; u < count; ++u)
 #pragma unroll
       for (int k = 0; k < kPacket<T>; ++k) sum += k < at[u].count ? out[u].v[k].v : A(0);
   }
@@ -113,6 +119,7 @@ template <class T, Pass pass, bool piecewise>
 __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kernel(BiasActLaunch l) {
   using A = Accumulate<T>;
   FASTGAN_SHARED(A, sums);  // [rows of threads, width * packet]
+  constexpr int count = in_flight<piecewise>;
   const Formula<T, pass, piecewise> formula(l);
   const int width = columns_width<T>(l.a), thread_rows = kThreads / width, columns = width * kPacket<T>;
   const int64_t groups = (l.a.channels + columns - 1) / columns;
@@ -121,25 +128,25 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kerne
   const int64_t end = begin + share < rows ? begin + share : rows;
   const int row = int(threadIdx.x) / width, column = int(threadIdx.x) % width * kPacket<T>;
   const int64_t channel = group_begin + column;
-  Values<T> bias[kInFlight], sum;
+  Values<T> bias[count], sum;
 #pragma unroll
   for (int k = 0; k < kPacket<T>; ++k) {
     sum.v[k] = A(0);
 #pragma unroll
-    for (int u = 0; u < kInFlight; ++u)
+    for (int u = 0; u < count; ++u)
       bias[u].v[k] = l.a.b && channel + k < l.a.channels ? widen(static_cast<const T*>(l.a.b)[channel + k]) : A(0);
   }
-  for (int64_t first = begin + row; first < end; first += kInFlight * thread_rows) {
-    Place at[kInFlight];
-    Values<T> out[kInFlight];
+  for (int64_t first = begin + row; first < end; first += count * thread_rows) {
+    Place at[count];
+    Values<T> out[count];
 #pragma unroll
-    for (int u = 0; u < kInFlight; ++u) {
+    for (int u = 0; u < count; ++u) {
       const int64_t r = first + u * thread_rows, i = r * l.a.channels + channel;
       at[u] = place_at<T>(l, i, r < end ? (r + 1) * l.a.channels : i);
     }
     process(formula, at, bias, out);
 #pragma unroll
-    for (int u = 0; u < kInFlight; ++u)
+    for (int u = 0; u < count; ++u)
 #pragma unroll
       for (int k = 0; k < kPacket<T>; ++k)
         if (k < at[u].count) sum.v[k] = sum.v[k] + out[u].v[k];
@@ -203,7 +210,7 @@ template <class T, Pass pass, bool piecewise>
 void run(BiasActLaunch l) {
   const BiasActArgs& a = l.a;
   if (!a.db) {
-    const unsigned blocks = grid_of(divide_up(a.numel, int64_t(kPacket<T>) * kThreads * kInFlight));
+    const unsigned blocks = grid_of(divide_up(a.numel, int64_t(kPacket<T>) * kThreads * in_flight<piecewise>));
     return launch("bias_act", bias_act_flat_kernel<T, pass, piecewise>, blocks, kThreads, 0, a.stream, l);
   }
   if constexpr (pass != Pass::forward) {

@@ -1,8 +1,9 @@
-"""Which implementation of an operator runs: native | reference, and why.
+"""Which implementation of an operator runs: native | triton | reference, and why.
 
-`native` is the compiled library, `reference` the pure-torch formula, which serves everywhere. The default is the
-first entry of `PREFERENCE` that can serve; `provider("reference")` or FASTGAN_PROVIDER names one for all operators,
-and a named provider that cannot serve raises. Nothing falls back silently.
+`native` is the compiled library, `triton` the Triton kernels, for CUDA tensors, `reference` the pure-torch formula,
+which serves everywhere. The default is the first entry of the table in `defaults` that can serve, else the reference;
+`provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named provider that cannot serve raises.
+Nothing falls back silently.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-NAMES = ("native", "reference")
+from fastgan.ops.defaults import default_for
 
-# Order of preference by device type; a device that is not listed takes the reference.
-PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference")}
+NAMES = ("native", "triton", "reference")
 
 # (operator, provider) -> function(device type, dtype, detail) that says why the provider cannot serve, or None.
 Refusal = Callable[[str, torch.dtype, str], "str | None"]
@@ -56,7 +56,7 @@ def provider(name: str) -> Iterator[None]:
     The choice is made in the forward pass and its backward keeps it, wherever that runs.
 
     Args:
-        name: "native" or "reference".
+        name: "native", "triton" or "reference".
 
     Raises:
         ValueError: unknown name, at once; a provider that cannot serve a call, at that call.
@@ -94,10 +94,21 @@ def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
         if reason is not None:
             raise ValueError(f"provider {_override!r} cannot serve {op} on {device} {dtype}: {reason}")
         return _override
-    for name in PREFERENCE.get(device, ()):
+    table = default_for(op, device, dtype)
+    for name in table.order if table else ():
         if _refusal(op, name, device, dtype, detail) is None:
             return name
     return "reference"
+
+
+def _why_not(op: str, name: str, device: str, dtype: torch.dtype, chosen: str) -> str:
+    """Why a provider that could serve is not the one that does."""
+    table = default_for(op, device, dtype)
+    if _override is not None:
+        return f"{chosen} is named by provider() or FASTGAN_PROVIDER"
+    if name != "reference" and (table is None or name not in table.order):
+        return f"unproven on {device}: no measurement shows that it should be the default; name it to use it"
+    return f"{chosen} is preferred" + (f" ({table.provenance})" if table else "")
 
 
 def report(devices: tuple[str, ...] = ("cpu", "cuda")) -> list[Row]:
@@ -112,6 +123,6 @@ def report(devices: tuple[str, ...] = ("cpu", "cuda")) -> list[Row]:
                     chosen, why = "", str(error)
                 for name in NAMES:
                     reason = _refusal(op, name, device, dtype, "")
-                    text = reason or ("" if name == chosen else why or f"{chosen} is preferred")
+                    text = reason or why or ("" if name == chosen else _why_not(op, name, device, dtype, chosen))
                     rows.append(Row(op, device, str(dtype)[6:], name, reason is None, name == chosen, text))
     return rows

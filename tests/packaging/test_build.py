@@ -116,18 +116,30 @@ def test_cpu_without_a_working_compiler_fails(sources, tmp_path):
     assert not list(tmp_path.glob("*.whl"))
 
 
+def test_cuda_without_its_compiler_fails(sources, tmp_path):
+    if shutil.which("cmake") is None or shutil.which("c++") is None:
+        pytest.skip("needs cmake and a C++ compiler")
+    result = build(sources, tmp_path, FASTGAN_BUILD="cuda", CUDACXX="/bin/false")
+    assert result.returncode != 0
+    assert "FASTGAN_BUILD=cuda: cmake failed: " in result.stderr + result.stdout
+    assert "no CUDA compiler (nvcc) was found" in result.stderr + result.stdout
+
+
 @pytest.mark.parametrize(
-    ("mode", "message"),
+    ("environment", "message"),
     [
-        ("cuda", "FASTGAN_BUILD=cuda: this version has no CUDA sources; use cpu, auto or none"),
-        ("fast", "FASTGAN_BUILD must be one of auto, cuda, cpu, none, got 'fast'"),
+        ({"FASTGAN_BUILD": "fast"}, "FASTGAN_BUILD must be one of auto, cuda, cpu, none, got 'fast'"),
+        (
+            {"TORCH_CUDA_ARCH_LIST": "8.0;hopper"},
+            "TORCH_CUDA_ARCH_LIST must list targets such as 8.0, 9.0a or 12.0+PTX, got 'hopper'",
+        ),
     ],
 )
-def test_a_mode_that_cannot_be_is_refused_in_words(sources, mode, message):
+def test_settings_that_cannot_be_are_refused_in_words(sources, environment, message):
     result = subprocess.run(
-        [sys.executable, "setup.py", "--name"],
+        [sys.executable, "setup.py", "-q", "build_ext", "--build-temp", "t", "--build-lib", "l"],
         cwd=sources,
-        env={**os.environ, "FASTGAN_BUILD": mode},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
     )

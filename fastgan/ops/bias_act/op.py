@@ -166,12 +166,8 @@ class _Compiled:
 
 
 def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
-    if native.unavailable is not None:
-        return native.unavailable
-    if device != "cpu":
-        return f"the native library has no {device} code"
-    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        return f"the native library has no {dtype} form"
+    if reason := native.refusal(device, dtype):
+        return reason
     if act and act not in native.activations:
         return f"the native library does not know the activation {act!r}"
     return None

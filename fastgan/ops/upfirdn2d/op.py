@@ -286,16 +286,6 @@ def _register_compiled(provider: str) -> Callable:
     return compiled
 
 
-def _native_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
-    if native.unavailable is not None:
-        return native.unavailable
-    if device != "cpu":
-        return f"the native library has no {device} code"
-    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        return f"the native library has no {dtype} form"
-    return None
-
-
 _COMPILED = {"native": _register_compiled("native")}
-providers.register_provider("upfirdn2d", "native", _native_refusal)
+providers.register_provider("upfirdn2d", "native", lambda device, dtype, detail: native.refusal(device, dtype))
 providers.register_provider("upfirdn2d", "reference", lambda device, dtype, detail: None)
