@@ -1,17 +1,20 @@
-// upfirdn2d on the GPU, in one pass: insert zeros, pad, filter, decimate, scale. Reads the down^2 / up^2 inputs of an output
-// once and writes it: at up 2, filter and down 2 with 2 bytes a number 2.5, 4 and 10 bytes an output. Polyphase: inserted
-// zeros are never multiplied, decimated samples never computed.
-//  planar   up 2, down 2 or filter with 4 taps, [N, C, H, W]. Threads fetch the inputs of a tile of 128 columns and 64 rows
-//           of outputs (64 and 32 at down 2) into shared memory, at most 35 KiB in float32; each then computes a patch of
-//           2 to 8 columns and 8 rows (4 at down 2) in registers. Several planes a block where they are small.
-//  packed   the same filters, [N, H, W, C] with C in packets of 16 bytes: patches of 2 columns and 4 rows of a packet,
-//           read through the L1 cache.
+// upfirdn2d on the GPU, in one pass: insert zeros, pad, filter, decimate, scale. Reads the down^2 / up^2 inputs of an
+// output once and writes it: with 2 bytes a number 2.5 bytes an output at up 2, 4 for a filter, 10 at down 2.
+// Polyphase: inserted zeros are never multiplied, decimated samples never computed.
+//  planar   up 2, down 2 or filter with 4 taps along both axes, separable or not, [N, C, H, W]. 256 threads fetch the
+//           inputs of a tile of outputs into shared memory, 128 x 64 of them (halves at up 2: 256 x 64; at down 2:
+//           64 x 32), at most 35 KiB in float32; each computes a patch of 2 to 8 columns and 8 rows (4 at down 2) in
+//           registers. Blocks hold several planes where they are small.
+//  packed   the same filters, [N, H, W, C] with C in packets of 16 bytes. 128 threads; each computes 2 columns (1 of
+//           halves by a filter that is not separable, but for up 2) and up to 16 rows of a packet. No shared memory.
 //  tile     everything else: any factors and filter, both layouts; separable filters along x into shared memory, then
 //           along y. At most 48 KiB of shared memory.
 //  direct   what does not fit there: an output a thread.
 // The filter stays in the GPU's memory, so that streams and graphs of launches are safe.
+// Registers: at most 80 (planar), 168 (packed), 46, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // Share of the copy rate: not yet measured on a GPU.
-#include "upfirdn2d/upfirdn2d_patch.cuh"
+#include "upfirdn2d/upfirdn2d_packed.cuh"
+#include "upfirdn2d/upfirdn2d_planar.cuh"
 #include "upfirdn2d/upfirdn2d_tile.cuh"
 
 namespace fastgan {
@@ -20,7 +23,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kSharedBytes = 48 << 10;
-constexpr int64_t kMostSamples = 1 << 28;  // of an axis whose coordinates are 32 bits wide
+constexpr int64_t kMostSamples = 1 << 30;  // where the kernels count in 32 bits: along an axis, in a single plane
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -40,6 +43,9 @@ bool fits_int(const ResampleAxis& axis) {
   const auto small = [](int64_t n) { return n > -kMostSamples && n < kMostSamples; };
   return small(axis.in) && small(axis.out) && small(axis.up) && small(axis.down) && small(axis.pad0) &&
          small(axis.taps) && small(axis.in * axis.up) && small(axis.out * axis.down);
+}
+bool fits_int(const Upfirdn2dArgs& a) {
+  return fits_int(a.axis_y) && fits_int(a.axis_x) && (a.pixel > 1 || a.axis_y.in * a.axis_x.in < kMostSamples);
 }
 
 template <class F>
@@ -71,15 +77,16 @@ void run_planar(const Upfirdn2dArgs& a) {
   l.log_c = log_of(a.planes, 8 - l.log_x - l.log_y);
   l.packets = ax.out % P::columns == 0 && is_aligned(a.y);
   l.pairs = ax.in % 2 == 0 && reinterpret_cast<uintptr_t>(a.x) % (2 * sizeof(T)) == 0;
+  l.width = ((1 << l.log_x) - 1) * P::step_x + F::inputs(P::columns);
   l.pitch = ((1 << l.log_x) - 1 + P::window) * P::step_x;
   const auto shared_bytes = [&] {
     l.rows = ((1 << l.log_y) - 1) * P::step_y + F::inputs(P::rows);
     const int64_t threads = int64_t(1) << (l.log_c + l.log_x + l.log_y);
-    const int64_t tile = int64_t(l.rows) * l.pitch << l.log_c, turn = l.packets ? 0 : threads * P::columns;
+    const int64_t tile = P::lead + (int64_t(l.rows) * l.pitch << l.log_c), turn = l.packets ? 0 : threads * P::columns;
     return tile * int64_t(sizeof(A)) + turn * int64_t(sizeof(T));
   };
   while (shared_bytes() > kSharedBytes) --(l.log_c > 0 ? l.log_c : l.log_y);
-  const int64_t packs = divide_up(l.pitch + 1, sizeof(T) == 2 && l.pairs ? 2 : 1);  // at most
+  const int64_t packs = divide_up(l.width + 1, sizeof(T) == 2 && l.pairs ? 2 : 1);  // at most
   l.log_across = std::min(5, l.log_x + l.log_y);
   l.log_rest = log_of(packs % (1 << l.log_across), l.log_across);
   l.tiles_x = unsigned(divide_up(ax.out, P::columns << l.log_x));
@@ -149,7 +156,7 @@ void run(const Upfirdn2dArgs& a) {
   const int64_t outputs = a.planes * a.axis_y.out * a.axis_x.out * a.pixel;
   if (outputs == 0) return;
   const bool packed = a.pixel * int64_t(sizeof(T)) % 16 == 0 && is_aligned(a.x) && is_aligned(a.y);
-  if (fits_int(a.axis_y) && fits_int(a.axis_x)) {
+  if (fits_int(a)) {
     if ((a.pixel == 1 || packed) && with_fir(a, [&](auto fir) {
           using F = decltype(fir);
           a.separable ? run_patches<T, F, false>(a) : run_patches<T, F, true>(a);

@@ -40,6 +40,13 @@ UPFIRDN_CASES = {
     "flip": ((1, 2, 7, 7), (3, 4), {"flip_filter": True, "padding": 2}),
     "channels33": ((1, 33, 6, 5), (4,), {"padding": [2, 1, 2, 1]}),
     "wide": ((1, 2, 5, 131), (4,), {"down": 2, "padding": 1}),
+    "wide-up2": ((1, 1, 37, 134), (4,), {"up": 2, "padding": [2, 1, 2, 1]}),
+    "many-planes": ((9, 7, 4, 4), (4,), {"padding": [2, 1, 2, 1]}),
+    "channels16": ((1, 16, 9, 6), (4,), {"padding": [2, 1, 2, 1]}),
+    "channels16-full": ((1, 16, 5, 9), (4, 4), {"padding": [2, 1, 2, 1]}),
+    "channels16-up2": ((2, 16, 33, 3), (4,), {"up": 2, "padding": [2, 1, 2, 1]}),
+    "channels16-up2-full": ((1, 16, 4, 5), (4, 4), {"up": 2, "padding": [2, 1, 2, 1]}),
+    "long": ((1, 2, 5, 4), (120,), {"padding": 60}),
     "empty": ((0, 3, 8, 8), (4,), {"up": 2, "padding": [2, 1, 2, 1]}),
 }
 
