@@ -1,8 +1,8 @@
-"""Which implementation of an operator runs: native | reference, and why.
+"""Which implementation of an operator runs: native | triton | reference, and why.
 
-`native` is the compiled library, `reference` the pure-torch formula, which serves everywhere. The default is the
-first entry of `PREFERENCE` that can serve; `provider("reference")` or FASTGAN_PROVIDER names one for all operators,
-and a named provider that cannot serve raises. Nothing falls back silently.
+`native` is the compiled library, `triton` kernels for CUDA tensors, `reference` the pure-torch formula, which serves
+everywhere. The default is the first entry of `PREFERENCE` that can serve; `provider("reference")` or FASTGAN_PROVIDER
+names one for all operators, and a named provider that cannot serve raises. Nothing falls back silently.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-NAMES = ("native", "reference")
+NAMES = ("native", "triton", "reference")
 
 # Order of preference by device type; a device that is not listed takes the reference.
 PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference")}
@@ -56,7 +56,7 @@ def provider(name: str) -> Iterator[None]:
     The choice is made in the forward pass and its backward keeps it, wherever that runs.
 
     Args:
-        name: "native" or "reference".
+        name: "native", "triton" or "reference".
 
     Raises:
         ValueError: unknown name, at once; a provider that cannot serve a call, at that call.
