@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 
@@ -19,7 +20,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium, triton. A test skipped for want of one fails instead",
+        help="comma-separated: native, host, chromium, shim, triton. A test skipped for want of one fails instead",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"
@@ -66,12 +67,19 @@ def pytest_runtest_setup(item):
         pytest.skip("torch.compile's inductor needs a C++ compiler")
 
 
-def _provider(request):
-    if request.param == "interpreter":
-        from tests.ops import interpreter
+# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what --require calls that which they need.
+_STAND_INS = {"shim": "shim", "interpreter": "triton"}
 
-        _require(request, "triton", interpreter.unavailable)
-        with interpreter.selected():
+
+def _stand_in(request, name: str):
+    module = importlib.import_module(f"tests.ops.{name}")
+    _require(request, _STAND_INS[name], module.unavailable)
+    return module
+
+
+def _provider(request):
+    if request.param in _STAND_INS:
+        with _stand_in(request, request.param).selected():
             yield request.param
         return
     if request.param == "native":
@@ -80,13 +88,13 @@ def _provider(request):
         yield request.param
 
 
-@pytest.fixture(params=["reference", "native", "interpreter"])
+@pytest.fixture(params=["reference", "native", "shim", "interpreter"])
 def provider(request):
     """Run the test once with each provider."""
     yield from _provider(request)
 
 
-@pytest.fixture(params=["native", "interpreter"])
+@pytest.fixture(params=["native", "shim", "interpreter"])
 def compiled_provider(request):
     """Run the test once with each provider that is not the reference."""
     yield from _provider(request)
@@ -109,10 +117,13 @@ def triton_installed(request):
 @pytest.fixture
 def interpreter(request):
     """The module tests.ops.interpreter: Triton's kernels on CPU tensors."""
-    from tests.ops import interpreter
+    return _stand_in(request, "interpreter")
 
-    _require(request, "triton", interpreter.unavailable)
-    return interpreter
+
+@pytest.fixture
+def shim(request):
+    """The module tests.ops.shim: the CUDA kernels on CPU tensors."""
+    return _stand_in(request, "shim")
 
 
 @pytest.fixture
