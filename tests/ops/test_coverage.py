@@ -1,0 +1,23 @@
+"""No kernel of a GPU is left untested: each runs on the CPU in every dtype."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ops import coverage
+
+
+@pytest.mark.parametrize("name", ["shim", "interpreter"])
+def test_every_kernel_runs_in_every_dtype(request, name):
+    stand_in = request.getfixturevalue(name)
+    table = coverage.covered(stand_in)
+    print(coverage.text(name, table))
+    assert coverage.missing(table) == []
+    assert {kernel.split()[0].removesuffix("_forward") for kernel in table} >= {"bias_act", "upfirdn2d"}
+    layouts = {letter for row in table.values() for cell in row.values() for letter in cell}
+    assert layouts == set(coverage.LAYOUTS)
+
+
+def test_a_kernel_that_never_ran_is_told():
+    table = {"bias_act flat": {"fp32": "nc", "fp16": ""}}
+    assert coverage.missing(table) == ["bias_act flat fp16"]
