@@ -1,4 +1,5 @@
-// upfirdn2d's CPU kernels of every instruction set against the definition: zeros inserted, padded, filtered, decimated.
+// upfirdn2d's CPU kernels of every instruction set, and its CUDA kernels run on the CPU where they are linked, against
+// the definition: zeros inserted, padded, filtered, decimated.
 #include "upfirdn2d/upfirdn2d.h"
 
 #include "guarded.h"
@@ -11,6 +12,7 @@ namespace {
 
 struct Case {
   Isa isa;
+  bool cuda;
   DType dtype;
   int64_t planes, pixel;
   ResampleAxis y, x;
@@ -20,8 +22,8 @@ struct Case {
       return " (" + std::to_string(a.in) + " up " + std::to_string(a.up) + " down " + std::to_string(a.down) + " pad " +
              std::to_string(a.pad0) + " taps " + std::to_string(a.taps) + " to " + std::to_string(a.out) + ")";
     };
-    return std::string(isa_name(isa)) + " " + kDTypeNames[int(dtype)] + " " + std::to_string(planes) + " planes of " +
-           std::to_string(pixel) + axis(y) + axis(x) + (separable ? " separable" : " full");
+    return std::string(cuda ? "cuda" : isa_name(isa)) + " " + kDTypeNames[int(dtype)] + " " +
+           std::to_string(planes) + " planes of " + std::to_string(pixel) + axis(y) + axis(x) + (separable ? " separable" : " full");
   }
 };
 
@@ -29,6 +31,21 @@ struct Case {
 int64_t source(const ResampleAxis& a, int64_t p) {
   p -= a.pad0;
   return p >= 0 && p % a.up == 0 && p / a.up < a.in ? p / a.up : -1;
+}
+
+// The CUDA kernels take the filter to convolve with, in the type that they compute in.
+void run_cuda(Upfirdn2dArgs& a, const std::vector<double>& kernel) {
+#if FASTGAN_HAVE_SHIM
+  const std::vector<double> wide(kernel.rbegin(), kernel.rend());
+  const std::vector<float> single(kernel.rbegin(), kernel.rend());
+  a.separable = a.kernel_y;
+  a.filter = a.dtype == DType::f64 ? static_cast<const void*>(wide.data()) : single.data();
+  a.kernel_x = a.kernel_y = nullptr;
+  cuda::upfirdn2d(a);
+#else
+  (void)kernel;
+  fail(std::to_string(a.planes) + " planes for CUDA kernels that are not linked");
+#endif
 }
 
 void run(const Case& c, Numbers& numbers, int threads) {
@@ -39,7 +56,8 @@ void run(const Case& c, Numbers& numbers, int threads) {
     return v;
   };
   const std::vector<double> xs = integers(c.planes * c.y.in * c.x.in * c.pixel, 8);
-  const std::vector<double> ky = integers(c.y.taps, 4), kx = integers(c.separable ? c.x.taps : c.y.taps * c.x.taps, 4);
+  std::vector<double> ky = integers(c.y.taps, 4), kx = integers(c.separable ? c.x.taps : c.y.taps * c.x.taps, 4);
+  if (c.cuda && c.separable) ky = kx;  // one filter for both axes
   Guarded x(c.dtype, xs), y(size_t(c.planes * c.y.out * c.x.out * c.pixel) * size_of(c.dtype));
   Upfirdn2dArgs a;
   a.x = x.data();
@@ -56,7 +74,10 @@ void run(const Case& c, Numbers& numbers, int threads) {
 #else
   (void)threads;
 #endif
-  upfirdn2d_kernel(c.isa)(a);
+  if (c.cuda)
+    run_cuda(a, kx);
+  else
+    upfirdn2d_kernel(c.isa)(a);
 
   size_t at = 0;
   for (int64_t p = 0; p < c.planes; ++p)
@@ -107,7 +128,7 @@ int main() {
       const bool separable = numbers.below(2);
       const ResampleAxis y = axis(numbers, 1 + numbers.below(9), separable ? 13 : 5);
       const ResampleAxis x = axis(numbers, widths[numbers.below(10)], separable ? 13 : 5);
-      run({isa, dtype, numbers.below(3), pixels[numbers.below(6)], y, x, separable}, numbers, 1 + i % 3);
+      run({isa, false, dtype, numbers.below(3), pixels[numbers.below(6)], y, x, separable}, numbers, 1 + i % 3);
     }
     // Rows that do not fit the tile, in both formats, with several threads.
     for (const int64_t pixel : {1, 24})
@@ -116,9 +137,34 @@ int main() {
           for (const bool separable : {true, false}) {
             const int64_t width = 12000 / pixel;
             const ResampleAxis y{9, 9 * up / down, up, down, 1, 4}, x{width, width * up / down, up, down, 2, 4};
-            run({isa, DType::f32, 1, pixel, y, x, separable}, numbers, 3);
+            run({isa, false, DType::f32, 1, pixel, y, x, separable}, numbers, 3);
             ++count;
           }
   }
+#if FASTGAN_HAVE_SHIM
+  const int64_t packets[] = {1, 1, 3, 8, 16, 40};
+  for (int i = 0; i < 1200; ++i, ++count) {
+    const int64_t planes = numbers.below(4), pixel = packets[numbers.below(6)];
+    const bool separable = numbers.below(2), compiled = numbers.below(3) > 0;
+    const auto size = [&] { return 1 + numbers.below(numbers.below(4) ? 20 : 150 / (pixel > 1 ? 3 : 1)); };
+    ResampleAxis y = axis(numbers, size(), separable ? 13 : 5), x = axis(numbers, size(), separable ? 13 : 5);
+    if (compiled) {
+      const int64_t form = numbers.below(3), up = form == 1 ? 2 : 1, down = form == 2 ? 2 : 1;
+      const auto known = [&](int64_t in) {
+        const int64_t pad0 = up * numbers.below(4), left = in * up + pad0 + numbers.below(3) + 1 - 4;
+        return ResampleAxis{in, left < 0 ? 0 : left / down + 1, up, down, pad0, 4};
+      };
+      y = known(y.in), x = known(x.in);
+    } else if (separable) {
+      y = {y.in, (y.in * x.up + 12 - x.taps) / x.down + 1, x.up, x.down, 5, x.taps};
+    }
+    run({Isa::generic, true, kDTypes[numbers.below(4)], planes, pixel, y, x, separable}, numbers, 1 + i % 3);
+  }
+  const ResampleAxis far{7, 8, 1, 1, 60, 120};  // inputs that no tile holds
+  for (const bool separable : {true, false}) {
+    run({Isa::generic, true, DType::f32, 2, 3, far, far, separable}, numbers, 1);
+    ++count;
+  }
+#endif
   std::printf("upfirdn2d: %d cases\n", count);
 }
