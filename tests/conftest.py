@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from fastgan.ops import native, providers
+from fastgan.ops import native, providers, triton_provider
+
+if not torch.cuda.is_available():  # before anything imports Triton: its kernels then run on CPU tensors
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium. A test that would be skipped for want of one fails instead",
+        help="comma-separated: native, host, chromium, shim, triton. A test skipped for want of one fails instead",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"
@@ -44,18 +49,55 @@ def _require(request, name: str, reason: str | None) -> None:
     pytest.skip(reason)
 
 
+def _repeats(item) -> bool:
+    """Whether the interpreter, a thousand times slower than what it stands for, would show nothing more than another
+    case: `strided` is copied before a kernel sees it; `long` is about many programs, and once is enough.
+    """
+    words = item.callspec.id.split("-") if hasattr(item, "callspec") else []
+    return "interpreter" in words and ("strided" in words or ("long" in words and words[-2:] != ["fp32", "contiguous"]))
+
+
+def pytest_collection_modifyitems(config, items):
+    config.hook.pytest_deselected(items=[item for item in items if _repeats(item)])
+    items[:] = [item for item in items if not _repeats(item)]
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("needs_compiler") and shutil.which("c++") is None and shutil.which("g++") is None:
         pytest.skip("torch.compile's inductor needs a C++ compiler")
 
 
-@pytest.fixture(params=["reference", "native"])
-def provider(request):
-    """Run the test once with each provider."""
+# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what --require calls that which they need.
+_STAND_INS = {"shim": "shim", "interpreter": "triton"}
+
+
+def _stand_in(request, name: str):
+    module = importlib.import_module(f"tests.ops.{name}")
+    _require(request, _STAND_INS[name], module.unavailable)
+    return module
+
+
+def _provider(request):
+    if request.param in _STAND_INS:
+        with _stand_in(request, request.param).selected():
+            yield request.param
+        return
     if request.param == "native":
         _require(request, "native", native.unavailable)
     with providers.provider(request.param):
         yield request.param
+
+
+@pytest.fixture(params=["reference", "native", "shim", "interpreter"])
+def provider(request):
+    """Run the test once with each provider."""
+    yield from _provider(request)
+
+
+@pytest.fixture(params=["native", "shim", "interpreter"])
+def compiled_provider(request):
+    """Run the test once with each provider that is not the reference."""
+    yield from _provider(request)
 
 
 @pytest.fixture
@@ -64,6 +106,24 @@ def native_provider(request):
     _require(request, "native", native.unavailable)
     with providers.provider("native"):
         yield "native"
+
+
+@pytest.fixture
+def triton_installed(request):
+    """Triton, which may be there without a GPU."""
+    _require(request, "triton", triton_provider.unavailable)
+
+
+@pytest.fixture
+def interpreter(request):
+    """The module tests.ops.interpreter: Triton's kernels on CPU tensors."""
+    return _stand_in(request, "interpreter")
+
+
+@pytest.fixture
+def shim(request):
+    """The module tests.ops.shim: the CUDA kernels on CPU tensors."""
+    return _stand_in(request, "shim")
 
 
 @pytest.fixture

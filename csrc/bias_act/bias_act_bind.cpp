@@ -12,7 +12,7 @@ namespace {
 
 using Names = generic::Activations;
 
-[[maybe_unused]] std::string activation_names() {
+std::string activation_names() {
   std::string all;
   for (const char* name : Names::names) all += (all.empty() ? "" : ",") + std::string(name);
   return all;
@@ -61,20 +61,16 @@ void set_bias(BiasActArgs& a, const std::optional<Tensor>& b, const Tensor& like
 int64_t mask_bytes(int64_t numel) { return (numel + 3) / 4; }
 
 // A backend: its kernels, and where they run.
-#if FASTGAN_SHIM
-struct Shim : OnCpu {
-  using OnCpu::OnCpu;
-  static const BiasActKernels& kernels() { return cuda::bias_act_kernels(); }
-};
-#else
+#if !FASTGAN_SHIM
 struct Cpu : OnCpu {
   using OnCpu::OnCpu;
   static const BiasActKernels& kernels() { return bias_act_kernels(best_isa()); }
 };
 #endif
-#if FASTGAN_WITH_CUDA
-struct Cuda : OnDevice {
-  using OnDevice::OnDevice;
+#if FASTGAN_SHIM || FASTGAN_WITH_CUDA
+template <class Device>
+struct Gpu : Device {
+  using Device::Device;
   static const BiasActKernels& kernels() { return cuda::bias_act_kernels(); }
 };
 #endif
@@ -168,7 +164,10 @@ void implement(Library& m, const std::string& provider) {
 }  // namespace fastgan
 
 #if FASTGAN_SHIM
-STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Shim>(m, "shim"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Gpu<fastgan::OnCpu>>(m, "shim"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("bias_act_activations_shim", TORCH_BOX(&fastgan::activation_names));
+}
 #else
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Cpu>(m, "native"); }
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
@@ -176,5 +175,5 @@ STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
 }
 #endif
 #if FASTGAN_WITH_CUDA
-STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::Cuda>(m, "native"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::Gpu<fastgan::OnDevice>>(m, "native"); }
 #endif

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <type_traits>
 #include <vector>
@@ -46,7 +47,7 @@ fastgan_shim_switch:
   ret
 )");
 
-constexpr size_t kStack = 64 << 10;
+constexpr size_t kStack = 64 << 10, kMostThreads = 1024;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr size_t kGuard = 0;  // the sanitizer watches what lies beyond
 #else
@@ -83,7 +84,7 @@ struct Block {
   uint3 index{};
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  std::vector<char> stacks;
+  char* stacks = nullptr;
   unsigned char* shared = nullptr;
   Barrier barrier;
   void* scheduler_stack = nullptr;
@@ -159,7 +160,7 @@ inline void run_block(Block& b, unsigned seed) {
     f.thread = {i % b.size.x, i / b.size.x % b.size.y, i / (b.size.x * b.size.y)};
     f.lane = i & 31, f.warp = i >> 5;
     ++b.warps[f.warp].barrier.alive;
-    void** top = reinterpret_cast<void**>((uintptr_t(b.stacks.data() + (i + 1) * kStack) & ~uintptr_t(15)) - 16);
+    void** top = reinterpret_cast<void**>((uintptr_t(b.stacks + (i + 1) * kStack) & ~uintptr_t(15)) - 16);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(&fiber_main);
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
@@ -191,7 +192,7 @@ template <class F>
 void launch(const void* kernel, dim3 grid, dim3 size, size_t shared_bytes, F&& body) {
   using Body = std::remove_reference_t<F>;
   const unsigned threads = size.x * size.y * size.z;
-  if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 ||
+  if (threads == 0 || threads > kMostThreads || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 ||
       grid.z > 65535 || grid.x > 2147483647u || shared_bytes > 48 << 10)
     throw std::runtime_error("shim: a launch that CUDA refuses");
   {
@@ -206,7 +207,9 @@ void launch(const void* kernel, dim3 grid, dim3 size, size_t shared_bytes, F&& b
     b.grid = grid, b.size = size;
     b.fibers.resize(threads);
     b.warps.resize((threads + 31) / 32);
-    b.stacks.resize(threads * kStack);
+    // Kept from launch to launch: fresh pages cost more than most launches. Only what is used becomes memory.
+    static thread_local const std::unique_ptr<char[]> stacks(new char[kMostThreads * kStack]);
+    b.stacks = stacks.get();
     unsigned char* const shared = static_cast<unsigned char*>(::operator new(shared_bytes + kGuard, std::align_val_t(16)));
     b.shared = shared;
     b.entry = [](void* p) { (*static_cast<Body*>(p))(); };

@@ -131,11 +131,32 @@ inline void check(bool passed, const std::string& what) {
   if (!passed) fail(what);
 }
 
-inline std::vector<Isa> available() {
-  std::vector<Isa> all{Isa::generic};
-  for (const Isa isa : {Isa::avx2, Isa::avx512})
-    if (isa_available(isa)) all.push_back(isa);
+// What runs a test's kernels: an instruction set of the CPU, or the CUDA kernels under the shim.
+struct Backend {
+  std::string name;
+  Isa isa = Isa::generic;
+  bool shim = false;
+};
+
+inline std::vector<Backend> backends() {
+  std::vector<Backend> all;
+#if FASTGAN_TEST_CPU
+  for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512})
+    if (isa_available(isa)) all.push_back({isa_name(isa), isa, false});
+#endif
+#if FASTGAN_SHIM
+  all.push_back({"cuda shim", Isa::generic, true});
+#endif
   return all;
+}
+
+// The shim runs the threads of a block in an order of its own for every number.
+inline void reorder_threads(int number) {
+#if FASTGAN_SHIM
+  setenv("FASTGAN_SHIM_SEED", std::to_string(number % 5).c_str(), 1);
+#else
+  (void)number;
+#endif
 }
 
 }  // namespace fastgan

@@ -1,4 +1,4 @@
-// bias_act's CPU kernels of every instruction set against formulas in double.
+// bias_act's kernels, of every instruction set and of the GPU under the shim, against formulas in double.
 #include "bias_act/bias_act.h"
 
 #include <string_view>
@@ -13,6 +13,16 @@ namespace fastgan {
 namespace {
 
 using Names = generic::Activations;
+
+const BiasActKernels& kernels_of(const Backend& backend) {
+#if FASTGAN_SHIM
+  if (backend.shim) return cuda::bias_act_kernels();
+#endif
+#if FASTGAN_TEST_CPU
+  return bias_act_kernels(backend.isa);
+#endif
+  fail("no kernels of " + backend.name);
+}
 
 double sigmoid(double v) { return 1 / (1 + std::exp(-v)); }
 
@@ -41,14 +51,14 @@ Jet activation(const std::string_view name, double v, double alpha) {
 }
 
 struct Case {
-  Isa isa;
+  Backend backend;
   DType dtype;
   int act;
   int64_t outer, channels, inner;
   double clamp;
   bool bias;
   std::string name() const {
-    return std::string(isa_name(isa)) + " " + kDTypeNames[int(dtype)] + " " + Names::names[act] + " [" +
+    return backend.name + " " + kDTypeNames[int(dtype)] + " " + Names::names[act] + " [" +
            std::to_string(outer) + "," + std::to_string(channels) + "," + std::to_string(inner) + "] clamp " +
            std::to_string(clamp) + (bias ? " bias" : "");
   }
@@ -113,7 +123,7 @@ class Runner {
     a.x = x.data();
     a.out = y.data();
     a.mask = keep_mask ? mask.data() : nullptr;
-    bias_act_kernels(c_.isa).forward(a);
+    kernels_of(c_.backend).forward(a);
     for (int64_t i = 0; i < n_; ++i) {
       compare("y", y.value(c_.dtype, size_t(i)), jets_[size_t(i)].f * kGain);
       if (keep_mask && ((mask.data()[i / 4] >> (2 * (i % 4))) & 3) != codes_[size_t(i)]) fail(c_.name() + ": mask");
@@ -126,7 +136,7 @@ class Runner {
     a.dy = dy.data();
     a.x = from_mask ? nullptr : x.data();
     a.mask = from_mask ? mask.data() : nullptr;
-    differentiate(bias_act_kernels(c_.isa).backward, a,
+    differentiate(&BiasActKernels::backward, a,
                   [&](int64_t i) { return dy_[size_t(i)] * kGain * jets_[size_t(i)].df; });
   }
 
@@ -135,12 +145,13 @@ class Runner {
     a.x = x.data();
     a.dy = dy.data();
     a.ddx = ddx.data();
-    differentiate(bias_act_kernels(c_.isa).double_backward, a,
+    differentiate(&BiasActKernels::double_backward, a,
                   [&](int64_t i) { return ddx_[size_t(i)] * dy_[size_t(i)] * kGain * jets_[size_t(i)].d2f; });
   }
 
   template <class F>
-  void differentiate(void (*pass)(const BiasActArgs&), BiasActArgs a, const F& expected) {
+  void differentiate(void (*BiasActKernels::*pass)(const BiasActArgs&), BiasActArgs a, const F& expected) {
+    const BiasActKernels& kernels = kernels_of(c_.backend);
     const size_t size = size_of(c_.dtype);
     std::vector<unsigned char> first;
     for (const int threads : {1, 3}) {
@@ -150,7 +161,9 @@ class Runner {
 #if defined(_OPENMP)
       omp_set_num_threads(threads);
 #endif
-      pass(a);
+      Guarded workspace(size_t(kernels.workspace(a)));
+      a.workspace = workspace.data();
+      (kernels.*pass)(a);
       std::vector<double> sums(size_t(c_.channels), 0.0), magnitude(size_t(c_.channels), 1.0);
       for (int64_t i = 0; i < n_; ++i) {
         compare("dx", dx.value(c_.dtype, size_t(i)), expected(i));
@@ -163,7 +176,7 @@ class Runner {
         if (!(std::fabs(got - want) <= slack))
           fail(c_.name() + ": db is " + std::to_string(got) + ", not " + std::to_string(want));
       }
-      check(dx.intact() && db.intact(), c_.name() + ": bytes around dx or db");
+      check(dx.intact() && db.intact() && workspace.intact(), c_.name() + ": bytes around dx, db or the workspace");
       std::vector<unsigned char> bytes(db.data(), db.data() + sums.size() * size);
       check(first.empty() || first == bytes, c_.name() + ": db depends on the number of threads");
       first = bytes;
@@ -180,7 +193,7 @@ class Runner {
 };
 
 // Every float16 and bfloat16 number comes through unchanged.
-void halves(Isa isa) {
+void halves(const Backend& backend) {
   for (const DType d : {DType::f16, DType::bf16}) {
     Guarded x(65536 * 2), y(65536 * 2);
     for (int i = 0; i < 65536; ++i) {
@@ -193,7 +206,7 @@ void halves(Isa isa) {
     a.numel = 65536;
     a.inner = 65536;
     a.dtype = d;
-    bias_act_kernels(isa).forward(a);
+    kernels_of(backend).forward(a);
     for (size_t i = 0; i < 65536; ++i) {
       const double from = x.value(d, i), to = y.value(d, i);
       if (from != to && !(std::isnan(from) && std::isnan(to))) fail("a half changed: " + std::to_string(from));
@@ -210,14 +223,15 @@ int main() {
                                {7, 48, 1}, {5, 1, 33}, {4, 512, 1}, {97, 64, 9}, {1, 2, 40000}, {700, 65, 1}};
   Numbers numbers;
   int count = 0;
-  for (const Isa isa : available()) {
-    halves(isa);
+  for (const Backend& backend : backends()) {
+    halves(backend);
     for (const DType dtype : kDTypes)
       for (int act = 0; act < Names::count; ++act)
         for (const auto& shape : shapes)
           for (const double clamp : {-1.0, 1.5}) {
             if (shape[0] * shape[1] * shape[2] > 10000 && act != 2 && act != 3) continue;
-            const Case c{isa, dtype, act, shape[0], shape[1], shape[2], clamp, ++count % 3 != 0};
+            reorder_threads(count);
+            const Case c{backend, dtype, act, shape[0], shape[1], shape[2], clamp, ++count % 3 != 0};
             Runner(c, numbers).run();
           }
   }

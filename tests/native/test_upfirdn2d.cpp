@@ -1,5 +1,4 @@
-// upfirdn2d's CPU kernels of every instruction set, and its CUDA kernels run on the CPU where they are linked, against
-// the definition: zeros inserted, padded, filtered, decimated.
+// upfirdn2d's kernels, of every instruction set and of the GPU under the shim, against the definition: zeros inserted, padded, filtered, decimated.
 #include "upfirdn2d/upfirdn2d.h"
 
 #include "guarded.h"
@@ -11,8 +10,7 @@ namespace fastgan {
 namespace {
 
 struct Case {
-  Isa isa;
-  bool cuda;
+  Backend backend;
   DType dtype;
   int64_t planes, pixel;
   ResampleAxis y, x;
@@ -22,8 +20,8 @@ struct Case {
       return " (" + std::to_string(a.in) + " up " + std::to_string(a.up) + " down " + std::to_string(a.down) + " pad " +
              std::to_string(a.pad0) + " taps " + std::to_string(a.taps) + " to " + std::to_string(a.out) + ")";
     };
-    return std::string(cuda ? "cuda" : isa_name(isa)) + " " + kDTypeNames[int(dtype)] + " " +
-           std::to_string(planes) + " planes of " + std::to_string(pixel) + axis(y) + axis(x) + (separable ? " separable" : " full");
+    return backend.name + " " + kDTypeNames[int(dtype)] + " " + std::to_string(planes) + " planes of " +
+           std::to_string(pixel) + axis(y) + axis(x) + (separable ? " separable" : " full");
   }
 };
 
@@ -31,21 +29,6 @@ struct Case {
 int64_t source(const ResampleAxis& a, int64_t p) {
   p -= a.pad0;
   return p >= 0 && p % a.up == 0 && p / a.up < a.in ? p / a.up : -1;
-}
-
-// The CUDA kernels take the filter to convolve with, in the type that they compute in.
-void run_cuda(Upfirdn2dArgs& a, const std::vector<double>& kernel) {
-#if FASTGAN_HAVE_SHIM
-  const std::vector<double> wide(kernel.rbegin(), kernel.rend());
-  const std::vector<float> single(kernel.rbegin(), kernel.rend());
-  a.separable = a.kernel_y;
-  a.filter = a.dtype == DType::f64 ? static_cast<const void*>(wide.data()) : single.data();
-  a.kernel_x = a.kernel_y = nullptr;
-  cuda::upfirdn2d(a);
-#else
-  (void)kernel;
-  fail(std::to_string(a.planes) + " planes for CUDA kernels that are not linked");
-#endif
 }
 
 void run(const Case& c, Numbers& numbers, int threads) {
@@ -56,8 +39,8 @@ void run(const Case& c, Numbers& numbers, int threads) {
     return v;
   };
   const std::vector<double> xs = integers(c.planes * c.y.in * c.x.in * c.pixel, 8);
-  std::vector<double> ky = integers(c.y.taps, 4), kx = integers(c.separable ? c.x.taps : c.y.taps * c.x.taps, 4);
-  if (c.cuda && c.separable) ky = kx;  // one filter for both axes
+  const std::vector<double> kx = integers(c.separable ? c.x.taps : c.y.taps * c.x.taps, 4);
+  const std::vector<double> ky = c.y.taps == c.x.taps && c.separable ? kx : integers(c.y.taps, 4);
   Guarded x(c.dtype, xs), y(size_t(c.planes * c.y.out * c.x.out * c.pixel) * size_of(c.dtype));
   Upfirdn2dArgs a;
   a.x = x.data();
@@ -69,15 +52,33 @@ void run(const Case& c, Numbers& numbers, int threads) {
   a.kernel_y = c.separable ? ky.data() : nullptr;
   a.kernel_x = kx.data();
   a.dtype = c.dtype;
+  // A GPU's filter: as it was given, so that the kernel is what it is or its reverse, and of one axis only if both share it.
+  a.separable = c.separable && c.y.taps == c.x.taps;
+  a.flip = numbers.below(2);
+  std::vector<double> taps = kx;
+  if (c.separable && !a.separable) {
+    taps.clear();
+    for (const double v : ky)
+      for (const double u : kx) taps.push_back(v * u);
+  }
+  if (!a.flip) std::reverse(taps.begin(), taps.end());
+  Guarded filter(c.dtype == DType::f64 ? DType::f64 : DType::f32, taps);
+  a.filter = filter.data();
 #if defined(_OPENMP)
   omp_set_num_threads(threads);
 #else
   (void)threads;
 #endif
-  if (c.cuda)
-    run_cuda(a, kx);
-  else
-    upfirdn2d_kernel(c.isa)(a);
+  const auto run_kernel = [&] {
+#if FASTGAN_SHIM
+    if (c.backend.shim) return cuda::upfirdn2d(a);
+#endif
+#if FASTGAN_TEST_CPU
+    return upfirdn2d_kernel(c.backend.isa)(a);
+#endif
+    fail("no kernels of " + c.backend.name);
+  };
+  run_kernel();
 
   size_t at = 0;
   for (int64_t p = 0; p < c.planes; ++p)
@@ -122,13 +123,14 @@ int main() {
   const int64_t pixels[] = {1, 1, 2, 3, 8, 17}, widths[] = {1, 2, 3, 7, 8, 15, 16, 17, 33, 66};
   Numbers numbers;
   int count = 0;
-  for (const Isa isa : available()) {
+  for (const Backend& backend : backends()) {
     for (int i = 0; i < 1200; ++i, ++count) {
+      reorder_threads(i);
       const DType dtype = kDTypes[numbers.below(4)];
       const bool separable = numbers.below(2);
       const ResampleAxis y = axis(numbers, 1 + numbers.below(9), separable ? 13 : 5);
       const ResampleAxis x = axis(numbers, widths[numbers.below(10)], separable ? 13 : 5);
-      run({isa, false, dtype, numbers.below(3), pixels[numbers.below(6)], y, x, separable}, numbers, 1 + i % 3);
+      run({backend, dtype, numbers.below(3), pixels[numbers.below(6)], y, x, separable}, numbers, 1 + i % 3);
     }
     // Rows that do not fit the tile, in both formats, with several threads.
     for (const int64_t pixel : {1, 24})
@@ -137,34 +139,25 @@ int main() {
           for (const bool separable : {true, false}) {
             const int64_t width = 12000 / pixel;
             const ResampleAxis y{9, 9 * up / down, up, down, 1, 4}, x{width, width * up / down, up, down, 2, 4};
-            run({isa, false, DType::f32, 1, pixel, y, x, separable}, numbers, 3);
+            run({backend, DType::f32, 1, pixel, y, x, separable}, numbers, 3);
             ++count;
           }
-  }
-#if FASTGAN_HAVE_SHIM
-  const int64_t packets[] = {1, 1, 3, 8, 16, 40};
-  for (int i = 0; i < 1200; ++i, ++count) {
-    const int64_t planes = numbers.below(4), pixel = packets[numbers.below(6)];
-    const bool separable = numbers.below(2), compiled = numbers.below(3) > 0;
-    const auto size = [&] { return 1 + numbers.below(numbers.below(4) ? 20 : 150 / (pixel > 1 ? 3 : 1)); };
-    ResampleAxis y = axis(numbers, size(), separable ? 13 : 5), x = axis(numbers, size(), separable ? 13 : 5);
-    if (compiled) {
-      const int64_t form = numbers.below(3), up = form == 1 ? 2 : 1, down = form == 2 ? 2 : 1;
-      const auto known = [&](int64_t in) {
-        const int64_t pad0 = up * numbers.below(4), left = in * up + pad0 + numbers.below(3) + 1 - 4;
-        return ResampleAxis{in, left < 0 ? 0 : left / down + 1, up, down, pad0, 4};
+    // The filters of StyleGAN2, which GPUs have kernels of their own for: one and several tiles, small planes, packets.
+    for (int i = 0; i < 240; ++i, ++count) {
+      const int64_t up = i % 3 == 0 ? 2 : 1, down = i % 3 == 1 ? 2 : 1, pixel = i % 2 ? 1 : 8 * (1 + numbers.below(4));
+      const auto resampled = [&](int64_t in) {
+        ResampleAxis a{in, 0, up, down, up * (numbers.below(4) - 1), 4};
+        a.out = std::max<int64_t>(0, in * up + a.pad0 + numbers.below(4) - 4 + down) / down;
+        return a.out > 0 ? a : ResampleAxis{in, (in * up + 2 - 4) / down + 1, up, down, 2, 4};
       };
-      y = known(y.in), x = known(x.in);
-    } else if (separable) {
-      y = {y.in, (y.in * x.up + 12 - x.taps) / x.down + 1, x.up, x.down, 5, x.taps};
+      reorder_threads(i);
+      const int64_t height = 3 + numbers.below(i % 5 ? 40 : 150), width = 3 + numbers.below(i % 7 ? 40 : 300);
+      run({backend, kDTypes[numbers.below(4)], 1 + numbers.below(5), pixel, resampled(height), resampled(width),
+           numbers.below(2) == 0}, numbers, 2);
     }
-    run({Isa::generic, true, kDTypes[numbers.below(4)], planes, pixel, y, x, separable}, numbers, 1 + i % 3);
   }
-  const ResampleAxis far{7, 8, 1, 1, 60, 120};  // inputs that no tile holds
-  for (const bool separable : {true, false}) {
-    run({Isa::generic, true, DType::f32, 2, 3, far, far, separable}, numbers, 1);
-    ++count;
-  }
-#endif
+  const ResampleAxis far{7, 8, 1, 1, 60, 120};  // inputs that no GPU's tile holds
+  for (const Backend& backend : backends())
+    for (const bool separable : {true, false}) run({backend, DType::f32, 2, 3, far, far, separable}, numbers, 1);
   std::printf("upfirdn2d: %d cases\n", count);
 }

@@ -26,7 +26,7 @@ def energy(request):
     return lambda x, b: OPERATORS[request.param](x, b).pow(2).sum()
 
 
-def test_gradients(native_provider, energy):
+def test_gradients(compiled_provider, energy):
     x, b = examples()
     for wanted in (0, 1):
         ours = grad(energy, argnums=wanted)(x, b)
@@ -34,7 +34,7 @@ def test_gradients(native_provider, energy):
             torch.testing.assert_close(ours, grad(energy, argnums=wanted)(x, b))
 
 
-def test_second_gradient(native_provider, energy):
+def test_second_gradient(compiled_provider, energy):
     x, b = examples()
     direction = torch.randn_like(x)
 
@@ -47,21 +47,21 @@ def test_second_gradient(native_provider, energy):
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_per_sample_gradients(native_provider, energy):
+def test_per_sample_gradients(compiled_provider, energy):
     x, b = examples()
     batch = torch.stack([x, 2 * x, -x])
     ours = vmap(grad(energy, argnums=1), (0, None))(batch, b)
     torch.testing.assert_close(ours, torch.stack([grad(energy, argnums=1)(one, b) for one in batch]))
 
 
-def test_forward_mode_is_refused(native_provider, energy):
+def test_forward_mode_is_refused(compiled_provider, energy):
     x, b = examples()
     with pytest.raises(NotImplementedError, match="forward mode"):
         jvp(energy, (x, b), (x, b))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_gradient_of_a_vmap(native_provider, energy):
+def test_gradient_of_a_vmap(compiled_provider, energy):
     x, b = examples()
     batch = torch.stack([x, 2 * x, -x])
 
@@ -72,7 +72,7 @@ def test_gradient_of_a_vmap(native_provider, energy):
     torch.testing.assert_close(ours, torch.stack([grad(energy)(one, b) for one in batch]))
 
 
-def test_forward_mode_without_gradients_is_refused(native_provider, energy):
+def test_forward_mode_without_gradients_is_refused(compiled_provider, energy):
     x, b = examples()
     with forward_ad.dual_level(), torch.no_grad(), pytest.raises(NotImplementedError, match="forward mode"):
         energy(forward_ad.make_dual(x, x), b)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, providers
+from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import check_dense, number
+from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
 from fastgan.ops.gradients import weight_gradients_wanted
@@ -64,9 +65,10 @@ def bias_act(
     x = x.contiguous(memory_format=dense_format(x, dim))
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
     differentiable = x.requires_grad or (b is not None and b.requires_grad) or transforming()
-    forward = _COMPILED[provider].forward_op
-    index, bound = native.activations.index(act), -1.0 if clamp is None else clamp
-    return forward(x, b, dim, index, alpha, gain, bound, has_kink and differentiable and torch.is_grad_enabled())[0]
+    compiled = _COMPILED[provider]
+    index, bound = compiled.numbering.index(act), -1.0 if clamp is None else clamp
+    keep_mask = has_kink and differentiable and torch.is_grad_enabled()
+    return compiled.forward_op(x, b, dim, index, alpha, gain, bound, keep_mask)[0]
 
 
 def _check(x: Tensor, b: Tensor | None, dim: int) -> int:
@@ -92,9 +94,15 @@ _SETTINGS = "int dim, int act, float alpha, float gain, float clamp"
 
 
 class _Compiled:
-    """Forward, backward and double backward of one compiled provider, each an operator with its own derivative."""
+    """Forward, backward and double backward of one compiled provider, each an operator with its own derivative.
 
-    def __init__(self, provider: str):
+    Args:
+        provider: its name.
+        numbering: the activations that it knows, in the order that its operators' `act` counts.
+    """
+
+    def __init__(self, provider: str, numbering: tuple[str, ...]):
+        self.numbering = numbering
         self.forward_op = register(
             f"bias_act_{provider}",
             f"(Tensor x, Tensor? b, {_SETTINGS}, bool keep_mask) -> (Tensor, Tensor)",
@@ -120,7 +128,7 @@ class _Compiled:
 
     def forward_context(self, ctx, inputs, output):
         x, b, *ctx.settings, ctx.keep_mask = inputs
-        smooth = not ACTIVATIONS[native.activations[ctx.settings[1]]].piecewise_linear
+        smooth = not ACTIVATIONS[self.numbering[ctx.settings[1]]].piecewise_linear
         ctx.set_materialize_grads(False)
         ctx.memory_format = dense_format(x, ctx.settings[0])
         ctx.save_for_backward(x if smooth else None, b if smooth else None, output[1] if ctx.keep_mask else None)
@@ -173,6 +181,17 @@ def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
     return None
 
 
-_COMPILED = {"native": _Compiled("native")}
+def _triton_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
+    if act and act not in triton_form.NUMBERING:
+        return f"the Triton kernels do not know the activation {act!r}"
+    return triton_provider.refusal(device, dtype)
+
+
+_COMPILED = {
+    "native": _Compiled("native", native.activations),
+    "triton": _Compiled("triton", triton_form.NUMBERING),
+}
+triton_form.implement("triton", "CUDA")
 providers.register_provider("bias_act", "native", _native_refusal)
+providers.register_provider("bias_act", "triton", _triton_refusal)
 providers.register_provider("bias_act", "reference", lambda device, dtype, detail: None)

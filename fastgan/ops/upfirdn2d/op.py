@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, providers
+from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import check_dense, check_real, flag, number
 from fastgan.ops.layout import dense_format
 from fastgan.ops.registration import register
+from fastgan.ops.upfirdn2d import triton_form
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
 # Tuples: a union of types would be built anew on every call.
@@ -286,6 +287,8 @@ def _register_compiled(provider: str) -> Callable:
     return compiled
 
 
-_COMPILED = {"native": _register_compiled("native")}
-providers.register_provider("upfirdn2d", "native", lambda device, dtype, detail: native.refusal(device, dtype))
-providers.register_provider("upfirdn2d", "reference", lambda device, dtype, detail: None)
+_COMPILED = {name: _register_compiled(name) for name in ("native", "triton")}
+triton_form.implement("triton", "CUDA")
+providers.register_provider("upfirdn2d", "native", lambda device, dtype, _: native.refusal(device, dtype))
+providers.register_provider("upfirdn2d", "triton", lambda device, dtype, _: triton_provider.refusal(device, dtype))
+providers.register_provider("upfirdn2d", "reference", lambda device, dtype, _: None)

@@ -1,0 +1,64 @@
+"""Provider "interpreter": Triton's kernels on CPU tensors, run by Triton's interpreter.
+
+What a GPU would launch, with larger tiles: a program costs some milliseconds here, whatever its size. Triton decides
+when it is imported whether it interprets: tests/conftest.py sets TRITON_INTERPRET before anything else can import it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from unittest import mock
+
+import numpy as np
+
+from fastgan.ops import providers, triton_provider
+from fastgan.ops.bias_act import op as bias_act
+from fastgan.ops.bias_act import triton_form as bias_act_form
+from fastgan.ops.upfirdn2d import op as upfirdn2d
+from fastgan.ops.upfirdn2d import triton_form as upfirdn2d_form
+
+NAME = "interpreter"
+ELEMENTS = 2**14  # of a tile
+
+unavailable = triton_provider.unavailable or (
+    None if os.environ.get("TRITON_INTERPRET") == "1" else "Triton compiles for the GPU of this machine"
+)  # the reason, or None
+
+
+def _register() -> None:
+    from fastgan.kernels import launch
+
+    for key, tile in launch.TILES.items():
+        launch.TILES[key] = dataclasses.replace(tile, elements=ELEMENTS)
+    bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, bias_act_form.NUMBERING)
+    bias_act_form.implement(NAME, "CPU")
+    upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
+    upfirdn2d_form.implement(NAME, "CPU")
+    for op in ("bias_act", "upfirdn2d"):
+        providers.register_provider(op, NAME, lambda device, dtype, detail: None)
+
+
+if unavailable is None:
+    _register()
+
+
+@contextlib.contextmanager
+def selected(overflow_checks: bool = False) -> Iterator[None]:
+    """Every operator by the interpreter, whose arithmetic is numpy's, without numpy's warnings.
+
+    Args:
+        overflow_checks: check every sum and product of 32-bit integers, which takes four times as long.
+    """
+    from triton.runtime.interpreter import interpreter_builder
+
+    options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=overflow_checks)
+    with (
+        mock.patch.object(providers, "NAMES", (*providers.NAMES, NAME)),
+        mock.patch.object(interpreter_builder, "options", options),
+        providers.provider(NAME),
+        np.errstate(all="ignore"),
+    ):
+        yield

@@ -1,0 +1,108 @@
+"""What the tests of the operators leave open about Triton's kernels: tiles, offsets, the mask, and who may serve."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fastgan.ops import bias_act, provider, triton_provider, upfirdn2d
+from fastgan.ops.bias_act import triton_form
+from fastgan.ops.bias_act.activations import ACTIVATIONS
+from tests.ops.cases import UPFIRDN_CASES, arranged, assert_close_to
+
+
+@pytest.fixture(params=["many-programs", "wide-offsets"])
+def launches(request, interpreter, monkeypatch):
+    """Launches as those of tensors too large for a test, with every sum and product of 32-bit integers checked."""
+    from fastgan.kernels import launch
+
+    if request.param == "many-programs":  # several tiles a program, several programs a sum
+        for key, tile in launch.TILES.items():
+            monkeypatch.setitem(launch.TILES, key, dataclasses.replace(tile, elements=64, programs=3))
+        monkeypatch.setattr(launch, "_SUM_CHANNELS", 2)
+        monkeypatch.setattr(launch, "_SUM_TERMS", 4)
+    else:
+        monkeypatch.setattr(launch, "_WIDEST", 0)
+    return lambda: interpreter.selected(overflow_checks=True)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("shape", [(2, 6, 5, 9), (2, 4, 6, 8), (3, 7, 2, 2)], ids=["odd", "even", "small"])
+def test_bias_act(launches, shape, memory_format):
+    x = arranged(torch.randn(shape, dtype=torch.float64), memory_format).requires_grad_()
+    b = torch.randn(shape[1], dtype=torch.float64, requires_grad=True)
+
+    def derivatives(act):
+        y = bias_act(x, b, act=act, clamp=0.9)
+        first = torch.autograd.grad(y.square().sum(), [x, b], create_graph=True)
+        return y, *first, *torch.autograd.grad(first[0].square().sum(), [x, b])
+
+    for act in ("lrelu", "swish"):
+        with launches():
+            mine = derivatives(act)
+        with provider("reference"):
+            exact = derivatives(act)
+        for ours, true in zip(mine, exact, strict=True):
+            assert_close_to(ours, true)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("case", ["up2", "crop-up", "up3-down2", "channels33"])
+def test_upfirdn2d(launches, case, memory_format):
+    shape, taps, arguments = UPFIRDN_CASES[case]
+    x = arranged(torch.randn(shape, dtype=torch.float64), memory_format)
+    f = torch.randn(taps)
+    with launches():
+        y = upfirdn2d(x, f, **arguments)
+    with provider("reference"):
+        assert_close_to(y, upfirdn2d(x, f, **arguments))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 3, 3), (3, 5)], ids=str)
+def test_mask_is_the_native_one(native_provider, interpreter, shape):
+    x, b = 4 * torch.randn(shape), torch.randn(shape[1])
+    settings = (1, triton_form.NUMBERING.index("lrelu"), 0.2, 1.5, 0.8, True)
+    with interpreter.selected():
+        mine = torch.ops.fastgan.bias_act_interpreter(x, b, *settings)[1]
+    theirs = torch.ops.fastgan.bias_act_native(x, b, *settings)[1]
+    assert mine.shape == theirs.shape
+    bits = 2 * torch.arange(4)
+    codes = [(mask[:, None] >> bits & 3).flatten()[: x.numel()] for mask in (mine, theirs)]
+    assert torch.equal(*codes) and {0, 2, 3} <= set(codes[0].tolist())
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_not_a_number_comes_through(compiled_provider, act):
+    x = torch.tensor([[float("nan"), float("inf"), -float("inf"), -0.0, 1.0]])
+    for clamp in (None, 0.5):
+        y = bias_act(x, act=act, clamp=clamp)
+        with provider("reference"):
+            torch.testing.assert_close(y, bias_act(x, act=act, clamp=clamp), equal_nan=True)
+
+
+def test_triton_knows_every_activation():
+    assert set(triton_form.NUMBERING) == set(ACTIVATIONS)
+
+
+def test_refusals(triton_installed, monkeypatch):
+    calls = {"bias_act": bias_act, "upfirdn2d": lambda x: upfirdn2d(x, None)}
+    for name, call in calls.items():
+        with provider("triton"), pytest.raises(ValueError, match=f"{name} on cpu .* Triton kernels need a CUDA tensor"):
+            call(torch.zeros(1, 1, 2, 2))
+    assert triton_provider.refusal("cuda", torch.float32) is None
+    assert "no torch.int8 form" in str(triton_provider.refusal("cuda", torch.int8))
+    monkeypatch.setitem(ACTIVATIONS, "mish", ACTIVATIONS["swish"])
+    with provider("triton"), pytest.raises(ValueError, match="do not know the activation 'mish'"):
+        bias_act(torch.zeros(1, 2), act="mish")
+    monkeypatch.setattr(triton_provider, "unavailable", "triton is not installed")
+    with provider("triton"), pytest.raises(ValueError, match="triton is not installed"):
+        bias_act(torch.zeros(1, 2))
+
+
+def test_importing_the_package_leaves_triton_alone():
+    code = "import sys, torch; old = 'triton' in sys.modules; import fastgan; assert ('triton' in sys.modules) == old"
+    subprocess.run([sys.executable, "-c", code], check=True)

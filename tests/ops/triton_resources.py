@@ -1,0 +1,145 @@
+"""Compiles the Triton kernels for GPUs that need not be there, and reads what each would use of them.
+
+    python tests/ops/triton_resources.py            prints a JSON object: variant -> [registers, shared, spilled bytes]
+    python tests/ops/triton_resources.py --write    makes it the bounds of the installed Triton in triton_resources.json
+
+The variants are what `fastgan.kernels.launch` plans for the tensors below, with the types and divisibilities that a
+launch would find.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from fastgan.kernels import launch
+
+BOUNDS = Path(__file__).with_suffix(".json")
+ARCHITECTURES = (80, 90, 120)
+CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+_POINTERS = {
+    torch.float64: "*fp64",
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.uint8: "*u8",
+}
+_NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def _images(dtype: torch.dtype, last: bool, shape: tuple[int, ...] = (4, 64, 128, 128)) -> torch.Tensor:
+    return torch.empty(
+        shape, dtype=dtype, device="meta", memory_format=torch.channels_last if last else torch.contiguous_format
+    )
+
+
+def _bias_act(dtype: torch.dtype, last: bool, act: str, clamp: float = 256.0) -> Iterator[tuple[str, launch.Plan]]:
+    x, name = _images(dtype, last), f"{act} {_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
+    b, mask = x.new_empty(64), x.new_empty(x.numel() // 4, dtype=torch.uint8)
+    formula, smooth = (act, 0.2, 1.4, clamp), act not in ("linear", "relu", "lrelu")
+    yield f"bias_act_forward {name}", launch.bias_act_forward(x, b, x, None if smooth else mask, 1, *formula)
+    matrix = launch.Matrix.of(x, 1, by_channel=True)
+    partial = x.new_empty(matrix.partial_sums(), dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    saved = {"x": x, "b": b} if smooth else {"mask": mask}
+    tensors = {"dy": x, "dx": x, "partial": partial, **saved}
+    yield f"bias_act_backward {name}", launch.bias_act_backward(matrix, tensors, *formula)
+    if smooth:
+        yield f"bias_act_double_backward {name}", launch.bias_act_backward(matrix, {**tensors, "ddx": x}, *formula)
+    if act == "lrelu":
+        yield f"bias_act_sum {name}", launch.bias_act_sum(partial, b)
+
+
+def _upfirdn2d(dtype: torch.dtype, last: bool, taps: tuple[int, ...], up: int, down: int) -> tuple[str, launch.Plan]:
+    x, y = _images(dtype, last), _images(dtype, last, (4, 64, 128 * up // down, 128 * up // down))
+    f = x.new_empty(taps, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    name = f"{'x'.join(map(str, taps))} up{up} down{down} {_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
+    return f"upfirdn2d {name}", launch.upfirdn2d(x, f, y, (up, up), (down, down), (2, 2), False, 4.0)
+
+
+def plans() -> Iterator[tuple[str, launch.Plan]]:
+    """Name and plan of each variant."""
+    for dtype in _NAMES:
+        for last in (False, True):
+            yield from _bias_act(dtype, last, "lrelu")
+            yield _upfirdn2d(dtype, last, (4,), 2, 1)
+    for act in ("tanh", "sigmoid", "elu", "selu", "softplus", "swish"):
+        yield from _bias_act(torch.float32, False, act)
+    yield from _bias_act(torch.float16, True, "swish")
+    yield from _bias_act(torch.float64, True, "tanh")
+    for last in (False, True):
+        yield _upfirdn2d(torch.float16, last, (4,), 1, 2)
+        yield _upfirdn2d(torch.float32, last, (4, 4), 1, 1)
+        yield _upfirdn2d(torch.float32, last, (12,), 2, 2)
+
+
+def source(plan: launch.Plan) -> ASTSource:
+    """The plan's kernel with its types, its constants, and what Triton assumes of pointers and sizes."""
+    signature, constants, attributes = {}, {}, {}
+    for index, parameter in enumerate(plan.kernel.params):
+        value = plan.arguments[parameter.name]
+        if isinstance(value, torch.Tensor):
+            signature[parameter.name] = _POINTERS[value.dtype]
+            attributes[(index,)] = [["tt.divisibility", 16]]
+        elif (
+            parameter.is_constexpr
+            or value is None
+            or (value == 1 and not parameter.do_not_specialize and isinstance(value, int))
+        ):
+            signature[parameter.name], constants[parameter.name] = "constexpr", value
+        elif isinstance(value, float):
+            signature[parameter.name] = parameter.annotation_type or "fp32"
+        else:
+            signature[parameter.name] = "i32" if -(2**31) <= value < 2**31 else "i64"
+            if value % 16 == 0 and not parameter.do_not_specialize:
+                attributes[(index,)] = [["tt.divisibility", 16]]
+    return ASTSource(fn=plan.kernel, signature=signature, constexprs=constants, attrs=attributes)
+
+
+def resources(plan: launch.Plan, architecture: int) -> list[int]:
+    """[registers a thread, bytes of shared memory, bytes of stack and local memory, where registers are spilled]"""
+    target = GPUTarget("cuda", architecture, 32)
+    compiled = triton.compile(source(plan), target=target, options={"num_warps": plan.warps})
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        printed = subprocess.run(
+            [CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    found: Any = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", printed)
+    registers, stack, shared, local = map(int, found.groups())
+    return [registers, max(shared, compiled.metadata.shared), stack + local]
+
+
+def measure() -> dict[str, list[int]]:
+    """Resources of every variant, for every architecture."""
+    return {
+        f"{name} sm_{architecture}": resources(plan, architecture)
+        for architecture in ARCHITECTURES
+        for name, plan in plans()
+    }
+
+
+if __name__ == "__main__":
+    table = measure()
+    if "--write" in sys.argv[1:]:
+        known = json.loads(BOUNDS.read_text()) if BOUNDS.exists() else {}
+        known[triton.__version__] = table
+        rows = ",\n".join(
+            f'  "{version}": {{\n'
+            + ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in entries.items())
+            + "\n  }"
+            for version, entries in sorted(known.items())
+        )
+        BOUNDS.write_text(f"{{\n{rows}\n}}\n")
+    print(json.dumps({"triton": triton.__version__, "resources": table}))
