@@ -15,6 +15,9 @@ struct PlanarPatch {
   static constexpr int step_x = columns * F::down / F::up, step_y = rows * F::down / F::up;  // inputs to the next patch
   static constexpr int window = (F::inputs(columns) + step_x - 1) / step_x;  // packets of step_x inputs that it reads
   static_assert(sizeof(T) != 2 || window * step_x > F::inputs(columns), "rows end in a number that nothing reads");
+  static constexpr int per_16 = 16 / int(sizeof(Accumulate<T>));
+  static_assert(step_x % per_16 == 0 || (2 * step_x % per_16 == 0 && step_y % 2 == 0 && F::inputs(rows) % 2 == 0),
+                "tiles end at 16 bytes");
   static constexpr int lead = 4;  // numbers before the first tile
   static constexpr int in_flight = (7 * step_y + F::inputs(rows) + 7) / 8;  // rows of a tile for each of 8 warps
 };
