@@ -77,7 +77,7 @@ def test_an_unknown_provider_in_the_environment_is_broken(
     monkeypatch.setenv("FASTGAN_PROVIDER", "natve")
     monkeypatch.setattr(providers, "_override", "natve")
     found = diagnosis(capsys, 1)
-    assert found["problems"] == ["FASTGAN_PROVIDER must be one of native, reference; got 'natve': unset it"]
+    assert found["problems"] == ["FASTGAN_PROVIDER must be one of native, triton, reference; got 'natve': unset it"]
 
 
 def test_an_operator_that_computes_something_else_is_broken(

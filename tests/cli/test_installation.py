@@ -197,7 +197,7 @@ def test_a_provider_in_the_environment_is_noted_and_an_unknown_one_broken(monkey
     text = "FASTGAN_PROVIDER=reference chooses for every operator; unset it to have the defaults back"
     assert installation.provider_findings(loaded) == (None, text)
     monkeypatch.setenv("FASTGAN_PROVIDER", "natve")
-    text = "FASTGAN_PROVIDER must be one of native, reference; got 'natve': unset it"
+    text = "FASTGAN_PROVIDER must be one of native, triton, reference; got 'natve': unset it"
     assert installation.provider_findings(loaded) == (text, None)
 
 
