@@ -234,7 +234,6 @@ def bias_act_backward_kernel(
     groups,  # columns / LANES
     channels,
     chunks,  # programs along the axis that is summed
-    steps,  # tiles of one program, along that axis
     slope: tl.float64,
     gain: tl.float64,
     clamp: tl.float64,
@@ -244,6 +243,7 @@ def bias_act_backward_kernel(
     INNERMOST: tl.constexpr,  # columns are channels and rows are summed; else row r has channel r % channels
     LANES: tl.constexpr,  # 4 where columns are a multiple of it, so that a byte of mask lies in one row; else 1
     WIDE: tl.constexpr,
+    STEPS: tl.constexpr,  # tiles of one program, along the axis that is summed
     ROWS: tl.constexpr,
     GROUPS: tl.constexpr,  # of a tile
 ):
@@ -253,12 +253,12 @@ def bias_act_backward_kernel(
     if INNERMOST:
         blocks = tl.cdiv(groups, GROUPS)
         row_block, group_block = program // blocks, program % blocks
-        r = row_block * steps * ROWS + tl.arange(0, ROWS)
+        r = row_block * (STEPS * ROWS) + tl.arange(0, ROWS)
         g = group_block * GROUPS + tl.arange(0, GROUPS)
     else:
         row_block, group_block = program // chunks, program % chunks
         r = row_block * ROWS + tl.arange(0, ROWS)
-        g = group_block * steps * GROUPS + tl.arange(0, GROUPS)
+        g = group_block * (STEPS * GROUPS) + tl.arange(0, GROUPS)
     lane = tl.arange(0, LANES)[None, None, :]
     slope, gain, clamp = _number(slope, COMPUTE), _number(gain, COMPUTE), _number(clamp, COMPUTE)
     b_value = tl.full((1, 1, 1), 0.0, COMPUTE)
@@ -270,7 +270,7 @@ def bias_act_backward_kernel(
             b_value = tl.load(b + r % channels).to(COMPUTE)[:, None, None]
 
     total = tl.full((ROWS, GROUPS, LANES), 0.0, COMPUTE)
-    for _ in range(steps):
+    for _ in range(STEPS):
         first = r[:, None, None] * groups + g[None, :, None]  # [ROWS, GROUPS, 1]
         i = first * LANES + lane
         inside = (r < rows)[:, None, None] & (g < groups)[None, :, None]
@@ -309,10 +309,12 @@ def bias_act_sum_kernel(
         program = program.to(tl.int64)
     c = (program * CHANNELS + tl.arange(0, CHANNELS))[:, None]
     total = tl.full((CHANNELS, TERMS), 0.0, partial.dtype.element_ty)
-    for start in range(0, outer * chunks, TERMS):
+    start = 0
+    while start < outer * chunks:
         term = (start + tl.arange(0, TERMS))[None, :]
         place = (term // chunks * channels + c) * chunks + term % chunks
         total += tl.load(partial + place, mask=(c < channels) & (term < outer * chunks), other=0.0)
+        start += TERMS
     sums = tl.sum(total, axis=1)
     c = program * CHANNELS + tl.arange(0, CHANNELS)
     tl.store(db + c, sums.to(db.dtype.element_ty), mask=c < channels)

@@ -132,7 +132,7 @@ class Matrix:
         channels: columns are channels where `innermost`, else row r has channel r % channels.
         innermost: rows are summed for db, else columns.
         tile_rows, tile_columns: of a tile, powers of two.
-        steps: tiles that a program takes, along the axis that is summed.
+        steps: tiles that a program takes, along the axis that is summed; a power of two.
         chunks: programs along that axis.
         programs: of the whole grid.
     """
@@ -162,6 +162,7 @@ class Matrix:
         tiles_y, tiles_x = _divide_up(rows, tile_rows), _divide_up(columns, tile_columns)
         summed, others = (tiles_y, tiles_x) if innermost else (tiles_x, tiles_y)
         steps = min(max(summed * others // tile.programs, 1), summed, _MOST_STEPS)
+        steps = 1 << (steps.bit_length() - 1)  # few variants to compile
         chunks = _divide_up(summed, steps)
         return Matrix(rows, columns, channels, innermost, tile_rows, tile_columns, steps, chunks, chunks * others)
 
@@ -187,7 +188,7 @@ def bias_act_backward(
     lanes = 4 if matrix.columns % 4 == 0 else 1
     arguments = dict.fromkeys(("ddx", "x", "b", "mask", "partial")) | tensors
     arguments |= dict(rows=matrix.rows, groups=matrix.columns // lanes, channels=matrix.channels)
-    arguments |= dict(chunks=matrix.chunks, steps=matrix.steps)
+    arguments |= dict(chunks=matrix.chunks, STEPS=matrix.steps)
     arguments |= _formula(act, alpha, gain, clamp, dy)
     arguments |= dict(INNERMOST=matrix.innermost, LANES=lanes)
     arguments |= dict(ROWS=matrix.tile_rows, GROUPS=matrix.tile_columns // lanes)

@@ -51,10 +51,15 @@ def _require(request, name: str, reason: str | None) -> None:
 
 def _repeats(item) -> bool:
     """Whether the interpreter, a thousand times slower than what it stands for, would show nothing more than another
-    case: `strided` is copied before a kernel sees it; `long` is about many programs, and once is enough.
+    case: `strided` is copied before a kernel sees it, fp32 and bf16 show channels_last for all, and `long` is about
+    many programs.
     """
-    words = item.callspec.id.split("-") if hasattr(item, "callspec") else []
-    return "interpreter" in words and ("strided" in words or ("long" in words and words[-2:] != ["fp32", "contiguous"]))
+    words = set(item.callspec.id.split("-")) if hasattr(item, "callspec") else set()
+    return "interpreter" in words and bool(
+        "strided" in words
+        or ("channels_last" in words and words & {"fp64", "fp16"})
+        or ("long" in words and not {"fp32", "contiguous"} <= words)
+    )
 
 
 def pytest_collection_modifyitems(config, items):
