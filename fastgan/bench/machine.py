@@ -62,7 +62,7 @@ def cuda_properties(index: int) -> dict[str, Any] | str:
     """What `fastgan._host.cuda_devices` tells of a device, or why it tells nothing."""
     try:
         return importlib.import_module("fastgan._host").cuda_devices()[index]
-    except (ImportError, RuntimeError, IndexError) as error:
+    except (ImportError, AttributeError, RuntimeError, IndexError) as error:
         return str(error)
 
 
