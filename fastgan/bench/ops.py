@@ -1,4 +1,4 @@
-"""`fastgan bench ops`: options, and the run over all cases."""
+"""`fastgan bench ops` and `fastgan bench roofline`: options, and the run over all cases."""
 
 from __future__ import annotations
 
@@ -53,11 +53,18 @@ class OpsOptions:
     """of the CPU; default: torch's own choice"""
 
 
-def run(options: OpsOptions, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> int:
+def run(
+    options: OpsOptions,
+    what: Literal["ops", "roofline"] = "ops",
+    *,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
     """Measures, prints tables and writes the JSON file.
 
     Args:
         options: the command line.
+        what: "roofline" measures the device's roofs and no operator.
         console: where tables go; None is standard output.
         clock: seconds that only grow; for tests.
 
@@ -76,6 +83,7 @@ def run(options: OpsOptions, console: Console | None = None, clock: Callable[[],
         for case, dtype, layout in itertools.product(
             cases(device.type, options.op, options.quick), dict.fromkeys(dtypes), dict.fromkeys(options.layout)
         )
+        if what == "ops"
     ]
     begin = clock()
     tune_cpu_allocator()
@@ -106,7 +114,7 @@ def run(options: OpsOptions, console: Console | None = None, clock: Callable[[],
                 progress.advance(task)
             console.print()
             console.print(rows_table(rows))
-    _conclude(results, console)
+    _conclude(results, console, what)
     return 1 if results.wrong else 0
 
 
@@ -147,7 +155,7 @@ def _measured(bench: Bench, case: Case, dtype: str, layout: str, direction: str)
             torch.cuda.empty_cache()
 
 
-def _conclude(results: Results, console: Console) -> None:
+def _conclude(results: Results, console: Console, what: str) -> None:
     console.print()
     if results.done < results.planned:
         left = results.planned - results.done
@@ -155,7 +163,8 @@ def _conclude(results: Results, console: Console) -> None:
     for row in results.wrong:
         what = f"{row.implementation}: {row.op} {row.kind} {row.dtype} {row.layout} {row.direction}: {row.detail}"
         console.print(f"WRONG: {what}", style="bold red", soft_wrap=True, markup=False)
-    timed = sum(row.status == "timed" for row in results.rows)
-    console.print(f"{timed} timed, {len(results.wrong)} wrong", markup=False)
+    if what == "ops":
+        timed = sum(row.status == "timed" for row in results.rows)
+        console.print(f"{timed} timed, {len(results.wrong)} wrong", markup=False)
     if results.file is not None:
         console.print(f"wrote {results.file}", soft_wrap=True, markup=False)

@@ -14,10 +14,10 @@ from fastgan.bench import ops
 class BenchOptions(ops.OpsOptions):
     __doc__ = ops.OpsOptions.__doc__
 
-    what: Annotated[Literal["ops"], tyro.conf.Positional]
-    """what to time"""
+    what: Annotated[Literal["ops", "roofline"], tyro.conf.Positional]
+    """what to time: the operators, or only the device's copy and matrix product"""
 
 
 def run(options: BenchOptions) -> int:
     """The verb; returns the exit status: 1 if an operator computes something wrong."""
-    return ops.run(options)
+    return ops.run(options, options.what)

@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list:
 
 def run(options: OpsOptions, **more) -> tuple[int, str]:
     text = io.StringIO()
-    status = ops.run(options, Console(file=text, width=120, highlight=False), **more)
+    status = ops.run(options, console=Console(file=text, width=120, highlight=False), **more)
     return status, text.getvalue()
 
 
@@ -46,6 +46,13 @@ def test_a_run_is_complete(quick, tmp_path):
     assert {row["direction"] for row in record["rows"]} == {"forward", "forward+backward", "double backward"}
     assert all(row["time"]["median"] > 0 for row in record["rows"] if row["status"] == "timed")
     assert "bias_act lrelu bias clamp, fp32 nchw [2, 3, 6, 4]" in text and "0 wrong" in text and "copy 1.0 GB/s" in text
+
+
+def test_the_roofs_alone(quick, tmp_path):
+    status, text = run(options(json=tmp_path / "roofs.json"), what="roofline")
+    record = json.loads((tmp_path / "roofs.json").read_text())
+    assert status == 0 and record["complete"] and record["rows"] == [] and record["roofs"]["matmul_rate"] == 1e12
+    assert "copy 1.0 GB/s" in text and "timed" not in text
 
 
 def test_a_killed_run_keeps_what_it_has(quick, tmp_path, monkeypatch):
@@ -117,10 +124,10 @@ def test_the_file_cannot_be_written(quick, tmp_path):
 
 def test_the_plain_entry_takes_the_same_options(capsys):
     given = "ops --op bias_act --device cpu --dtype fp32 fp16 --layout nchw --seconds 0.5 --json a.json --quick"
-    read = entry.options([*given.split(), "--minutes", "2", "--threads", "1", "--no-compile"])
+    read, what = entry.options([*given.split(), "--minutes", "2", "--threads", "1", "--no-compile"])
     assert (read.op, read.dtype, read.layout, read.seconds) == (("bias_act",), ("fp32", "fp16"), ("nchw",), 0.5)
     assert (str(read.json), read.quick, read.minutes, read.threads, read.no_compile) == ("a.json", True, 2, 1, True)
-    assert entry.options(["ops"]) == OpsOptions()
+    assert what == "ops" and entry.options(["roofline"]) == (OpsOptions(), "roofline")
     assert entry.main(["ops", "--seconds", "0"]) == 2
     assert capsys.readouterr().err == "fastgan.bench: error: --seconds must be above 0, got 0.0\n"
 
