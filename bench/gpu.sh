@@ -5,9 +5,10 @@
 #   bench/gpu.sh [--minutes N] [--out DIR] [--dry-run] [STEP ...]
 #
 # Steps: build tests memcheck racecheck roofline bench initcheck synccheck large bench-all; all of them by default, in
-# this order. Each gets its share of the time that is left; what it leaves goes to the next. Logs and JSON files are
-# written to DIR (bench/results/gpu-<date>) as it goes. Exits with 0 if all steps passed, 1 if one failed, 2 if there is
-# no GPU or the command line is wrong. PYTHON names the interpreter whose torch is used (python3).
+# this order. Each gets its share of the time that is left; what it leaves goes to the next. The log, a summary and the
+# figures are written to DIR (bench/results/gpu-<date>) as it goes; what was built stays in build/gpu for the next call.
+# Exits with 0 if all steps passed, 1 if one failed, 2 if there is no GPU or the command line is wrong. PYTHON names the
+# interpreter whose torch is used (python3).
 set -u
 
 # step -> weight of its share
@@ -51,7 +52,8 @@ if [ ${#steps[@]} = 0 ]; then
     read -ra steps <<<"$every"
 fi
 
-site=$out/site # the package as installed; the checkout's own copy has no libraries
+site=$root/build/gpu/site # the package as installed; the checkout's own copy has no libraries
+work=$root/build/gpu/work
 here() { printf '%q' "$1"; }
 
 # What pytest needs where its plugins are missing: the settings of the checkout name an option of pytest-timeout.
@@ -121,8 +123,8 @@ fi
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
     fail "torch of $python sees no CUDA device; --dry-run lists what would run"
 
-mkdir -p "$out/empty" || exit 2
-cd "$out/empty" || exit 2 # a folder without a fastgan, which Python would import from the checkout
+mkdir -p "$out" "$work" || exit 2
+cd "$work" || exit 2 # a folder without a fastgan: Python would import that of the checkout
 export PYTHONPATH="$site:$root" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 if [ -z "${TORCH_CUDA_ARCH_LIST:-}" ]; then
     TORCH_CUDA_ARCH_LIST=$("$python" -c 'import torch; print("%d.%d" % torch.cuda.get_device_capability())')
@@ -140,20 +142,19 @@ for i in "${!steps[@]}"; do
         verdict="LEFT OUT (no time)"
         failed=1
     else
-        echo "== $step: at most $seconds s"
-        { commands "$step" "$seconds" | sed 's/$/ || failed=1/'; echo "exit \${failed:-0}"; } >"$out/$step.sh"
-        timeout -k 10 "$seconds" bash -x "$out/$step.sh" 2>&1 | tee "$out/$step.log"
+        echo "== $step: at most $seconds s" | tee -a "$out/log.txt"
+        { commands "$step" "$seconds" | sed 's/$/ || failed=1/'; echo "exit \${failed:-0}"; } >"$work/$step.sh"
+        timeout -k 10 "$seconds" bash -x "$work/$step.sh" 2>&1 | tee -a "$out/log.txt"
         status=${PIPESTATUS[0]}
         case $status in
             0) verdict=passed ;;
             124 | 137) verdict="FAILED (stopped after $seconds s)" failed=1 ;;
-            *) verdict="FAILED (status $status)" failed=1 ;;
+            *) verdict="FAILED" failed=1 ;;
         esac
     fi
     printf '%-10s %4d s  %s\n' "$step" $((SECONDS - begin)) "$verdict" >>"$out/summary.txt"
 done
-rmdir "$out/empty" 2>/dev/null
 echo
 cat "$out/summary.txt"
-echo "logs and figures: $out"
+echo "log and figures: $out"
 exit $failed
