@@ -15,7 +15,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium. A test that would be skipped for want of one fails instead",
+        help="comma-separated: native, host, chromium, gpu. A test that would be skipped for want of one fails instead",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"

@@ -84,8 +84,12 @@ class Bench:
             RuntimeError: the reference itself fails, be it for want of memory.
         """
         torch.compiler.reset()  # what was compiled for other shapes, of which torch keeps but a few
+        with _exact_float32():
+            return self._measure(case, dtype, layout, direction)
+
+    def _measure(self, case: Case, dtype: str, layout: str, direction: str) -> list[Row]:
         inputs = case.inputs(DTYPES[dtype], layout, self.device)
-        with provider(REFERENCE), _exact_float32():
+        with provider(REFERENCE):
             exact = {name: t.double() for name, t in run(case.function, inputs.double(), direction).items()}
         settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
         rows, right, own = [], {}, 0.0
@@ -133,8 +137,7 @@ class Bench:
         for way, function in candidates.items():
             try:
                 poison(inputs)
-                with _exact_float32():
-                    errors[way] = distance(run(function, inputs, direction), exact)
+                errors[way] = distance(run(function, inputs, direction), exact)
             except Exception as error:  # whatever it is, the others are measured
                 failures[way] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
                 continue
@@ -158,9 +161,8 @@ class Bench:
         return correct[row.detail]
 
     def _time(self, rows: list[Row], right: dict[str, Call]) -> None:
-        with _exact_float32():
-            times = interleaved(right, seconds=self.seconds, stopwatch=self.stopwatch)
-            peaks = {name: peak_bytes(call, self.device) for name, call in right.items()}
+        times = interleaved(right, seconds=self.seconds, stopwatch=self.stopwatch)
+        peaks = {name: peak_bytes(call, self.device) for name, call in right.items()}
         for row in rows:
             if row.implementation in times:
                 row.status, row.time = "timed", times[row.implementation]
