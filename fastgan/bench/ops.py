@@ -139,6 +139,8 @@ def _checked(options: OpsOptions) -> torch.device:
             raise ValueError(f"--{name} must be some of {', '.join(known)}; got {' '.join(values) or 'none'}")
     if options.json is not None and options.json.is_dir():
         raise ValueError(f"--json must name a file, and {options.json} is a folder")
+    if options.json is not None and not options.json.parent.is_dir():
+        raise ValueError(f"--json {options.json}: the folder {options.json.parent} does not exist")
     return torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 

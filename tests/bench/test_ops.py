@@ -116,7 +116,7 @@ def test_options_that_do_not_fit(more, message):
 
 
 def test_the_file_cannot_be_written(quick, tmp_path):
-    with pytest.raises(OSError, match="does not exist"):
+    with pytest.raises(ValueError, match="--json .*gone.* does not exist"):
         run(options(json=tmp_path / "gone" / "ops.json"))
     with pytest.raises(ValueError, match="--json must name a file"):
         run(options(json=tmp_path))
