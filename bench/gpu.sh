@@ -12,7 +12,7 @@
 set -u
 
 # step -> weight of its share
-declare -A weights=([build]=4 [tests]=6 [memcheck]=3 [racecheck]=3 [roofline]=1 [bench]=6
+declare -A weights=([build]=8 [tests]=6 [memcheck]=3 [racecheck]=3 [roofline]=1 [bench]=6
     [initcheck]=2 [synccheck]=2 [large]=2 [bench-all]=6)
 every="build tests memcheck racecheck roofline bench initcheck synccheck large bench-all"
 

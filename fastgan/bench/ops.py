@@ -149,7 +149,8 @@ def _measured(bench: Bench, case: Case, dtype: str, layout: str, direction: str)
     try:
         return bench.measure(case, dtype, layout, direction)
     except RuntimeError as error:  # mostly for want of memory: the next case may be smaller
-        row = Row(case.op, case.kind, list(case.x_shape), dtype, layout, direction, "reference", "left out", 0)
+        settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
+        row = Row(*settings, "reference", "left out", case.moved(direction, DTYPES[dtype]))
         row.detail = " ".join(str(error).split())
         return [row]
     finally:
