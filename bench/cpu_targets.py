@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_compositions import COMPOSITIONS
 
-from fastgan.bench.timing import Timing, interleaved
+from fastgan.bench.compositions import UPFIRDN2D as COMPOSITIONS
+from fastgan.bench.timing import Timing, interleaved, quickest
 from fastgan.ops import bias_act, native, setup_filter, upfirdn2d
 from fastgan.ops.allocation import tune_cpu_allocator
 
@@ -103,15 +103,6 @@ def upfirdn2d_rows(kind: str, layout: str, seconds: float) -> list[Row]:
         rows.append(row(case, times, "copy", UPFIRDN2D_LIMIT))
         rows.append(row(case, times, fastest, COMPOSITION_LIMIT))
     return rows
-
-
-def quickest(calls: dict[str, Callable[[], object]]) -> str:
-    """The fastest of many, by a short run of all and a second one of the best three."""
-    for seconds in (0.5, 0.5):
-        times = interleaved(calls, seconds=seconds, least_rounds=5)
-        best = sorted(calls, key=lambda name: times[name].median)[:3]
-        calls = {name: calls[name] for name in best}
-    return best[0]
 
 
 def row(case: str, times: dict[str, Timing], against: str, target: float) -> Row:

@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium, shim, triton. A test skipped for want of one fails instead",
+        help="comma-separated: native, host, chromium, shim, triton, gpu. A test skipped for want of one fails instead",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"

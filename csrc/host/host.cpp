@@ -1,4 +1,4 @@
-// Python module fastgan._host: threaded batch assembly from uint8 images, settings of the C allocator.
+// Python module fastgan._host: threaded batch assembly from uint8 images, settings of the C allocator, CUDA devices.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -11,6 +11,7 @@
 #endif
 
 #include "assemble.h"
+#include "devices.h"
 
 namespace py = pybind11;
 
@@ -113,10 +114,38 @@ bool set_allocator(int64_t mmap_threshold, int64_t trim_threshold) {
 #endif
 }
 
+py::list cuda_devices() {
+  py::list devices;
+  for (const auto& device : fastgan::host::cuda_devices()) {
+    py::dict told;
+    told["name"] = device.name;
+    told["capability"] = py::make_tuple(device.major, device.minor);
+    told["multiprocessors"] = device.multiprocessors;
+    told["clock_khz"] = device.clock_khz;
+    told["memory_clock_khz"] = device.memory_clock_khz;
+    told["memory_bus_bits"] = device.bus_bits;
+    told["memory_bytes_per_second"] = fastgan::host::memory_bytes_per_second(device);
+    told["memory_bytes"] = device.memory_bytes;
+    told["l2_bytes"] = device.l2_bytes;
+    told["shared_bytes_per_block"] = device.shared_per_block;
+    told["shared_bytes_per_block_optin"] = device.shared_per_block_optin;
+    told["shared_bytes_per_multiprocessor"] = device.shared_per_multiprocessor;
+    told["registers_per_block"] = device.registers_per_block;
+    told["registers_per_multiprocessor"] = device.registers_per_multiprocessor;
+    told["threads_per_block"] = device.threads_per_block;
+    told["threads_per_multiprocessor"] = device.threads_per_multiprocessor;
+    told["driver"] = device.driver;
+    told["runtime"] = device.runtime;
+    devices.append(told);
+  }
+  return devices;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_host, m) {
-  m.doc() = "Host-side work of fastgan: threaded batch assembly from uint8 images, settings of the C allocator.";
+  m.doc() =
+      "Host-side work of fastgan: threaded batch assembly from uint8 images, settings of the C allocator, CUDA devices.";
   m.def("assemble_batch", &assemble_batch, py::arg("images"), py::arg("indices"), py::arg("mirror"),
         py::arg("crop_xy"), py::arg("out"), py::arg("threads") = 1,
         R"(out[n, c, y, x] = images[indices[n], y0 + y, x0 + x', c] / 127.5 - 1, with x' = w - 1 - x where mirrored.
@@ -142,4 +171,15 @@ Returns:
     True if both were set; False where the C library is not glibc, or refuses.
 Raises:
     ValueError: a threshold outside the range of a C int.)");
+  m.def("cuda_devices", &cuda_devices,
+        R"(The CUDA devices of this machine, as its driver tells of them; torch is not asked.
+
+Returns:
+    a list of dicts, one a device: name; capability (major, minor); multiprocessors; clock_khz and memory_clock_khz, at
+    most; memory_bus_bits; memory_bytes_per_second, which these imply at two transfers a clock; memory_bytes; l2_bytes;
+    shared_bytes_per_block, with opt-in and per multiprocessor; registers_per_block and per multiprocessor;
+    threads_per_block and per multiprocessor; driver and runtime, versions as 1000 major + 10 minor.
+Raises:
+    RuntimeError: why there are none: no driver, no device, a device that does not answer, or a build without the CUDA
+        toolkit.)");
 }

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastgan.cli import installation
+from fastgan.cli import devices, installation
 from fastgan.data.opening import PACKAGED
 from fastgan.ops import bias_act, provider, providers, upfirdn2d
 
@@ -141,21 +141,13 @@ def _cores() -> int:
 
 def _machine() -> dict[str, Any]:
     name, extensions = _cpu()
-    devices = []
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        capability = f"sm_{device.major}{device.minor}"
-        devices.append({"name": device.name, "memory_gib": round(device.total_memory / 2**30, 1), "arch": capability})
-    why = None
-    if not devices:
-        built = torch.version.cuda is not None
-        why = "torch sees no CUDA device or driver" if built else "this torch is built without CUDA"
+    found, why = devices.cuda_devices()
     return {
         "cpu": name,
         "vector_extensions": extensions,
         "cores": _cores(),
         "torch_threads": torch.get_num_threads(),
-        "cuda_devices": devices,
+        "cuda_devices": found,
         "no_cuda_because": why,
         "compiler": installation.compiler(),
     }
@@ -264,8 +256,10 @@ def _facts(found: Diagnosis) -> Table:
         "cpu",
         f"{machine['cpu']}, {machine['cores']} cores, torch uses {machine['torch_threads']} threads; {extensions}",
     )
-    gpus = [f"{gpu['name']} ({gpu['arch']}, {gpu['memory_gib']} GiB)" for gpu in machine["cuda_devices"]]
-    add("cuda", "; ".join(gpus) or f"none: {machine['no_cuda_because']}")
+    for gpu in machine["cuda_devices"]:
+        add("cuda", devices.in_words(gpu))
+    if machine["no_cuda_because"]:
+        add("cuda", f"not used: {machine['no_cuda_because']}")
     info = ", ".join(f"{key} {value}" for key, value in found.native.get("info", {}).items())
     for label, library in (("native library", found.native), ("data loader", found.host)):
         add(label, f"{library['state']} ({info})" if library is found.native and info else library["state"])

@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "generate": "Make images from a checkpoint.",
     "dataset": "Make a training set, a folder or a zip, from images.",
     "report": "Write the HTML report of a run: curves, images through time, configuration.",
+    "bench": "Time the operators beside plain torch on this machine.",
     "doctor": "Tell what of fastgan works on this machine, and why the rest does not.",
 }
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,66 @@ def test_the_tables_hold_the_reasons(capsys: pytest.CaptureFixture[str]) -> None
     assert "nothing is broken" in text and torch.__version__ in text
     for row in providers.report():
         assert row.reason in text
+
+
+H100 = {
+    "name": "NVIDIA H100",
+    "capability": (9, 0),
+    "multiprocessors": 132,
+    "clock_khz": 1_980_000,
+    "memory_clock_khz": 2_619_000,
+    "memory_bus_bits": 5120,
+    "memory_bytes_per_second": 3.35232e12,
+    "memory_bytes": 80 * 2**30,
+    "l2_bytes": 50 * 2**20,
+    "shared_bytes_per_block_optin": 227 * 1024,
+    "shared_bytes_per_multiprocessor": 228 * 1024,
+    "registers_per_multiprocessor": 65536,
+    "driver": 13000,
+}
+
+
+def host_with(monkeypatch: pytest.MonkeyPatch, cuda_devices: Callable[[], list[dict]] | None) -> None:
+    """A fastgan._host with this cuda_devices; None is a build before it had one."""
+    module = types.ModuleType("fastgan._host")
+    if cuda_devices is not None:
+        module.cuda_devices = cuda_devices
+    monkeypatch.setitem(sys.modules, "fastgan._host", module)
+
+
+def test_devices_are_described(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    host_with(monkeypatch, lambda: [H100])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert main(["doctor"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    words = "NVIDIA H100 (sm_90, 80.0 GiB at 3352 GB/s by clock and bus width, 132 SMs at 1980 MHz, L2 50 MiB, "
+    words += "shared 227 KiB a block, 228 an SM, 65536 registers an SM, driver for CUDA 13.0)"
+    assert words in text and "not used: this torch is built without CUDA" in text
+    assert diagnosis(capsys, 0)["machine"]["cuda_devices"] == [json.loads(json.dumps(H100))]
+
+
+def test_why_there_are_no_devices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def none() -> list[dict]:
+        raise RuntimeError("this machine has no CUDA driver")
+
+    host_with(monkeypatch, none)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    why = "torch sees no CUDA device or driver; this machine has no CUDA driver"
+    assert diagnosis(capsys, 0)["machine"]["no_cuda_because"] == why
+    host_with(monkeypatch, None)
+    assert diagnosis(capsys, 0)["machine"]["no_cuda_because"] == why.split(";")[0]
+
+
+def test_the_host_library_tells_the_devices_or_why_there_are_none(host) -> None:
+    if torch.cuda.is_available():
+        assert [device["name"] for device in host.cuda_devices()] == [
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ]
+    else:
+        with pytest.raises(RuntimeError, match="this machine has no CUDA driver|lists no device|without the CUDA"):
+            host.cuda_devices()
 
 
 @pytest.fixture

@@ -1,0 +1,19 @@
+"""bias_act at the layers of StyleGAN2, by provider: python -m pytest bench/ops/bench_bias_act.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastgan.bench.cases import DIRECTIONS, LAYOUTS, cases
+
+CUDA = torch.cuda.is_available()
+CASES = cases("cuda" if CUDA else "cpu", ("bias_act",), quick=True)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"] if CUDA else ["fp32"])
+@pytest.mark.parametrize("case", CASES, ids=[case.kind for case in CASES])
+def test_bias_act(timed, case, dtype, layout, direction):
+    timed(case, dtype, layout, direction)

@@ -1,0 +1,173 @@
+"""`fastgan bench ops` and `fastgan bench roofline`: options, and the run over all cases."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fastgan.bench.cases import DIRECTIONS, DTYPES, LAYOUTS, OPS, Case, cases
+from fastgan.bench.machine import describe_machine
+from fastgan.bench.measure import Bench, Row
+from fastgan.bench.roofline import measure_roofs
+from fastgan.bench.table import Results, roofs_table, rows_table, wide
+from fastgan.bench.timing import CudaStopwatch
+from fastgan.ops.allocation import tune_cpu_allocator
+
+Plan = list[tuple[Case, str, str]]  # with dtype and layout
+
+
+@dataclass
+class OpsOptions:
+    """Time the operators beside plain torch on this machine; status 1 if one of them computes something wrong.
+
+    Each result is compared with float64 before it is timed. docs/benchmarks.md tells what the columns mean.
+    """
+
+    op: tuple[Literal["bias_act", "upfirdn2d"], ...] = OPS
+    """operators"""
+    device: Literal["cpu", "cuda"] | None = None
+    """default: cuda where there is one"""
+    dtype: tuple[Literal["bf16", "fp16", "fp32", "fp64"], ...] | None = None
+    """default: bf16 fp16 fp32 on cuda, fp32 on the CPU"""
+    layout: tuple[Literal["nchw", "channels_last"], ...] = ("nchw", "channels_last")
+    """memory formats"""
+    seconds: float = 1.0
+    """for the timings of each case in each direction, all implementations together"""
+    json: Path | None = None
+    """file for all figures, whole after each measurement"""
+    quick: bool = False
+    """one shape and one form of arguments an operator; a tenth of --seconds"""
+    no_compile: bool = False
+    """leave torch.compile out, whose compilations take most of the time"""
+    minutes: float | None = None
+    """begin no more cases after this time; default: no end"""
+    threads: int | None = None
+    """of the CPU; default: torch's own choice"""
+
+
+def run(
+    options: OpsOptions,
+    what: Literal["ops", "roofline"] = "ops",
+    *,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Measures, prints tables and writes the JSON file.
+
+    Args:
+        options: the command line.
+        what: "roofline" measures the device's roofs and no operator.
+        console: where tables go; None is standard output.
+        clock: seconds that only grow; for tests.
+
+    Returns:
+        1 if an implementation is wrong, else 0.
+
+    Raises:
+        ValueError: an option that does not fit, a device that is not there.
+        OSError: the file cannot be written.
+    """
+    console = wide(console or Console(highlight=False))
+    device, seconds = _checked(options), options.seconds / (10 if options.quick else 1)
+    dtypes = options.dtype or (("bf16", "fp16", "fp32") if device.type == "cuda" else ("fp32",))
+    plan: Plan = [
+        (case, dtype, layout)
+        for case, dtype, layout in itertools.product(
+            cases(device.type, options.op, options.quick), dict.fromkeys(dtypes), dict.fromkeys(options.layout)
+        )
+        if what == "ops"
+    ]
+    begin = clock()
+    tune_cpu_allocator()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    machine = describe_machine(device)
+    properties = machine.get("properties")
+    sheet = properties["memory_bytes_per_second"] if isinstance(properties, dict) else None
+    stopwatch = CudaStopwatch(device) if device.type == "cuda" else None
+    roofs = measure_roofs(device, seconds=seconds, stopwatch=stopwatch, datasheet_copy_rate=sheet)
+    results = Results(machine, roofs, planned=len(plan) * len(DIRECTIONS), file=options.json)
+    results.save()
+    console.print(roofs_table(machine, roofs))
+    bench = Bench(device, roofs.copy_rate, seconds, stopwatch, compiled=not options.no_compile)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("measuring", total=results.planned)
+        for case, dtype, layout in plan:
+            if options.minutes is not None and clock() - begin > 60 * options.minutes:
+                break
+            progress.update(task, description=f"{case.name} {dtype} {layout}")
+            rows: list[Row] = []
+            for direction in DIRECTIONS:
+                found = _measured(bench, case, dtype, layout, direction)
+                results.add(found)
+                rows += found
+                progress.advance(task)
+            console.print()
+            console.print(rows_table(rows))
+    _conclude(results, console, what)
+    return 1 if results.wrong else 0
+
+
+def _checked(options: OpsOptions) -> torch.device:
+    """The device, if the options fit.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if options.device == "cuda" and not torch.cuda.is_available():
+        why = "torch sees no CUDA device or driver" if torch.version.cuda else "this torch is built without CUDA"
+        raise ValueError(f"--device cuda: {why}; --device cpu measures the processor")
+    for name, value in (("seconds", options.seconds), ("minutes", options.minutes), ("threads", options.threads)):
+        if value is not None and not value > 0:
+            raise ValueError(f"--{name} must be above 0, got {value}")
+    for name, values, known in (
+        ("op", options.op, OPS),
+        ("dtype", options.dtype or tuple(DTYPES), tuple(DTYPES)),
+        ("layout", options.layout, tuple(LAYOUTS)),
+    ):
+        if not values or not set(values) <= set(known):
+            raise ValueError(f"--{name} must be some of {', '.join(known)}; got {' '.join(values) or 'none'}")
+    if options.json is not None and options.json.is_dir():
+        raise ValueError(f"--json must name a file, and {options.json} is a folder")
+    if options.json is not None and not options.json.parent.is_dir():
+        raise ValueError(f"--json {options.json}: the folder {options.json.parent} does not exist")
+    return torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _measured(bench: Bench, case: Case, dtype: str, layout: str, direction: str) -> list[Row]:
+    """The rows of one measurement; one that says why, where the reference itself cannot run."""
+    try:
+        return bench.measure(case, dtype, layout, direction)
+    except RuntimeError as error:  # mostly for want of memory: the next case may be smaller
+        settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
+        row = Row(*settings, "reference", "left out", case.moved(direction, DTYPES[dtype]))
+        row.detail = " ".join(str(error).split())
+        return [row]
+    finally:
+        if bench.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _conclude(results: Results, console: Console, what: str) -> None:
+    console.print()
+    if results.done < results.planned:
+        left = results.planned - results.done
+        console.print(f"the time was over: {left} of {results.planned} measurements were left out", style="yellow")
+    for row in results.wrong:
+        what = f"{row.implementation}: {row.op} {row.kind} {row.dtype} {row.layout} {row.direction}: {row.detail}"
+        console.print(f"WRONG: {what}", style="bold red", soft_wrap=True, markup=False)
+    if what == "ops":
+        timed = sum(row.status == "timed" for row in results.rows)
+        console.print(f"{timed} timed, {len(results.wrong)} wrong", markup=False)
+    if results.file is not None:
+        console.print(f"wrote {results.file}", soft_wrap=True, markup=False)

@@ -1,0 +1,38 @@
+"""The plain torch compositions that the operators are timed against compute what the operators compute."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastgan.bench.cases import RESAMPLING
+from fastgan.bench.compositions import UPFIRDN2D, bias_act_lrelu
+from fastgan.ops import bias_act, provider, setup_filter, upfirdn2d
+
+LAYOUTS = pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"]
+)
+WAYS = [(kind, way) for kind, ways in UPFIRDN2D.items() for way in ways]
+
+
+@LAYOUTS
+@pytest.mark.parametrize(("kind", "way"), WAYS, ids=[f"{kind}-{way}" for kind, way in WAYS])
+def test_a_composition_gives_what_upfirdn2d_gives(kind, way, memory_format):
+    x = torch.randn(2, 3, 6, 10, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=memory_format)
+    with provider("reference"):
+        expected = upfirdn2d(x, setup_filter([1, 3, 3, 1]), **RESAMPLING[kind])
+    torch.testing.assert_close(UPFIRDN2D[kind][way](x), expected, rtol=1e-5, atol=1e-6)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("clamp", [None, 0.5])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("way", bias_act_lrelu(None))
+def test_a_composition_gives_what_bias_act_gives(way, bias, clamp, memory_format):
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=memory_format)
+    b = torch.randn(3) if bias else None
+    before = x.clone()
+    with provider("reference"):
+        expected = bias_act(x, b, act="lrelu", clamp=clamp)
+    torch.testing.assert_close(bias_act_lrelu(clamp)[way](x, b), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(x, before)  # in place is only what the composition made itself

@@ -1,0 +1,275 @@
+"""The CUDA kernels of each provider: equality with the reference in float64, streams, graphs, determinism, size."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from fastgan.ops import bias_act, native, provider, providers, setup_filter, upfirdn2d
+from fastgan.ops.bias_act.activations import ACTIVATIONS
+from tests.ops.cases import BIAS_ACT_SHAPES, DTYPE_IDS, DTYPES, FORMATS, UPFIRDN_CASES, arranged, assert_close_to
+
+pytestmark = pytest.mark.gpu
+CUDA = torch.device("cuda")
+OPS = ["bias_act", "upfirdn2d"]
+
+
+@pytest.fixture(params=["native", "triton"])
+def kernels(request):
+    """Run the test with each provider's kernels; without them it is skipped, and fails under --require=gpu."""
+    reason = None if torch.cuda.is_available() else "there is no CUDA device"
+    for row in providers.report(("cuda",)) if reason is None else ():
+        if row.provider == request.param and row.dtype == "float32" and not row.serves:
+            reason = row.reason
+    if reason is None and request.param not in providers.NAMES:
+        reason = f"there is no provider {request.param}"
+    if reason is not None:
+        skipped = "gpu" not in request.config.getoption("--require").split(",")
+        (pytest.skip if skipped else pytest.fail)(reason)
+    with provider(request.param):
+        yield request.param
+
+
+def derivatives(call, leaves, dy, ddx=None):
+    """y and the gradients of the leaves; with ddx also those of dx's product with it, for dy and the leaves."""
+    y = call(*leaves)
+    first = torch.autograd.grad(y, leaves, dy, create_graph=ddx is not None)
+    if ddx is None:
+        return [y.detach(), *first]
+    wanted = [dy, *leaves]
+    second = torch.autograd.grad(first[0], wanted, ddx, allow_unused=True)
+    second = [torch.zeros_like(t) if g is None else g for t, g in zip(wanted, second, strict=True)]
+    return [t.detach() for t in (y, *first, *second)]
+
+
+def random(shape, dtype, memory_format="contiguous"):
+    """A leaf on the CPU."""
+    return arranged(torch.randn(shape, dtype=torch.float64).to(dtype), memory_format).requires_grad_()
+
+
+def moved(tensors, device=CUDA):
+    return [t.detach().to(device).requires_grad_() for t in tensors]
+
+
+def assert_like_reference(call, leaves, dy, ddx=None):
+    """Compares what a call gives on the device with the reference on the CPU in float64.
+
+    Args:
+        call: (device, *leaves) -> y.
+        leaves: CPU tensors, the first of which is x.
+        dy: cotangent of y.
+        ddx: cotangent of dx, None for no second derivatives.
+
+    Returns:
+        y, on the device.
+    """
+    extra = [dy] if ddx is None else [dy, ddx]
+
+    def on(device, tensors):
+        return derivatives(lambda *given: call(device, *given), tensors[: len(leaves)], *tensors[len(leaves) :])
+
+    mine = on(CUDA, moved([*leaves, *extra]))
+    with provider("reference"):
+        exact = on("cpu", [t.detach().double().requires_grad_() for t in (*leaves, *extra)])
+        own = on("cpu", [*leaves, *extra])
+    for one, true, reference in zip(mine, exact, own, strict=True):
+        assert one.dtype == leaves[0].dtype and one.device.type == CUDA.type
+        assert_close_to(one.cpu(), true, reference)
+    return mine[0]
+
+
+# equality
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("shape", BIAS_ACT_SHAPES.values(), ids=BIAS_ACT_SHAPES)
+def test_bias_act(kernels, shape, dtype, memory_format):
+    for act, clamp in itertools.product(ACTIVATIONS, (None, 0.7)):
+        x, b = random(shape, dtype, memory_format), random(shape[1:2], dtype)
+        ddx = random(shape, dtype) if dtype in (torch.float64, torch.float32) else None
+
+        def call(device, x, b, act=act, clamp=clamp):
+            return bias_act(x, b, act=act, clamp=clamp)
+
+        assert_like_reference(call, [x, b], random(shape, dtype), ddx)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, 3])
+def test_bias_act_of_other_axes(kernels, dim):
+    x, b = random((3, 4, 5, 6), torch.float64, "channels_last"), random(((3, 4, 5, 6)[dim],), torch.float64)
+    for act in ("lrelu", "swish"):
+        assert_like_reference(
+            lambda device, x, b, act=act: bias_act(x, b, dim=dim, act=act), [x, b], random(x.shape, torch.float64)
+        )
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("case", UPFIRDN_CASES.values(), ids=UPFIRDN_CASES)
+def test_upfirdn2d(kernels, case, dtype, memory_format):
+    shape, taps, arguments = case
+    x, f = random(shape, dtype, memory_format), None if taps is None else torch.randn(taps)
+
+    def call(device, x):
+        return upfirdn2d(x, f if f is None else f.to(device), **arguments)
+
+    with provider("reference"):
+        y_shape = call("cpu", x).shape
+    ddx = random(shape, dtype) if dtype in (torch.float64, torch.float32) else None
+    assert_like_reference(call, [x], random(y_shape, dtype), ddx)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("shape", [(2, 64, 128, 128), (3, 48, 65, 257)], ids=["layer", "odd"])
+def test_the_size_of_layers(kernels, shape, memory_format, dtype):
+    """Many blocks and whole tiles, which the small cases have none of."""
+    x, b, f = random(shape, dtype, memory_format), random(shape[1:2], dtype), setup_filter([1, 3, 3, 1])
+    form = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[memory_format]
+    y = assert_like_reference(
+        lambda device, x, b: bias_act(x, b, act="lrelu"), [x, b], random(shape, dtype), random(shape, dtype)
+    )
+    assert y.is_contiguous(memory_format=form)
+    for arguments in (
+        {"up": 2, "padding": [2, 1, 2, 1], "gain": 4},
+        {"down": 2, "padding": 1},
+        {"padding": [2, 1] * 2},
+    ):
+
+        def call(device, x, arguments=arguments):
+            return upfirdn2d(x, f.to(device), **arguments)
+
+        with torch.no_grad():
+            dy = random(call("cpu", x[:1]).shape, dtype).detach()
+        y = assert_like_reference(call, [x], dy.expand(shape[0], -1, -1, -1).clone())
+        assert y.is_contiguous(memory_format=form)
+
+
+@pytest.mark.parametrize("act", ["tanh", "swish", "softplus"])
+def test_bias_act_by_finite_differences(kernels, act):
+    x, b = moved([random((2, 3, 4, 5), torch.float64), random((3,), torch.float64)])
+    assert torch.autograd.gradcheck(lambda x, b: bias_act(x, b, act=act), (x, b))
+    assert torch.autograd.gradgradcheck(lambda x, b: bias_act(x, b, act=act), (x, b))
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_opcheck(kernels, memory_format):
+    x, b = moved([random((2, 3, 4, 5), torch.float32, memory_format), random((3,), torch.float32)])
+    operators, settings = torch.ops.fastgan, (1, native.activations.index("lrelu"), 0.2, 1.5, 0.8)
+    forward = getattr(operators, f"bias_act_{kernels}")
+    torch.library.opcheck(forward, (x, b, *settings, True))
+    mask = forward(x, b, *settings, True)[1]
+    dy = torch.randn_like(x).requires_grad_()
+    torch.library.opcheck(getattr(operators, f"bias_act_backward_{kernels}"), (dy, None, None, mask, *settings, True))
+    f = torch.randn(4, device=CUDA)
+    torch.library.opcheck(getattr(operators, f"upfirdn2d_{kernels}"), (x, f, 2, 2, 1, 1, 2, 1, 2, 1, False, 1.5))
+
+
+# the device
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_bias_gradient_is_the_same_in_every_run(kernels, dtype, memory_format):
+    x, b = moved([random((8, 96, 65, 129), dtype, memory_format), random((96,), dtype)])
+    dy = torch.randn_like(x)
+    first = torch.autograd.grad(bias_act(x, b, act="lrelu"), [x, b], dy)
+    for _ in range(20):
+        again = torch.autograd.grad(bias_act(x, b, act="lrelu"), [x, b], dy)
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def device_call(op):
+    """(call, leaves, dy) of an operator at the size of a small layer, on the device."""
+    x, b = moved([random((2, 32, 64, 64), torch.float32), random((32,), torch.float32)])
+    f = setup_filter([1, 3, 3, 1], device=CUDA)
+    if op == "bias_act":
+        return lambda x, b: bias_act(x, b, act="lrelu", clamp=1.0), [x, b], torch.randn_like(x)
+    return lambda x: upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1]), [x], torch.randn(2, 32, 128, 128, device=CUDA)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_side_stream_sees_its_input(kernels, op):
+    call, leaves, dy = device_call(op)
+    expected = derivatives(call, leaves, dy)
+    late = [torch.full_like(t, float("nan")) for t in (*leaves, dy)]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)  # about a tenth of a second: a kernel of another stream would overtake
+        for target, source in zip(late, (*leaves, dy), strict=True):
+            target.copy_(source.detach())
+        mine = derivatives(call, [t.requires_grad_() for t in late[:-1]], late[-1])
+    side.synchronize()
+    assert all(torch.equal(one, true) for one, true in zip(mine, expected, strict=True))
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "forward+backward"])
+@pytest.mark.parametrize("op", OPS)
+def test_a_captured_graph_follows_its_inputs(kernels, op, backward):
+    call, leaves, dy = device_call(op)
+
+    def step():
+        if backward:
+            return derivatives(call, leaves, dy)
+        with torch.no_grad():
+            return [call(*leaves)]
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    for _ in range(3):
+        with torch.no_grad():
+            for tensor in (*leaves, dy):
+                tensor.copy_(torch.randn_like(tensor))
+        graph.replay()
+        torch.cuda.synchronize()
+        assert all(torch.equal(one, true) for one, true in zip(captured, step(), strict=True))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_second_device(kernels, op):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one CUDA device")
+    call, leaves, dy = device_call("bias_act")
+    if op == "upfirdn2d":
+        call, leaves = lambda x: upfirdn2d(x, torch.ones(3, device=x.device) / 3, padding=1), leaves[:1]
+    expected = derivatives(call, leaves, dy)
+    other = torch.device("cuda", 1)
+    mine = derivatives(call, moved(leaves, other), dy.to(other))  # while device 0 is the current one
+    assert all(t.device == other for t in mine)
+    assert all(torch.equal(one.to(true.device), true) for one, true in zip(mine, expected, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize("op", OPS)
+def test_more_than_2_to_the_31_elements(kernels, op, memory_format):
+    shape = (2, 3, 18950, 18950)  # 2,154,615,000 elements, 2^31 is 2,147,483,648
+    if torch.cuda.mem_get_info()[0] < 40 * 2**30:
+        pytest.skip("the device has less than 40 GiB free")
+    x = torch.empty(shape, dtype=torch.bfloat16, device=CUDA, memory_format=memory_format).normal_().requires_grad_()
+    f = setup_filter([1, 3, 3, 1], device=CUDA)
+
+    def call(x):
+        return bias_act(x, act="lrelu", clamp=1.0) if op == "bias_act" else upfirdn2d(x, f, padding=[2, 1, 2, 1])
+
+    y = call(x)
+    (dx,) = torch.autograd.grad(y, x, x.detach())
+    last = (
+        x.detach()[1:].clone(memory_format=memory_format).requires_grad_()
+    )  # ends beyond 2^31; alone, its offsets are small
+    alone = call(last)
+    (dx_alone,) = torch.autograd.grad(alone, last, last.detach())
+    for whole, part in ((y.detach(), alone.detach()), (dx, dx_alone)):
+        for rows in range(0, shape[2], 4096):
+            assert torch.equal(whole[1:, :, rows : rows + 4096], part[:, :, rows : rows + 4096])
