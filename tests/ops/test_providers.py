@@ -49,7 +49,10 @@ def test_a_name_decides(monkeypatch):
 
 def test_a_device_that_nobody_knows_is_served_by_the_reference():
     assert providers.choose("bias_act", "mps", torch.float32) == "reference"
-    with providers.provider("native"), pytest.raises(ValueError, match="provider 'native' cannot serve bias_act on mps"):
+    with (
+        providers.provider("native"),
+        pytest.raises(ValueError, match="provider 'native' cannot serve bias_act on mps"),
+    ):
         providers.choose("bias_act", "mps", torch.float32)
 
 
