@@ -1,6 +1,6 @@
 # make demo and make test need nothing but Python 3.10 or newer; with a C++ compiler they are faster.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz bench lint native-check clean
+.PHONY: help setup demo test coverage fuzz bench lint native-check clean
 
 BIN := .venv/bin
 DEMO := runs/demo
@@ -25,6 +25,9 @@ test: setup  ## Run the tests.
 	@$(BIN)/python -m pytest -q -m "not slow" \
 		--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
 
+coverage: setup  ## Which GPU kernel runs on the CPU, in which dtype and layout.
+	@$(BIN)/python -m tests.ops.coverage
+
 FUZZ_CASES := 10000
 fuzz: setup  ## Random arguments, configurations and damaged files: 10,000 new cases a test (FUZZ_CASES=...; hours).
 	@$(BIN)/python -m pytest -q tests/fuzz --fuzz-cases $(FUZZ_CASES) --timeout=0
@@ -42,9 +45,10 @@ lint:  ## Check style, types, layers and the tree.
 	$(BIN)/python scripts/lint_tree.py || failed="$$failed tree"; \
 	if [ -n "$$failed" ]; then echo "lint: to mend:$$failed"; exit 1; fi
 
+# The CUDA kernels too, where CUDA's headers are: the CPU runs them.
 native-check: setup  ## Run the C++ tests under the address and undefined-behaviour sanitizers.
 	@$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DFASTGAN_TESTS=ON \
-		-DFASTGAN_WERROR=ON -DFASTGAN_SANITIZE=address,undefined --log-level=WARNING
+		-DFASTGAN_CUDA=OFF -DFASTGAN_SHIM=$(if $(shell command -v nvcc),ON,OFF) -DFASTGAN_WERROR=ON -DFASTGAN_SANITIZE=address,undefined --log-level=WARNING
 	@$(BIN)/cmake --build build/sanitize
 	@$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
