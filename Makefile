@@ -48,7 +48,8 @@ lint:  ## Check style, types, layers and the tree.
 # The CUDA kernels too, where CUDA's headers are: the CPU runs them.
 native-check: setup  ## Run the C++ tests under the address and undefined-behaviour sanitizers.
 	@$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DFASTGAN_TESTS=ON \
-		-DFASTGAN_CUDA=OFF -DFASTGAN_SHIM=$(if $(shell command -v nvcc),ON,OFF) -DFASTGAN_WERROR=ON -DFASTGAN_SANITIZE=address,undefined --log-level=WARNING
+		-DFASTGAN_CUDA=OFF -DFASTGAN_SHIM=$(if $(shell command -v nvcc),ON,OFF) \
+		-DFASTGAN_WERROR=ON -DFASTGAN_SANITIZE=address,undefined --log-level=WARNING
 	@$(BIN)/cmake --build build/sanitize
 	@$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 

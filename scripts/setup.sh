@@ -44,6 +44,7 @@ up_to_date() {
 }
 
 compiler=$("${CXX:-c++}" --version 2>/dev/null | head -n 1 || true)
+cuda=$("${CUDACXX:-nvcc}" --version 2>/dev/null | tail -n 1 || true)
 tools=$(digest "$PWD" <constraints.txt)
 if ! up_to_date "$venv/.tools" "$tools" || ! "$python" -c '' 2>/dev/null; then
     found=$(find_python)
@@ -56,7 +57,7 @@ fi
 
 sources=(pyproject.toml setup.py CMakeLists.txt)
 while IFS= read -r file; do sources+=("$file"); done < <(find csrc -type f | LC_ALL=C sort)
-package=$(cat "${sources[@]}" | digest "$tools" "$compiler" "${FASTGAN_BUILD:-auto}" "${sources[@]}")
+package=$(cat "${sources[@]}" | digest "$tools" "$compiler" "$cuda" "${FASTGAN_BUILD:-auto}" "${sources[@]}")
 # The record of the build must be there, and the library if the record says that it was built.
 built() {
     [ -f fastgan/_build.json ] && { [ -f fastgan/_native.so ] || ! grep -q '"native": true' fastgan/_build.json; }
