@@ -57,6 +57,8 @@ def arranged(x: Tensor, memory_format: str) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last)
     if memory_format == "strided":
         return torch.stack([x, torch.full_like(x, float("nan"))], dim=-1)[..., 0]  # every other element is poison
+    if memory_format == "unaligned":  # one element beyond the 16 bytes that an allocation begins at
+        return torch.cat([x.flatten()[:1], x.flatten()])[1:].view(x.shape)
     return x.contiguous()
 
 

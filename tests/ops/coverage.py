@@ -15,23 +15,16 @@ from unittest import mock
 import torch
 
 from fastgan.ops import bias_act, setup_filter, skip_weight_gradients, upfirdn2d
-from tests.ops.cases import DTYPE_IDS, DTYPES
+from tests.ops.cases import DTYPE_IDS, DTYPES, arranged
 
-LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "contiguous, not aligned to 16 bytes"}
+LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "unaligned"}  # by their names in cases.arranged
 Coverage = dict[str, dict[str, str]]  # kernel -> dtype -> letters of the layouts it ran in
-
-
-def arranged(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """x in a layout, by its letter."""
-    if layout == "c":
-        return x.contiguous(memory_format=torch.channels_last)
-    return x if layout == "n" else torch.cat([x.flatten()[:1], x.flatten()])[1:].view(x.shape)
 
 
 def _bias_act(dtype: torch.dtype, layout: str) -> None:
     """Forward, backward and double backward with and without db, which is summed in one step and in several."""
     for size in (3, 40):
-        x = arranged(torch.randn(2, 8, size, size).to(dtype), layout).requires_grad_()
+        x = arranged(torch.randn(2, 8, size, size).to(dtype), LAYOUTS[layout]).requires_grad_()
         b = torch.randn(8).to(dtype).requires_grad_()
         for act, clamp in (("lrelu", 1.0), ("swish", None)):
             y = bias_act(x, b, act=act, clamp=clamp)
@@ -45,7 +38,7 @@ def _bias_act(dtype: torch.dtype, layout: str) -> None:
 
 def _upfirdn2d(dtype: torch.dtype, layout: str) -> None:
     """The filter of StyleGAN2 up, down and in place, separable and full, both ways; and others."""
-    x = arranged(torch.randn(2, 16, 9, 8).to(dtype), layout).requires_grad_()
+    x = arranged(torch.randn(2, 16, 9, 8).to(dtype), LAYOUTS[layout]).requires_grad_()
     taps = setup_filter([1, 3, 3, 1], separable=True)
     for f in (taps, taps.outer(taps)):
         torch.autograd.grad(upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1]).sum(), x)
@@ -55,7 +48,7 @@ def _upfirdn2d(dtype: torch.dtype, layout: str) -> None:
 
 def _long_filter(dtype: torch.dtype, layout: str) -> None:
     """A filter that no tile of CUDA's shared memory holds the inputs of; Triton has one kernel for all."""
-    upfirdn2d(arranged(torch.randn(1, 8, 5, 4).to(dtype), layout), torch.ones(120) / 120, padding=60)
+    upfirdn2d(arranged(torch.randn(1, 8, 5, 4).to(dtype), LAYOUTS[layout]), torch.ones(120) / 120, padding=60)
 
 
 @contextmanager

@@ -102,6 +102,20 @@ def test_forward(provider, shape, dtype, memory_format):
         assert_close_to(y, exact, own)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (5, 24), (3, 2, 5, 7)])
+def test_memory_that_is_not_aligned(compiled_provider, shape, dtype):
+    x, b = inputs(shape, dtype, "unaligned", requires_grad=True)
+    copies = [x.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()]
+    for act in ("lrelu", "swish"):
+        results = []
+        for leaves in ([x, b], copies):
+            y = bias_act(*leaves, act=act, clamp=0.7)
+            results.append([y, *torch.autograd.grad(y.sum(), leaves)])
+        for mine, aligned in zip(*results, strict=True):
+            assert torch.equal(mine, aligned)
+
+
 @pytest.mark.parametrize("dim", [0, 1, 2, 3, -1])
 def test_forward_other_axes(provider, dim):
     x = torch.randn(3, 4, 5, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last)

@@ -127,6 +127,13 @@ def test_forward(provider, case, dtype, memory_format):
     assert_close_to(y, by_definition(x, f, **arguments), own)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("name", ["up2", "down2", "separable4", "up3-down2"])
+def test_memory_that_is_not_aligned(compiled_provider, name, dtype):
+    x, f, arguments = inputs(UPFIRDN_CASES[name], dtype, "unaligned")
+    assert torch.equal(upfirdn2d(x, f, **arguments), upfirdn2d(x.clone(), f, **arguments))
+
+
 def test_outer_product_filter_equals_separable(provider):
     x, f = torch.randn(2, 3, 9, 8), setup_filter([1, 3, 3, 1], separable=True)
     for arguments in ({"up": 2}, {"down": 2}, {}):
