@@ -1,4 +1,6 @@
-"""The CUDA devices of this machine in words, from the driver where the compiled module is there, else from torch."""
+"""The CUDA devices of this machine in words, from the driver where the compiled module is there, else from torch; and
+what our kernels take of them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import importlib
 from typing import Any
 
 import torch
+
+from fastgan.ops import native
 
 
 def cuda_devices() -> tuple[list[dict[str, Any]], str | None]:
@@ -45,3 +49,14 @@ def in_words(device: dict[str, Any]) -> str:
             f"driver for CUDA {device['driver'] // 1000}.{device['driver'] % 1000 // 10}",
         ]
     return f"{device['name']} ({', '.join(words)})"
+
+
+def kernels_in_words() -> str:
+    """The CUDA kernels of the native library, as the driver has loaded them for the current device, or why not."""
+    try:
+        kernels = native.kernel_resources()
+    except RuntimeError as error:
+        return f"not loaded: {error}"
+    spilling = [kernel["name"] for kernel in kernels if kernel["local_bytes"]]
+    most = max(kernel["registers"] for kernel in kernels)
+    return f"{len(kernels)}, of up to {most} registers a thread; spilling: {', '.join(spilling) or 'none'}"

@@ -148,6 +148,7 @@ def _machine() -> dict[str, Any]:
         "cores": _cores(),
         "torch_threads": torch.get_num_threads(),
         "cuda_devices": found,
+        "cuda_kernels": devices.kernels_in_words(),
         "no_cuda_because": why,
         "compiler": installation.compiler(),
     }
@@ -263,6 +264,8 @@ def _facts(found: Diagnosis) -> Table:
     info = ", ".join(f"{key} {value}" for key, value in found.native.get("info", {}).items())
     for label, library in (("native library", found.native), ("data loader", found.host)):
         add(label, f"{library['state']} ({info})" if library is found.native and info else library["state"])
+    if found.native.get("info", {}).get("cuda"):
+        add("cuda kernels", machine["cuda_kernels"])
     add("c++ compiler", machine["compiler"] or "none found")
     add("emoji64", found.data["reason"] or f"{found.data['images']} images")
     for name, value in found.environment.items():

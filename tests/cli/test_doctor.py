@@ -175,3 +175,14 @@ def test_a_missing_required_library_is_broken_and_an_optional_one_is_not(
         (None, None),
         ("video", None),
     ]
+
+
+def test_kernels_are_summed_up_or_the_reason_is_told(monkeypatch):
+    from fastgan.cli import devices
+
+    kernels = [{"name": "a", "registers": 32, "local_bytes": 0}, {"name": "b", "registers": 64, "local_bytes": 8}]
+    monkeypatch.setattr(native, "kernel_resources", lambda: kernels)
+    assert devices.kernels_in_words() == "2, of up to 64 registers a thread; spilling: b"
+    monkeypatch.undo()
+    if not torch.cuda.is_available():
+        assert devices.kernels_in_words().startswith("not loaded: ")
