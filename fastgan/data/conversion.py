@@ -7,8 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,13 +15,11 @@ from typing import Any
 from PIL import Image
 
 from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError, decode_image, encode_image
-from fastgan.data.loading import ENOUGH_BROKEN, broken_report, evenly_spaced
+from fastgan.data.loading import ENOUGH_BROKEN, broken_report, evenly_spaced, in_threads
 from fastgan.data.opening import open_store
 from fastgan.data.stores import ImageStore
 from fastgan.data.writing import check_destination, shard_names, write_dataset
 
-# Images handed to the threads at once.
-_WINDOW = 256
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -97,7 +94,7 @@ def convert(
         names = _names(store, conversion)
         work = dest.with_name(f".{dest.name}.unfinished")
         _prepare(work, store, conversion, names)
-        broken = _stage(store, conversion, names, work, workers or os.cpu_count() or 1, track)
+        broken = _stage(store, conversion, names, work, workers, track)
         names = {old: new for old, new in names.items() if old not in broken}
         final = shard_names(names, conversion.shard_size)
         count = write_dataset(
@@ -161,7 +158,7 @@ def _prepare(work: Path, store: ImageStore, conversion: Conversion, names: dict[
 
 
 def _stage(
-    store: ImageStore, conversion: Conversion, names: dict[str, str], work: Path, workers: int, track: Track
+    store: ImageStore, conversion: Conversion, names: dict[str, str], work: Path, workers: int | None, track: Track
 ) -> dict[str, str]:
     """Every image as a file of `work`; messages of those that are broken, by name."""
     size = None if conversion.resolution is not None else _common_size(store, names, conversion.skip_broken)
@@ -176,20 +173,14 @@ def _stage(
         return None
 
     broken: dict[str, str] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        for old, message in zip(names, track(_ordered(pool, place, list(names)), len(names)), strict=False):
-            if message is not None:
-                broken[old] = message
-                if not conversion.skip_broken and len(broken) == ENOUGH_BROKEN:
-                    break
+    for old, message in zip(names, track(in_threads(place, list(names), workers), len(names)), strict=False):
+        if message is not None:
+            broken[old] = message
+            if not conversion.skip_broken and len(broken) == ENOUGH_BROKEN:
+                break
     if broken and (not conversion.skip_broken or len(broken) == len(names)):
         raise BrokenImageError(broken_report(store.path, list(broken.values()), len(names)))
     return broken
-
-
-def _ordered(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Sequence[str]) -> Iterator[Any]:
-    for start in range(0, len(names), _WINDOW):
-        yield from pool.map(work, names[start : start + _WINDOW])
 
 
 def _common_size(store: ImageStore, names: Iterable[str], skip_broken: bool) -> tuple[int, int]:

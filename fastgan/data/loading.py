@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +21,12 @@ from fastgan.data.streaming import Decoder, StreamedDataset
 LARGEST_IN_MEMORY = 2 << 30
 # Images of a streamed set that are in memory at once, about.
 _BATCH = 64
+# Images handed to threads at once.
+_WINDOW = 256
 # Reading stops after so many broken images, when they are not skipped: enough to see what is wrong.
 ENOUGH_BROKEN = 10
+
+Result = TypeVar("Result")
 
 
 def load_dataset(
@@ -172,3 +177,10 @@ def broken_report(path: Path, messages: Sequence[str], total: int) -> str:
     count = f"{len(messages)} or more" if len(messages) == ENOUGH_BROKEN else str(len(messages))
     shown = [*messages[:3], *["..."] * (len(messages) > 3)]
     return f"{path}: {count} of {total} images cannot be used; {advice}: {' | '.join(shown)}"
+
+
+def in_threads(work: Callable[[str], Result], names: Sequence[str], workers: int | None = None) -> Iterator[Result]:
+    """work(name) of each name, in order, by threads that run at most a window ahead; workers None: one a core."""
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for start in range(0, len(names), _WINDOW):
+            yield from pool.map(work, names[start : start + _WINDOW])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,11 +13,8 @@ import numpy as np
 from PIL import Image
 
 from fastgan.data.image import BrokenImageError, center_crop
-from fastgan.data.loading import evenly_spaced
+from fastgan.data.loading import evenly_spaced, in_threads
 from fastgan.data.stores import ImageStore
-
-# Images handed to the threads at once.
-_WINDOW = 256
 
 
 @dataclass
@@ -77,12 +72,7 @@ def survey(
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         return name, len(data), (pixels.shape[1], pixels.shape[0]), digest, moments
 
-    def all_looks() -> Iterable[Any]:
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            for start in range(0, len(store.names), _WINDOW):
-                yield from pool.map(look, store.names[start : start + _WINDOW])
-
-    for each in track(all_looks(), len(store.names)):
+    for each in track(in_threads(look, store.names, workers), len(store.names)):
         if isinstance(each, str):
             found.broken.append(each)
             continue

@@ -70,7 +70,7 @@ def staged(work: Path) -> dict[str, int]:
 
 
 def test_interrupted_conversion_goes_on(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastgan.data.conversion._WINDOW", 4)
+    monkeypatch.setattr("fastgan.data.loading._WINDOW", 4)
     whole = tmp_path / "whole"
     convert(photos, whole, SMALL)
     dest, work = tmp_path / "out", tmp_path / ".out.unfinished"
