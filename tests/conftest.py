@@ -72,7 +72,7 @@ def pytest_runtest_setup(item):
         pytest.skip("torch.compile's inductor needs a C++ compiler")
 
 
-# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what --require calls that which they need.
+# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what they need, in the words of --require.
 _STAND_INS = {"shim": "shim", "interpreter": "triton"}
 
 
@@ -103,6 +103,15 @@ def provider(request):
 def compiled_provider(request):
     """Run the test once with each provider that is not the reference."""
     yield from _provider(request)
+
+
+@pytest.fixture(params=["native", "shim"])
+def kernels(request):
+    """A function whose result selects compiled kernels while it is entered: C++, or CUDA's on the CPU."""
+    if request.param == "shim":
+        return _stand_in(request, "shim").selected
+    _require(request, "native", native.unavailable)
+    return lambda: providers.provider("native")
 
 
 @pytest.fixture
