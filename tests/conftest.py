@@ -72,7 +72,7 @@ def pytest_runtest_setup(item):
         pytest.skip("torch.compile's inductor needs a C++ compiler")
 
 
-# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what they need, in the words of --require.
+# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what --require calls their needs.
 _STAND_INS = {"shim": "shim", "interpreter": "triton"}
 
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "common/gpu_stream.h"
 #include "common/isa.h"
 
 namespace fastgan {
@@ -15,10 +16,11 @@ struct BiasActArgs {
   const void* ddx = nullptr;  // double backward: gradient of dx
   void* out = nullptr;        // forward: y; backward and double backward: dx
   uint8_t* mask = nullptr;    // written by forward, read by backward; null for none. 4 elements a byte, low bits first:
-                              // bit 0: x + b > 0, bit 1: clamped, so that no gradient passes. [ceil(numel / 4)]
+                              // bit 0: x + b > 0, bit 1: clamped, so that no gradient passes. [ceil(numel / 4)]; what
+                              // lies beyond the last element may be anything
   void* db = nullptr;         // [channels] sum of dx, or null if not wanted
   void* workspace = nullptr;  // CUDA: workspace() bytes for the sums of db
-  void* stream = nullptr;     // CUDA: the stream to launch on
+  GpuStream stream;           // CUDA: the stream to launch on
   int64_t numel = 0, channels = 1, inner = 1;
   DType dtype = DType::f32;
   int act = 0;  // index in the list of activations.h

@@ -1,8 +1,8 @@
 // bias_act on the GPU. One pass forward: add the bias, activate, scale, clamp, pack the mask; one pass backward that also
 // sums db, whose parts a small second kernel adds in order. Bytes per element: forward reads x, writes y and 2 bits;
 // backward reads dy and 2 bits (or x) and writes dx; double backward reads ddx, dy and x and writes dx.
-// Threads: 256 a block, each with up to 2 packets of 16 bytes (32 for float64) in flight. Shared memory: 64 bytes a block to
-// sum rows, 8 KiB (4 for float32 and halves) to sum columns. Share of the copy rate: not yet measured on a GPU.
+// Threads: 256 a block, each with up to 2 packets of 16 bytes (32 for float64) in flight. Shared memory: up to 64 bytes a block
+// to sum rows, up to 8 KiB to sum columns. Share of the copy rate: not yet measured on a GPU.
 #include "bias_act/bias_act_packet.cuh"
 
 namespace fastgan {
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(B
 #pragma unroll
     for (int u = 0; u < count; ++u)
 #pragma unroll
-      for (int k = 0; k < kPacket<T>; ++k) sum += k < at[u].count ? out[u].v[k].v : A(0);
+      for (int k = 0; k < kPacket<T>; ++k) sum += out[u].v[k].v;  // 0 beyond the end, for dy is 0 there
   }
   sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = sum;
@@ -148,8 +148,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kerne
 #pragma unroll
     for (int u = 0; u < count; ++u)
 #pragma unroll
-      for (int k = 0; k < kPacket<T>; ++k)
-        if (k < at[u].count) sum.v[k] = sum.v[k] + out[u].v[k];
+      for (int k = 0; k < kPacket<T>; ++k) sum.v[k] = sum.v[k] + out[u].v[k];
   }
 #pragma unroll
   for (int k = 0; k < kPacket<T>; ++k) sums[row * columns + column + k] = sum.v[k].v;
@@ -173,8 +172,6 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_sum_kernel(Bi
   sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) narrow(sum, static_cast<T*>(l.a.db)[channel]);
 }
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Blocks that share the channels between them, and the slices that gives each; by the sizes alone, so that every GPU
 // adds in the same order.
@@ -201,22 +198,17 @@ int64_t workspace(const BiasActArgs& a) {
   return bytes;
 }
 
-unsigned grid_of(int64_t blocks) {
-  if (blocks > 2147483647) throw std::runtime_error("bias_act: the tensor is too large for one launch");
-  return unsigned(blocks);
-}
-
 template <class T, Pass pass, bool piecewise>
 void run(BiasActLaunch l) {
   const BiasActArgs& a = l.a;
   if (!a.db) {
-    const unsigned blocks = grid_of(divide_up(a.numel, int64_t(kPacket<T>) * kThreads * in_flight<piecewise>));
+    const int64_t blocks = divide_up(a.numel, int64_t(kPacket<T>) * kThreads * in_flight<piecewise>);
     return launch("bias_act", bias_act_flat_kernel<T, pass, piecewise>, blocks, kThreads, 0, a.stream, l);
   }
   if constexpr (pass != Pass::forward) {
     using A = Accumulate<T>;
     l.slices = slices_of<T>(a);
-    const unsigned blocks = grid_of(channel_groups<T>(a) * l.slices);
+    const int64_t blocks = channel_groups<T>(a) * l.slices;
     if (a.inner == 1)
       launch("bias_act", bias_act_columns_kernel<T, pass, piecewise>, blocks, kThreads,
              kThreads * kPacket<T> * sizeof(A), a.stream, l);
@@ -224,7 +216,7 @@ void run(BiasActLaunch l) {
       launch("bias_act", bias_act_rows_kernel<T, pass, piecewise>, blocks, kThreads, kThreads / 32 * sizeof(A), a.stream,
              l);
     if (l.slices > 1)
-      launch("bias_act", bias_act_sum_kernel<T>, grid_of(divide_up(a.channels * 32, kThreads)), kThreads, 0, a.stream, l);
+      launch("bias_act", bias_act_sum_kernel<T>, divide_up(a.channels * 32, kThreads), kThreads, 0, a.stream, l);
   }
 }
 

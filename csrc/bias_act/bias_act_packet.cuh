@@ -167,7 +167,7 @@ struct Formula {
   __device__ __forceinline__ Values<T> compute(Inputs<T>& in, const Values<T>& bias) const {
     Values<T> out;
     if constexpr (pass == Pass::forward && piecewise) {
-      in.mask = 0;
+      in.mask = 0;  // what lies beyond the end of the tensor may be anything
 #pragma unroll
       for (int k = 0; k < kPacket<T>; ++k) {
         const V v = in.x.v[k] + bias.v[k], y = slopes.value(v);

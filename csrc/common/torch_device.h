@@ -1,5 +1,6 @@
 // Where an operator's kernels run.
 #pragma once
+#include "common/gpu_stream.h"
 #include "common/torch_tensor.h"
 #if FASTGAN_WITH_CUDA
 #include <dlfcn.h>
@@ -11,9 +12,10 @@ namespace fastgan {
 #if FASTGAN_WITH_CUDA
 
 // Makes a tensor's GPU the current one for as long as it lives, and knows the current stream there.
-class OnDevice {
+class __attribute__((visibility("hidden"))) OnDevice {
  public:
   explicit OnDevice(const Tensor& t) : guard_(t.get_device_index()) {
+    stream_.device = t.get_device_index();
     // Only torch builds with CUDA have this function: looked up at first use, so that others load this library too.
     using Function = AOTITorchError (*)(int32_t, void**);
     static const Function current_stream = [] {
@@ -24,13 +26,13 @@ class OnDevice {
       STD_TORCH_CHECK(found, "torch has no CUDA streams: is this a CPU build of torch?");
       return reinterpret_cast<Function>(found);
     }();
-    STABLE_TORCH_ERROR_CODE_CHECK(current_stream(t.get_device_index(), &stream_));
+    check_torch(current_stream(t.get_device_index(), &stream_.handle), "tell the current CUDA stream");
   }
-  void* stream() const { return stream_; }
+  GpuStream stream() const { return stream_; }
 
  private:
   torch::stable::accelerator::DeviceGuard guard_;
-  void* stream_ = nullptr;
+  GpuStream stream_;
 };
 
 #endif
@@ -38,7 +40,7 @@ class OnDevice {
 // The CPU: nothing to set, no stream.
 struct OnCpu {
   explicit OnCpu(const Tensor&) {}
-  void* stream() const { return nullptr; }
+  GpuStream stream() const { return {}; }
 };
 
 }  // namespace fastgan

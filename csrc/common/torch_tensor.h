@@ -38,23 +38,28 @@ inline bool is_channels_last(const Tensor& t) {
   return true;
 }
 
+inline void check_torch(AOTITorchError code, const char* what) {
+  STD_TORCH_CHECK(code == AOTI_TORCH_SUCCESS, "torch failed to ", what);
+}
+
 // Allocations go straight to torch's C functions: those of torch::stable look an operator up by name on every call.
 inline Tensor empty_strided(const Tensor& like, int64_t dims, const int64_t* sizes, const int64_t* strides,
                             int32_t dtype) {
   int32_t device = 0;
   AtenTensorHandle handle = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  check_torch(aoti_torch_get_device_type(like.get(), &device), "tell a tensor's device");
   if (aoti_torch_empty_strided(dims, sizes, strides, dtype, device, like.get_device_index(), &handle) != AOTI_TORCH_SUCCESS) {
     std::string shape;
     for (int64_t i = 0; i < dims; ++i) shape += (i ? ", " : "") + std::to_string(sizes[i]);
-    STD_TORCH_CHECK(false, "out of memory: there is no room for a result of shape [", shape, "]");
+    STD_TORCH_CHECK(false, "torch has no room for a result of shape [", shape, "]: out of memory",
+                    device ? ", or an earlier kernel failed" : "");
   }
   return Tensor(handle);
 }
 
 inline int32_t dtype_code(const Tensor& t) {
   int32_t code = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(t.get(), &code));
+  check_torch(aoti_torch_get_dtype(t.get(), &code), "tell a tensor's dtype");
   return code;
 }
 

@@ -18,6 +18,7 @@
 #endif
 
 #include "common/dtype.h"
+#include "common/gpu_stream.h"
 #include "cuda/kernel_list.h"
 
 // Dynamic shared memory as a T*, aligned to 16 bytes.
@@ -35,17 +36,24 @@ namespace cuda {
 
 // Starts kernel(args...). Throws what CUDA says of the launch, after the operator's name.
 template <class... Parameters, class... Args>
-void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
-            Args... args) {
+void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
+            const GpuStream& stream, Args... args) {
+  if (blocks > 2147483647) throw std::runtime_error(std::string(op) + ": the tensor is too large for one launch");
 #if FASTGAN_SHIM
-  (void)op, (void)stream;
-  shim::launch(reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, [&] { kernel(args...); });
+  (void)stream;
+  shim::launch(reinterpret_cast<const void*>(kernel), unsigned(blocks), unsigned(threads), shared_bytes,
+               [&] { kernel(args...); });
 #else
-  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
+  cudaSetDevice(stream.device);  // torch has set it, in a CUDA runtime of its own
+  kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(args...);
   const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) throw std::runtime_error(std::string(op) + ": CUDA: " + cudaGetErrorString(error));
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string(op) + ": CUDA, in this or an earlier kernel (CUDA_LAUNCH_BLOCKING=1 tells): " +
+                             cudaGetErrorString(error));
 #endif
 }
+
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls f with a value of the storage type.
 template <class F>
@@ -83,7 +91,24 @@ __device__ __forceinline__ Packet<T, N> load_packet(const T* p) {
   return *reinterpret_cast<const Packet<T, N>*>(p);
 }
 template <class T, int N>
+__device__ __forceinline__ void store_shared_packet(T* p, const Packet<T, N>& packet) {
+  *reinterpret_cast<Packet<T, N>*>(p) = packet;
+}
+// To global memory. Said in PTX: beside a branch that stores the same elements one by one, compilers choose that.
+template <class T, int N>
 __device__ __forceinline__ void store_packet(T* p, const Packet<T, N>& packet) {
+#if !FASTGAN_SHIM
+  if constexpr (sizeof packet % 16 == 0) {
+    uint4 words[sizeof packet / 16];
+    memcpy(words, &packet, sizeof packet);
+#pragma unroll
+    for (int i = 0; i < int(sizeof packet / 16); ++i)
+      asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p + i * (16 / sizeof(T)))),
+                   "r"(words[i].x), "r"(words[i].y), "r"(words[i].z), "r"(words[i].w)
+                   : "memory");
+    return;
+  }
+#endif
   *reinterpret_cast<Packet<T, N>*>(p) = packet;
 }
 inline bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }  // null is

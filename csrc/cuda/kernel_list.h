@@ -17,7 +17,7 @@ namespace cuda {
 void bias_act_kernel_list(KernelList& list);
 void upfirdn2d_kernel_list(KernelList& list);
 
-// JSON: [{"name", "registers", "shared_bytes", "local_bytes", "max_threads"}] as the current GPU's driver has loaded them,
+// JSON: [{"name", "registers", "static_shared_bytes", "local_bytes", "max_threads"}] as the current GPU's driver has loaded them,
 // or {"reason"} where there is none. Under the shim: [{"name", "launches"}] so far.
 std::string kernel_resources();
 

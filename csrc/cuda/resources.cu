@@ -22,7 +22,7 @@ std::string kernel_resources() {
       return std::string("{\"reason\": \"") + cudaGetErrorString(error) + "\"}";
     }
     json += "\"registers\": " + std::to_string(found.numRegs) +
-            ", \"shared_bytes\": " + std::to_string(found.sharedSizeBytes) +
+            ", \"static_shared_bytes\": " + std::to_string(found.sharedSizeBytes) +
             ", \"local_bytes\": " + std::to_string(found.localSizeBytes) +
             ", \"max_threads\": " + std::to_string(found.maxThreadsPerBlock) + "}";
 #endif

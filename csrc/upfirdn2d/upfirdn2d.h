@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "common/gpu_stream.h"
 #include "common/isa.h"
 
 namespace fastgan {
@@ -32,7 +33,7 @@ struct Upfirdn2dArgs {
   bool separable = false;
   bool flip = false;  // true: the filter is the correlation kernel; false: reversed it is
   double gain = 1;
-  void* stream = nullptr;
+  GpuStream stream;
   DType dtype = DType::f32;
 };
 

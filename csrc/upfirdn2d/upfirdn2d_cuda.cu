@@ -25,18 +25,11 @@ constexpr int kThreads = 256;
 constexpr int64_t kSharedBytes = 48 << 10;
 constexpr int64_t kMostSamples = 1 << 30;  // where the kernels count in 32 bits: along an axis, in a single plane
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // The least n with 2^n >= count, at most `most`.
 int log_of(int64_t count, int most) {
   int log = 0;
   while (log < most && int64_t(1) << log < count) ++log;
   return log;
-}
-
-unsigned grid_of(int64_t blocks) {
-  if (blocks > 2147483647) throw std::runtime_error("upfirdn2d: the tensor is too large for one launch");
-  return unsigned(blocks);
 }
 
 bool fits_int(const ResampleAxis& axis) {
@@ -91,9 +84,9 @@ void run_planar(const Upfirdn2dArgs& a) {
   l.log_rest = log_of(packs % (1 << l.log_across), l.log_across);
   l.tiles_x = unsigned(divide_up(ax.out, P::columns << l.log_x));
   l.tiles_y = unsigned(divide_up(ay.out, P::rows << l.log_y));
-  const unsigned grid = grid_of(divide_up(a.planes, int64_t(1) << l.log_c) * l.tiles_y * l.tiles_x);
-  const unsigned block = 1u << (l.log_c + l.log_x + l.log_y);
-  launch("upfirdn2d", upfirdn2d_planar_kernel<T, F, full>, grid, block, size_t(shared_bytes()), a.stream, l);
+  const int64_t blocks = divide_up(a.planes, int64_t(1) << l.log_c) * l.tiles_y * l.tiles_x;
+  const int threads = 1 << (l.log_c + l.log_x + l.log_y);
+  launch("upfirdn2d", upfirdn2d_planar_kernel<T, F, full>, blocks, threads, size_t(shared_bytes()), a.stream, l);
 }
 
 template <class T, class F, bool full>
@@ -111,8 +104,8 @@ void run_packed(const Upfirdn2dArgs& a) {
   l.tiles_c = unsigned(divide_up(packets, int64_t(1) << l.log_c));
   l.tiles_x = unsigned(divide_up(columns, int64_t(1) << l.log_x));
   l.tiles_y = unsigned(divide_up(ay.out, P::rows * l.rounds << l.log_y));
-  const unsigned grid = grid_of(a.planes * l.tiles_y * l.tiles_x * l.tiles_c);
-  launch("upfirdn2d", upfirdn2d_packed_kernel<T, F, full>, grid, 1u << (l.log_c + l.log_x + l.log_y), 0, a.stream, l);
+  const int64_t blocks = a.planes * l.tiles_y * l.tiles_x * l.tiles_c;
+  launch("upfirdn2d", upfirdn2d_packed_kernel<T, F, full>, blocks, 1 << (l.log_c + l.log_x + l.log_y), 0, a.stream, l);
 }
 
 // Whether a tile worth the name fits into shared memory; it is launched then.
@@ -139,9 +132,9 @@ bool run_tile(const Upfirdn2dArgs& a) {
   l.tiles_c = unsigned(divide_up(a.pixel, l.channels));
   l.tiles_x = unsigned(divide_up(ax.out, l.out_x));
   l.tiles_y = unsigned(divide_up(ay.out, l.out_y));
-  const unsigned grid = grid_of(a.planes * l.tiles_y * l.tiles_x * l.tiles_c);
+  const int64_t blocks = a.planes * l.tiles_y * l.tiles_x * l.tiles_c;
   const int64_t work = int64_t(l.rows) * l.columns * l.channels;
-  launch("upfirdn2d", upfirdn2d_tile_kernel<T>, grid, 32u << log_of(divide_up(work, 32), 3), size_t(shared_bytes()),
+  launch("upfirdn2d", upfirdn2d_tile_kernel<T>, blocks, 32 << log_of(divide_up(work, 32), 3), size_t(shared_bytes()),
          a.stream, l);
   return true;
 }
@@ -164,7 +157,7 @@ void run(const Upfirdn2dArgs& a) {
       return;
     if (run_tile<T>(a)) return;
   }
-  launch("upfirdn2d", upfirdn2d_direct_kernel<T>, grid_of(divide_up(outputs, kThreads)), kThreads, 0, a.stream, a);
+  launch("upfirdn2d", upfirdn2d_direct_kernel<T>, divide_up(outputs, kThreads), kThreads, 0, a.stream, a);
 }
 
 template <class T, class F>

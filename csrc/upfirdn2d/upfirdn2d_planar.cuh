@@ -74,7 +74,7 @@ __device__ __forceinline__ void store_outputs(const PatchLaunch& l, const A (&su
     if (tx * columns < left) store_packet(to + tx * columns, packet);
     return;
   }
-  store_packet(turn + tx * columns, packet);
+  store_shared_packet(turn + tx * columns, packet);
   __syncwarp();
 #pragma unroll
   for (int p = 0; p < columns; ++p) {

@@ -61,8 +61,8 @@ def refusal(device: str, dtype: torch.dtype) -> str | None:
 
 
 def kernel_resources() -> list[dict[str, Any]]:
-    """What each CUDA kernel of the library takes of the current GPU: name, registers, shared_bytes, local_bytes (spills
-    and arrays), max_threads (a block).
+    """What each CUDA kernel of the library takes of the current GPU: name, registers, static_shared_bytes (each launch
+    adds its own), local_bytes (spills and arrays), max_threads (a block).
 
     Raises:
         RuntimeError: why that cannot be told: no library, no CUDA in it, no driver, no GPU.

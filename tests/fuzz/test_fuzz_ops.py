@@ -152,11 +152,17 @@ def compare(call: Callable, x: Any, options: dict[str, Any], provider: Callable[
     if expected is None:
         assert str(gradient) == str(same_gradient)
         return
-    assert_same(actual, expected)
+    gain = options.get("gain")
+    size = 2.0 if gain is None else 2 * abs(float(gain))
+    if isinstance(options.get("f"), torch.Tensor):  # sums of positive and negative products may come to nothing
+        factors = options.get("up", 1)
+        size *= options["f"].double().abs().sum().item() ** (2 if options["f"].ndim == 1 else 1)
+        size *= np.prod(np.broadcast_to(factors, 2)) if call is fastgan.upsample2d else 1
+    largest = x.detach().double().nan_to_num(0, 0, 0).abs().max().item() if actual.numel() and x.numel() else 0.0
+    assert_same(actual, expected, size=size * largest if "f" in options else 0.0)
     assert actual.is_contiguous() or actual.is_contiguous(memory_format=torch.channels_last)
     if gradient is not None:
-        gain = options.get("gain")
-        assert_same(same_gradient, gradient, size=2.0 if gain is None else 2 * abs(float(gain)))
+        assert_same(same_gradient, gradient, size=size)
 
 
 @settings.get_profile("fuzz")
