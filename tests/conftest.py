@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from fastgan.ops import native, providers, triton_provider
+from tests.native.building import missing_tool
 
 if not torch.cuda.is_available():  # before anything imports Triton: its kernels then run on CPU tensors
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -72,7 +73,7 @@ def pytest_runtest_setup(item):
         pytest.skip("torch.compile's inductor needs a C++ compiler")
 
 
-# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what --require calls that which they need.
+# Providers that stand in for a GPU's, on CPU tensors: modules of tests.ops -> what --require calls their needs.
 _STAND_INS = {"shim": "shim", "interpreter": "triton"}
 
 
@@ -129,6 +130,12 @@ def interpreter(request):
 def shim(request):
     """The module tests.ops.shim: the CUDA kernels on CPU tensors."""
     return _stand_in(request, "shim")
+
+
+@pytest.fixture
+def shim_tools(request):
+    """What compiles the CUDA sources for the CPU."""
+    _require(request, "shim", missing_tool())
 
 
 @pytest.fixture
