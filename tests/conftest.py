@@ -11,6 +11,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from fastgan.ops import native, providers, triton_provider
+from tests.native import cuda_resources
+from tests.native.building import missing_tool
 
 if not torch.cuda.is_available():  # before anything imports Triton: its kernels then run on CPU tensors
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -20,7 +22,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium, shim, triton, gpu. A test skipped for want of one fails instead",
+        help="comma-separated: native, host, chromium, shim, triton, cuda, gpu. A test that lacks one fails, not skips",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"
@@ -138,6 +140,19 @@ def interpreter(request):
 def shim(request):
     """The module tests.ops.shim: the CUDA kernels on CPU tensors."""
     return _stand_in(request, "shim")
+
+
+@pytest.fixture
+def shim_tools(request):
+    """What compiles the CUDA sources for the CPU."""
+    _require(request, "shim", missing_tool())
+
+
+@pytest.fixture
+def cuda_library(request) -> list[str]:
+    """The targets of the built library's CUDA kernels, with tools to read them."""
+    _require(request, "cuda", cuda_resources.missing())
+    return cuda_resources.targets()
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,13 +30,20 @@ def tool(name: str) -> str | None:
     return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other workers of the tests out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(folder: Path, target: str, *options: str) -> None:
     """Configure a build of the shim in `folder`, and make `target`; what went wrong is the error's text."""
-    folder.mkdir(parents=True, exist_ok=True)
     cmake, ninja = tool("cmake"), tool("ninja")
     generator = ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    with open(folder / ".lock", "w") as lock:  # other workers of the tests may want it too
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         for command in (
             [cmake, "-S", ROOT, "-B", folder, *generator, "-DFASTGAN_CUDA=OFF", "-DFASTGAN_SHIM=ON", *options],
             [cmake, "--build", folder, "--target", target, "--parallel", str(os.cpu_count() or 1)],

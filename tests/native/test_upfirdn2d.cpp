@@ -120,7 +120,7 @@ ResampleAxis axis(Numbers& numbers, int64_t in, int64_t most_taps) {
 
 int main() {
   using namespace fastgan;
-  const int64_t pixels[] = {1, 1, 2, 3, 8, 17}, widths[] = {1, 2, 3, 7, 8, 15, 16, 17, 33, 66};
+  const int64_t pixels[] = {1, 1, 2, 3, 8, 33}, widths[] = {1, 2, 3, 7, 8, 15, 16, 17, 33, 66};
   Numbers numbers;
   int count = 0;
   for (const Backend& backend : backends()) {
