@@ -81,4 +81,5 @@ if __name__ == "__main__":
             for version, entries in sorted(known.items())
         )
         BOUNDS.write_text(f"{{\n{rows}\n}}\n")
-    print(json.dumps({"compiler": compiler, "resources": table}))
+    else:
+        print(json.dumps({"compiler": compiler, "resources": table}))
