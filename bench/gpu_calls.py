@@ -2,7 +2,7 @@
 
 python bench/gpu_calls.py native|triton, with the checkout in PYTHONPATH: `tests/ops/coverage.py` lists the calls and
 shows on the CPU that they leave no kernel out. Triton compiles for each dtype, so that it gets two of them. Exits with
-3 if the provider has no CUDA kernels.
+3 if the provider has no CUDA kernels here.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ TRITON_DTYPES = [torch.float32, torch.bfloat16]
 
 def main(name: str) -> int:
     refused = {row.reason for row in providers.report(("cuda",)) if row.provider == name and not row.serves}
+    if not torch.cuda.is_available():
+        refused = {"torch sees no CUDA device"}
     if refused or name not in providers.NAMES:
-        print(f"{name} has no CUDA kernels: {'; '.join(refused) or 'there is no such provider'}")
+        print(f"{name} has no CUDA kernels here: {'; '.join(refused) or 'there is no such provider'}")
         return 3
     with provider(name):
         for dtype in TRITON_DTYPES if name == "triton" else DTYPES:
