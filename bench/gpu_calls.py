@@ -1,8 +1,8 @@
 """Every kernel of one provider, at small and odd sizes: what bench/gpu.sh runs under compute-sanitizer.
 
-python bench/gpu_calls.py native|triton, with the checkout in PYTHONPATH: `tests/ops/coverage.py` lists the calls and
-shows on the CPU that they leave no kernel out. Triton compiles for each dtype, so that it gets two of them. Exits with
-3 if the provider has no CUDA kernels here.
+python bench/gpu_calls.py native|triton [LAYOUTS], with the checkout in PYTHONPATH: `tests/ops/coverage.py` lists the
+calls, names the layouts by letters and shows on the CPU that no kernel is left out. Triton compiles for each dtype, so
+that it gets two of them. Exits with 3 if the provider has no CUDA kernels here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.ops.coverage import LAYOUTS, calls
 TRITON_DTYPES = [torch.float32, torch.bfloat16]
 
 
-def main(name: str) -> int:
+def main(name: str, layouts: str = "".join(LAYOUTS)) -> int:
     refused = {row.reason for row in providers.report(("cuda",)) if row.provider == name and not row.serves}
     if not torch.cuda.is_available():
         refused = {"torch sees no CUDA device"}
@@ -27,13 +27,13 @@ def main(name: str) -> int:
         return 3
     with provider(name):
         for dtype in TRITON_DTYPES if name == "triton" else DTYPES:
-            for layout in LAYOUTS:
+            for layout in layouts:
                 calls(dtype, layout, "cuda", cuda=name == "native")
             empty = torch.randn(0, 4, 3, 3, device="cuda").to(dtype).requires_grad_()
             for y in (bias_act(empty, act="swish"), upfirdn2d(empty, torch.ones(3, device="cuda"), padding=1)):
                 torch.autograd.grad(y.sum(), empty)
     torch.cuda.synchronize()
-    print(f"{name}: every kernel ran")
+    print(f"{name}: every kernel ran, in layouts {layouts}")
     return 0
 
 
