@@ -4,17 +4,24 @@
 #
 #   bench/gpu.sh [--minutes N] [--out DIR] [--dry-run] [STEP ...]
 #
-# Steps: build tests memcheck racecheck roofline bench initcheck synccheck large bench-all; all of them by default, in
-# this order. Each gets its share of the time that is left; what it leaves goes to the next. The log, a summary and the
-# figures are written to DIR (bench/results/gpu-<date>) as it goes; what was built stays in build/gpu for the next call.
-# Exits with 0 if all steps passed, 1 if one failed, 2 if there is no GPU or the command line is wrong. PYTHON names the
-# interpreter whose torch is used (python3).
+# Steps, all by default, in this order: build tests-native sanitize roofline tests-triton bench sanitize-triton
+# sanitize-more large bench-all. sanitize is memcheck and racecheck of the CUDA kernels, sanitize-triton of Triton's,
+# sanitize-more is initcheck and synccheck of both. Each step gets its share of the time that is left; what it leaves
+# goes to the next. Where a command may not take long, several calls divide the steps between them:
+#
+#   bench/gpu.sh --minutes 9 build tests-native sanitize roofline
+#   bench/gpu.sh --minutes 9 tests-triton bench
+#
+# What was built stays in build/gpu, with what Triton compiled: a later call finds it, and build is over at once while
+# the sources are the same. The log, a summary and the figures are written to DIR (bench/results/gpu-<date>) as it goes.
+# Exits with 0 if all steps passed, 1 if one failed, 2 if there is no GPU, nothing is built from these sources or the
+# command line is wrong. PYTHON names the interpreter whose torch is used (python3).
 set -u
 
 # step -> weight of its share
-declare -A weights=([build]=8 [tests]=6 [memcheck]=3 [racecheck]=3 [roofline]=1 [bench]=6
-    [initcheck]=2 [synccheck]=2 [large]=2 [bench-all]=6)
-every="build tests memcheck racecheck roofline bench initcheck synccheck large bench-all"
+declare -A weights=([build]=8 [tests-native]=4 [sanitize]=4 [roofline]=1 [tests-triton]=5 [bench]=6
+    [sanitize-triton]=3 [sanitize-more]=3 [large]=2 [bench-all]=6)
+every="build tests-native sanitize roofline tests-triton bench sanitize-triton sanitize-more large bench-all"
 
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 python=${PYTHON:-python3}
@@ -54,24 +61,61 @@ fi
 
 site=$root/build/gpu/site # the package as installed; the checkout's own copy has no libraries
 work=$root/build/gpu/work
+stamp=$root/build/gpu/sources # of what `site` was built from
+state=
+built=
 here() { printf '%q' "$1"; }
 
-# What pytest needs where its plugins are missing: the settings of the checkout name an option of pytest-timeout.
+has() { "$python" -c "import $1" 2>/dev/null; }
+
+# The tests of test_gpu.py that $3... choose, within $2 seconds, reported in $1.xml. The settings of the checkout name
+# an option of pytest-timeout, which may be missing; where it is not, a test may take half of the step's time, with
+# Triton's compilations and other workers on the same GPU, and one that hangs in a kernel is ended by force.
 pytest() {
+    local name=$1 seconds=$2 more=
+    shift 2
+    has pytest_timeout && more=" -o timeout=$((seconds / 2)) -o timeout_method=thread"
+    if [ "$name" != large ] && has xdist; then
+        more+=" -n $(($(nproc) < 8 ? $(nproc) : 8))"
+    fi
     echo "$(here "$python") -m pytest -c $(here "$root/pyproject.toml") --rootdir=$(here "$root") -o pythonpath=" \
         "-o 'addopts=--import-mode=importlib --strict-markers -ra' -W 'ignore:Unknown config option'" \
-        "-p no:cacheprovider -q --require=gpu $*"
+        "-p no:cacheprovider -q --require=gpu$more --junitxml=$(here "$out/$name.xml") $*" \
+        "$(here "$root/tests/ops/test_gpu.py")"
 }
 
-# compute-sanitizer sees the bounds of tensors only if each is an allocation of its own.
+# gpu_calls.py under tools of compute-sanitizer: sanitize SECONDS "TOOL ..." "PROVIDER ...", each with the same share of
+# the time. The sanitizer sees the bounds of tensors only if each is an allocation of its own.
 sanitize() {
-    local provider options=
-    # torch asks the driver for what it may not have; what matters is what kernels do
-    [ "$1" = memcheck ] && options=" --report-api-errors no"
-    for provider in native triton; do
-        echo "PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $1$options --error-exitcode 9" \
-            "$(here "$python") $(here "$root/bench/gpu_calls.py") $provider"
+    local calls tool provider tools providers options seconds
+    calls="$(here "$python") $(here "$root/bench/gpu_calls.py")"
+    read -ra tools <<<"$2"
+    read -ra providers <<<"$3"
+    seconds=$((${#tools[@]} * ${#providers[@]}))
+    [[ $3 = *triton* ]] && seconds=$((seconds + 1))
+    seconds=$(($1 / seconds))
+    for provider in "${providers[@]}"; do
+        # Triton compiles in three processes what the sanitizer's one then finds.
+        [ "$provider" = triton ] && echo "echo n c u | xargs -P 3 -n 1 timeout -k 5 $seconds $calls triton"
+        for tool in "${tools[@]}"; do
+            options="--error-exitcode 9"
+            # torch asks the driver for what it may not have; what matters is what kernels do
+            [ "$tool" = memcheck ] && options+=" --report-api-errors no"
+            echo "PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout -k 5 $seconds" \
+                "compute-sanitizer --tool $tool $options $calls $provider"
+        done
     done
+}
+
+# What a build depends on, as one number.
+sources() {
+    {
+        echo "$python" "${TORCH_CUDA_ARCH_LIST:-}"
+        "$python" -c 'import sys, torch; print(sys.version, torch.__version__)'
+        nvcc --version
+        cd "$root" && find CMakeLists.txt setup.py pyproject.toml csrc fastgan kernels -type f \
+            ! -name '*.so' ! -name '*.pyc' ! -name _build.json -print0 | sort -z | xargs -0 sha256sum
+    } 2>/dev/null | sha256sum | cut -d ' ' -f 1
 }
 
 # The commands of a step that has $2 seconds, one a line; all of them run, and the step fails if one does.
@@ -82,13 +126,20 @@ commands() {
         build)
             echo "nvidia-smi"
             echo "nvcc --version"
-            echo "FASTGAN_BUILD=cuda $(here "$python") -m pip install -q --no-build-isolation --no-deps --no-index" \
-                "--upgrade --target $(here "$site") $(here "$root")"
+            if [ -n "$built" ]; then
+                echo "echo 'built before, from the same sources'"
+            else
+                echo "rm -rf $(here "$stamp") $(here "$site")"
+                echo "FASTGAN_BUILD=cuda $(here "$python") -m pip install -q --no-build-isolation --no-deps --no-index" \
+                    "--upgrade --target $(here "$site") $(here "$root") && echo $state >$(here "$stamp")"
+            fi
             echo "$(here "$python") -c 'from fastgan.cli import doctor; doctor.run(doctor.DoctorOptions())'"
             ;;
-        tests) pytest "-m 'gpu and not slow' --junitxml=$(here "$out/tests.xml") $(here "$root/tests/ops")" ;;
-        large) pytest "-m 'gpu and slow' --junitxml=$(here "$out/large.xml") $(here "$root/tests/ops/test_gpu.py")" ;;
-        memcheck | racecheck | initcheck | synccheck) sanitize "$1" ;;
+        tests-*) pytest "$1" "$2" "-m 'gpu and not slow' -k ${1#tests-}" ;;
+        large) pytest "$1" "$2" "-m 'gpu and slow'" ;;
+        sanitize) sanitize "$2" "memcheck racecheck" native ;;
+        sanitize-triton) sanitize "$2" "memcheck racecheck" triton ;;
+        sanitize-more) sanitize "$2" "initcheck synccheck" "native triton" ;;
         roofline) echo "$(here "$python") -m fastgan.bench roofline --device cuda --json $(here "$out/roofline.json")" ;;
         bench)
             echo "$(here "$python") -m fastgan.bench ops --device cuda --quick --minutes $minutes_left" \
@@ -125,13 +176,18 @@ fi
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
     fail "torch of $python sees no CUDA device; --dry-run lists what would run"
 
-mkdir -p "$out" "$work" || exit 2
-cd "$work" || exit 2 # a folder without a fastgan: Python would import that of the checkout
-export PYTHONPATH="$site:$root" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 if [ -z "${TORCH_CUDA_ARCH_LIST:-}" ]; then
     TORCH_CUDA_ARCH_LIST=$("$python" -c 'import torch; print("%d.%d" % torch.cuda.get_device_capability())')
     export TORCH_CUDA_ARCH_LIST
 fi
+state=$(sources)
+[ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && built=yes
+[ -n "$built" ] || [ "${steps[0]}" = build ] ||
+    fail "nothing is built from these sources: run the step build, first"
+
+mkdir -p "$out" "$work" || exit 2
+cd "$work" || exit 2 # a folder without a fastgan: Python would import that of the checkout
+export PYTHONPATH="$site:$root" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TRITON_CACHE_DIR=$root/build/gpu/triton
 
 end=$((SECONDS + 60 * minutes))
 failed=0
@@ -154,7 +210,7 @@ for i in "${!steps[@]}"; do
             *) verdict="FAILED" failed=1 ;;
         esac
     fi
-    printf '%-10s %4d s  %s\n' "$step" $((SECONDS - begin)) "$verdict" >>"$out/summary.txt"
+    printf '%-15s %4d s  %s\n' "$step" $((SECONDS - begin)) "$verdict" >>"$out/summary.txt"
 done
 echo
 cat "$out/summary.txt"

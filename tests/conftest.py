@@ -52,16 +52,22 @@ def _require(request, name: str, reason: str | None) -> None:
 
 
 def _repeats(item) -> bool:
-    """Whether the interpreter, a thousand times slower than what it stands for, would show nothing more than another
-    case: `strided` is copied before a kernel sees it, fp32 and bf16 show channels_last for all, and `long` is about
-    many programs.
+    """Whether a test would show nothing more of Triton's kernels than another one.
+
+    `strided` is copied before a kernel sees it. In the interpreter, a thousand times slower than what it stands for,
+    fp32 and bf16 show channels_last for all, and `long` is about many programs. On a GPU, where each variant has to be
+    compiled, one contiguous shape of each operator shows fp64 and fp16.
     """
     words = set(item.callspec.id.split("-")) if hasattr(item, "callspec") else set()
-    return "interpreter" in words and bool(
-        "strided" in words
-        or ("channels_last" in words and words & {"fp64", "fp16"})
-        or ("long" in words and not {"fp32", "contiguous"} <= words)
-    )
+    rare = bool(words & {"fp64", "fp16"})
+    if "interpreter" in words:
+        repeated = rare and "channels_last" in words
+        return "strided" in words or repeated or ("long" in words and not {"fp32", "contiguous"} <= words)
+    if "triton" in words and item.get_closest_marker("gpu"):
+        return "strided" in words or (
+            rare and not {"odd", "contiguous"} <= words and not {"separable4", "contiguous"} <= words
+        )
+    return False
 
 
 def pytest_collection_modifyitems(config, items):

@@ -24,7 +24,8 @@ class Row:
     Attributes:
         op, kind, shape, dtype, layout, direction: what was measured; shape is x's.
         implementation: a provider's name, "torch" (the fastest composition) or "torch.compile" (of the reference).
-        status: "timed", "wrong", or "left out".
+        status: "timed", "wrong", "failed" (it raised, and must not) or "left out" (it cannot serve, need not run, or
+            memory is short).
         detail: which composition; for the other states, why.
         error: largest of ‖result - float64‖ / ‖float64‖ over results and gradients; None where nothing was computed.
         limit: what the error may be.
@@ -74,14 +75,14 @@ class Bench:
     compiled: bool = True
 
     def measure(self, case: Case, dtype: str, layout: str, direction: str) -> list[Row]:
-        """All implementations of a case, the reference first.
+        """All implementations of a case, the reference first; those up to the failed one, where it took the device.
 
         Args:
             case: what to measure.
             dtype, layout, direction: keys of DTYPES and LAYOUTS, one of DIRECTIONS.
 
         Raises:
-            RuntimeError: the reference itself fails, be it for want of memory.
+            Exception: whatever the reference itself raises, be it for want of memory.
         """
         torch.compiler.reset()  # what was compiled for other shapes, of which torch keeps but a few
         with _exact_float32():
@@ -92,7 +93,9 @@ class Bench:
         with provider(REFERENCE):
             exact = {name: t.double() for name, t in run(case.function, inputs.double(), direction).items()}
         settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
-        rows, right, own = [], {}, 0.0
+        rows: list[Row] = []
+        right: dict[str, dict[str, Call]] = {}
+        own = 0.0
         for name, candidates in self._implementations(case, dtype, direction):
             row = Row(*settings, name, "left out", case.moved(direction, DTYPES[dtype]))
             rows.append(row)
@@ -105,7 +108,11 @@ class Bench:
                 own = row.error or 0.0
                 row.limit = None
             if correct:
-                right[name] = self._fastest(row, correct)
+                right[name] = correct
+            if row.status == "failed" and lost(self.device):
+                for row in rows[:-1]:
+                    row.detail = row.detail or f"the device was lost to {name} before this was timed"
+                return rows
         del exact
         self._time(rows, right)
         return rows
@@ -139,19 +146,47 @@ class Bench:
                 poison(inputs)
                 errors[way] = distance(run(function, inputs, direction), exact)
             except Exception as error:  # whatever it is, the others are measured
-                failures[way] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+                if row.implementation == REFERENCE:
+                    raise
+                failures[way] = first_line(error)
+                needed = row.implementation not in (COMPOSITION, COMPILED) and not out_of_memory(error)
+                if needed or lost(self.device):
+                    row.status, row.detail = "failed", failures[way]
+                    return {}
                 continue
             if row.implementation == REFERENCE or errors[way] <= (row.limit or 0.0):
                 correct[way] = _call(function, inputs, direction)
         if errors:
             row.error = min(errors.values())
         if not correct:
-            row.status, row.detail = "left out", "; ".join(dict.fromkeys(failures.values()))
+            row.detail = "; ".join(dict.fromkeys(failures.values()))
             if row.error is not None:
                 row.status, row.detail = "wrong", f"{row.error:.2g} from float64, at most {row.limit:.1e} is allowed"
-            if row.implementation == REFERENCE:
-                raise RuntimeError(f"the reference of {row.op} fails: {row.detail}")
         return correct
+
+    def _time(self, rows: list[Row], right: dict[str, dict[str, Call]]) -> None:
+        """Fills in the figures of what is right; where one raises now, all are told to have failed together."""
+        try:
+            chosen = {
+                row.implementation: self._fastest(row, right[row.implementation])
+                for row in rows
+                if row.implementation in right
+            }
+            times = interleaved(chosen, seconds=self.seconds, stopwatch=self.stopwatch)
+            peaks = {name: peak_bytes(call, self.device) for name, call in chosen.items()}
+        except Exception as error:
+            for row in rows:
+                if row.implementation in right:
+                    row.status = "left out" if out_of_memory(error) else "failed"
+                    row.detail = f"while all were timed: {first_line(error)}"
+            return
+        for row in rows:
+            if row.implementation in times:
+                row.status, row.time = "timed", times[row.implementation]
+                row.bytes_per_second = row.bytes / (1e-3 * row.time.median)
+                row.share = row.bytes_per_second / self.copy_rate
+                row.speedup = times[REFERENCE].median / row.time.median
+                row.peak_bytes = peaks[row.implementation]
 
     def _fastest(self, row: Row, correct: dict[str, Call]) -> Call:
         if len(correct) == 1:
@@ -160,16 +195,27 @@ class Bench:
         row.detail = quickest(correct, seconds=self.seconds / 2, stopwatch=self.stopwatch)
         return correct[row.detail]
 
-    def _time(self, rows: list[Row], right: dict[str, Call]) -> None:
-        times = interleaved(right, seconds=self.seconds, stopwatch=self.stopwatch)
-        peaks = {name: peak_bytes(call, self.device) for name, call in right.items()}
-        for row in rows:
-            if row.implementation in times:
-                row.status, row.time = "timed", times[row.implementation]
-                row.bytes_per_second = row.bytes / (1e-3 * row.time.median)
-                row.share = row.bytes_per_second / self.copy_rate
-                row.speedup = times[REFERENCE].median / row.time.median
-                row.peak_bytes = peaks[row.implementation]
+
+def first_line(error: Exception) -> str:
+    """What was raised, and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is short, which is no fault of what was called."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+def lost(device: torch.device) -> bool:
+    """Whether a CUDA device serves this process no more, as after an access beyond its memory."""
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except Exception:
+        return True
+    return False
 
 
 def poison(inputs: Inputs) -> None:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastgan.bench.cases import DIRECTIONS, DTYPES, LAYOUTS, OPS, Case, cases
 from fastgan.bench.machine import describe_machine
-from fastgan.bench.measure import Bench, Row
+from fastgan.bench.measure import Bench, Row, first_line, lost, out_of_memory
 from fastgan.bench.roofline import measure_roofs
 from fastgan.bench.table import Results, roofs_table, rows_table, wide
 from fastgan.bench.timing import CudaStopwatch
@@ -26,7 +26,7 @@ Plan = list[tuple[Case, str, str]]  # with dtype and layout
 
 @dataclass
 class OpsOptions:
-    """Time the operators beside plain torch on this machine; status 1 if one of them computes something wrong.
+    """Time the operators beside plain torch on this machine; status 1 if one of them fails or is wrong.
 
     Each result is compared with float64 before it is timed. docs/benchmarks.md tells what the columns mean.
     """
@@ -48,7 +48,7 @@ class OpsOptions:
     no_compile: bool = False
     """leave torch.compile out, whose compilations take most of the time"""
     minutes: float | None = None
-    """begin no more cases after this time; default: no end"""
+    """begin no more measurements after this time; default: no end"""
     threads: int | None = None
     """of the CPU; default: torch's own choice"""
 
@@ -69,7 +69,7 @@ def run(
         clock: seconds that only grow; for tests.
 
     Returns:
-        1 if an implementation is wrong, else 0.
+        1 if an implementation is wrong or failed, else 0.
 
     Raises:
         ValueError: an option that does not fit, a device that is not there.
@@ -100,22 +100,30 @@ def run(
     console.print(roofs_table(machine, roofs))
     bench = Bench(device, roofs.copy_rate, seconds, stopwatch, compiled=not options.no_compile)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    end = ""  # why the run stops before its plan is done
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("measuring", total=results.planned)
         for case, dtype, layout in plan:
-            if options.minutes is not None and clock() - begin > 60 * options.minutes:
-                break
             progress.update(task, description=f"{case.name} {dtype} {layout}")
             rows: list[Row] = []
             for direction in DIRECTIONS:
+                if options.minutes is not None and clock() - begin > 60 * options.minutes:
+                    end = "the time was over"
+                if end:
+                    break
                 found = _measured(bench, case, dtype, layout, direction)
                 results.add(found)
                 rows += found
                 progress.advance(task)
-            console.print()
-            console.print(rows_table(rows))
-    _conclude(results, console, what)
-    return 1 if results.wrong else 0
+                if any(row.status == "failed" for row in found) and lost(device):
+                    end = "the device serves this process no more after the failure"
+            if rows:
+                console.print()
+                console.print(rows_table(rows))
+            if end:
+                break
+    _conclude(results, console, what, end)
+    return 1 if results.wrong or results.failed else 0
 
 
 def _checked(options: OpsOptions) -> torch.device:
@@ -147,27 +155,26 @@ def _checked(options: OpsOptions) -> torch.device:
 def _measured(bench: Bench, case: Case, dtype: str, layout: str, direction: str) -> list[Row]:
     """The rows of one measurement; one that says why, where the reference itself cannot run."""
     try:
-        return bench.measure(case, dtype, layout, direction)
-    except RuntimeError as error:  # mostly for want of memory: the next case may be smaller
+        rows = bench.measure(case, dtype, layout, direction)
+    except Exception as error:  # mostly for want of memory: the next case may be smaller
         settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
-        row = Row(*settings, "reference", "left out", case.moved(direction, DTYPES[dtype]))
-        row.detail = " ".join(str(error).split())
-        return [row]
-    finally:
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
+        status = "left out" if out_of_memory(error) else "failed"
+        rows = [Row(*settings, "reference", status, case.moved(direction, DTYPES[dtype]), first_line(error))]
+    if bench.device.type == "cuda" and not lost(bench.device):
+        torch.cuda.empty_cache()
+    return rows
 
 
-def _conclude(results: Results, console: Console, what: str) -> None:
+def _conclude(results: Results, console: Console, what: str, end: str) -> None:
     console.print()
+    for row in [*results.wrong, *results.failed]:
+        which = f"{row.implementation}: {row.op} {row.kind} {row.dtype} {row.layout} {row.direction}: {row.detail}"
+        console.print(f"{row.status.upper()}: {which}", style="bold red", soft_wrap=True, markup=False)
     if results.done < results.planned:
         left = results.planned - results.done
-        console.print(f"the time was over: {left} of {results.planned} measurements were left out", style="yellow")
-    for row in results.wrong:
-        what = f"{row.implementation}: {row.op} {row.kind} {row.dtype} {row.layout} {row.direction}: {row.detail}"
-        console.print(f"WRONG: {what}", style="bold red", soft_wrap=True, markup=False)
+        console.print(f"{end}: {left} of {results.planned} measurements were left out", style="yellow", soft_wrap=True)
     if what == "ops":
         timed = sum(row.status == "timed" for row in results.rows)
-        console.print(f"{timed} timed, {len(results.wrong)} wrong", markup=False)
+        console.print(f"{timed} timed, {len(results.wrong)} wrong, {len(results.failed)} failed", markup=False)
     if results.file is not None:
         console.print(f"wrote {results.file}", soft_wrap=True, markup=False)

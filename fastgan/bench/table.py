@@ -71,6 +71,11 @@ class Results:
         """Implementations whose results are wrong."""
         return [row for row in self.rows if row.status == "wrong"]
 
+    @property
+    def failed(self) -> list[Row]:
+        """Implementations that raised, and must not."""
+        return [row for row in self.rows if row.status == "failed"]
+
 
 def roofs_table(machine: dict[str, Any], roofs: Roofs) -> Group:
     """Device, versions and roofs in two lines."""
@@ -103,12 +108,12 @@ def rows_table(rows: Sequence[Row]) -> Group:
         if row.detail and row.detail not in notes:
             notes.append(row.detail)
         mark = f"[{notes.index(row.detail) + 1}]" if row.detail else ""
-        style = {"wrong": "bold red", "left out": "dim"}.get(row.status, "")
+        style = {"wrong": "bold red", "failed": "bold red", "left out": "dim"}.get(row.status, "")
         table.add_row(
             Text(row.direction if row.direction != shown else ""),
             Text(row.implementation, style),
             *_figures(row),
-            Text(f"{'WRONG ' if row.status == 'wrong' else ''}{mark}", style),
+            Text(f"{row.status.upper() + ' ' if row.status in ('wrong', 'failed') else ''}{mark}", style),
         )
         shown = row.direction
     return Group(table, *(Text(f"[{number}] {note}", "dim") for number, note in enumerate(notes, start=1)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fastgan.bench import measure
 from fastgan.bench.cases import DIRECTIONS, cases
 from fastgan.bench.measure import Bench, distance
 from fastgan.bench.memory import peak_bytes
@@ -130,6 +131,48 @@ def test_a_failing_reference_is_an_error():
 
     with pytest.raises(RuntimeError, match="out of memory"):
         measured(replace(small(), function=broken))
+
+
+def raising(case, name, message):
+    """The case, whose function raises where a provider runs it."""
+
+    def function(inputs):
+        if providers._override == name:
+            raise RuntimeError(message)
+        return case.function(inputs)
+
+    return replace(case, function=function)
+
+
+def test_a_provider_that_serves_and_raises_has_failed(native_provider):
+    with providers.provider("reference"):
+        rows = measured(raising(small(), "native", "invalid configuration\nmore"))
+    assert (rows["native"].status, rows["native"].detail) == ("failed", "RuntimeError: invalid configuration")
+    assert rows["native"].time is None and rows["reference"].status == "timed"
+    rows = measured(raising(small(), "native", "CUDA out of memory\nhere"))
+    assert (rows["native"].status, rows["native"].detail) == ("left out", "RuntimeError: CUDA out of memory")
+
+
+def test_what_fails_while_it_is_timed_is_told(native_provider):
+    bench, calls = Bench(CPU, 1e6, 0.0, stopwatch, compiled=False), []
+
+    def late(call):
+        calls.append(call)
+        if len(calls) == 2:
+            raise RuntimeError("an illegal access")
+        return stopwatch(call)
+
+    rows = replace(bench, stopwatch=late).measure(replace(small(), compositions={}), "fp32", "nchw", "forward")
+    found = {row.implementation: (row.status, row.detail) for row in rows}
+    assert found["reference"] == found["native"] == ("failed", "while all were timed: RuntimeError: an illegal access")
+    assert found["torch"] == ("left out", "")
+
+
+def test_nothing_is_computed_after_the_device_is_lost(native_provider, monkeypatch):
+    monkeypatch.setattr(measure, "lost", lambda device: True)
+    rows = measured(raising(small(), "native", "an illegal access"))
+    assert list(rows) == ["reference", "torch", "native"] and rows["native"].status == "failed"
+    assert rows["torch"].detail == "the device was lost to native before this was timed" and rows["torch"].time is None
 
 
 @pytest.mark.needs_compiler

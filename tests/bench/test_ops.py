@@ -74,9 +74,9 @@ def test_a_killed_run_keeps_what_it_has(quick, tmp_path, monkeypatch):
 
 
 def test_the_time_is_kept(quick, tmp_path):
-    now = iter([0.0, 1.0, 61.0])
+    now = iter([0.0, 1.0, 59.0, 61.0])  # the begin, and before each direction
     status, text = run(options(json=tmp_path / "ops.json", minutes=1), clock=lambda: next(now))
-    assert status == 0 and "the time was over: 3 of 6 measurements were left out" in text
+    assert status == 0 and "the time was over: 4 of 6 measurements were left out" in text
     assert not json.loads((tmp_path / "ops.json").read_text())["complete"]
 
 
@@ -89,9 +89,36 @@ def test_a_wrong_result_is_shown_and_gives_status_1(quick, tmp_path):
     assert len(wrong) == 3 and all(row["time"] is None for row in wrong)
 
 
+def test_a_failure_is_shown_and_gives_status_1(quick, tmp_path):
+    def broken(inputs):
+        raise RuntimeError("no such\nkernel")
+
+    object.__setattr__(quick[0], "function", broken)
+    status, text = run(options(json=tmp_path / "ops.json"))
+    assert (
+        status == 1 and "FAILED: reference: bias_act lrelu bias clamp fp32 nchw forward: RuntimeError: no such" in text
+    )
+    assert "0 wrong, 3 failed" in text
+    record = json.loads((tmp_path / "ops.json").read_text())
+    assert record["complete"] and [row["status"] for row in record["rows"][:3]] == ["failed"] * 3
+
+
+def test_a_run_ends_where_the_device_is_lost(quick, tmp_path, monkeypatch):
+    def broken(inputs):
+        raise RuntimeError("an illegal access")
+
+    object.__setattr__(quick[1], "function", broken)
+    monkeypatch.setattr(ops, "lost", lambda device: True)
+    status, text = run(options(json=tmp_path / "ops.json"))
+    assert status == 1 and "serves this process no more after the failure: 2 of 6 measurements were left out" in text
+    record = json.loads((tmp_path / "ops.json").read_text())
+    assert (record["complete"], record["done"]) == (False, 4)
+    assert {row["status"] for row in record["rows"] if row["op"] == "bias_act"} >= {"timed"}
+
+
 def test_a_reference_that_cannot_run_leaves_the_others(quick, tmp_path):
     def broken(inputs):
-        raise RuntimeError("out of\nmemory")
+        raise RuntimeError("out of memory\nhere")
 
     object.__setattr__(quick[0], "function", broken)
     status, text = run(options(json=tmp_path / "ops.json"))

@@ -18,37 +18,52 @@ from fastgan.ops import bias_act, setup_filter, skip_weight_gradients, upfirdn2d
 from tests.ops.cases import DTYPE_IDS, DTYPES, arranged
 
 LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "unaligned"}  # by their names in cases.arranged
+# Shapes of x. CUDA sums db in one step of the first two, in several of the third in channels_last, and of the last.
+BIAS_ACT = [(2, 5, 7, 3), (2, 8, 3, 3), (2, 8, 40, 40), (8, 3, 65, 129)]
+UPFIRDN2D = [(2, 16, 9, 8), (1, 5, 7, 67)]
 Coverage = dict[str, dict[str, str]]  # kernel -> dtype -> letters of the layouts it ran in
 
 
-def _bias_act(dtype: torch.dtype, layout: str) -> None:
-    """Forward, backward and double backward with and without db, which is summed in one step and in several."""
-    for size in (3, 40):
-        x = arranged(torch.randn(2, 8, size, size).to(dtype), LAYOUTS[layout]).requires_grad_()
-        b = torch.randn(8).to(dtype).requires_grad_()
-        for act, clamp in (("lrelu", 1.0), ("swish", None)):
-            y = bias_act(x, b, act=act, clamp=clamp)
-            torch.autograd.grad(y.sum(), [x, b], retain_graph=True)
-            with skip_weight_gradients():
-                (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-            torch.autograd.grad(dx.square().sum(), [x, b])
+def calls(dtype: torch.dtype, layout: str, device: str = "cpu", cuda: bool = True) -> None:
+    """Launches every kernel of a provider that this dtype and layout have one of.
+
+    Args:
+        dtype: of the images.
+        layout: a letter of LAYOUTS.
+        device: where the tensors are.
+        cuda: whether to launch what only CUDA has kernels of its own for: many slices of db, filters that fit no tile.
+    """
+
+    def leaf(*shape: int) -> torch.Tensor:
+        return arranged(torch.randn(shape, device=device).to(dtype), LAYOUTS[layout]).requires_grad_()
+
+    for shape in BIAS_ACT if cuda else BIAS_ACT[:-1]:
+        _bias_act(leaf(*shape), torch.randn(shape[1], device=device).to(dtype).requires_grad_())
+    for shape in UPFIRDN2D:
+        _upfirdn2d(leaf(*shape))
+    if cuda:
+        upfirdn2d(leaf(1, 8, 5, 4), torch.ones(120, device=device) / 120, padding=60)
+
+
+def _bias_act(x: torch.Tensor, b: torch.Tensor) -> None:
+    """Forward, backward and double backward with and without db."""
+    for act, clamp in (("lrelu", 1.0), ("swish", None)):
+        y = bias_act(x, b, act=act, clamp=clamp)
+        torch.autograd.grad(y.sum(), [x, b], retain_graph=True)
+        with skip_weight_gradients():
+            (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        torch.autograd.grad(dx.square().sum(), [x, b])
     (dx,) = torch.autograd.grad(bias_act(x, act="swish").sum(), x, create_graph=True)
     torch.autograd.grad(dx.square().sum(), x)
 
 
-def _upfirdn2d(dtype: torch.dtype, layout: str) -> None:
+def _upfirdn2d(x: torch.Tensor) -> None:
     """The filter of StyleGAN2 up, down and in place, separable and full, both ways; and others."""
-    x = arranged(torch.randn(2, 16, 9, 8).to(dtype), LAYOUTS[layout]).requires_grad_()
-    taps = setup_filter([1, 3, 3, 1], separable=True)
+    taps = setup_filter([1, 3, 3, 1], device=x.device, separable=True)
     for f in (taps, taps.outer(taps)):
         torch.autograd.grad(upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1]).sum(), x)
         torch.autograd.grad(upfirdn2d(x, f, padding=[2, 1, 2, 1]).sum(), x)
         upfirdn2d(x, f, up=3, down=2, padding=3)
-
-
-def _long_filter(dtype: torch.dtype, layout: str) -> None:
-    """A filter that no tile of CUDA's shared memory holds the inputs of; Triton has one kernel for all."""
-    upfirdn2d(arranged(torch.randn(1, 8, 5, 4).to(dtype), LAYOUTS[layout]), torch.ones(120) / 120, padding=60)
 
 
 @contextmanager
@@ -74,10 +89,7 @@ def covered(stand_in) -> Coverage:
             counts: Counter[str] = Counter()
             with stand_in.selected(), _triton_launches(counts, str(dtype)[6:]):
                 before = stand_in.launches() if stand_in.NAME == "shim" else {}
-                _bias_act(dtype, layout)
-                _upfirdn2d(dtype, layout)
-                if before:
-                    _long_filter(dtype, layout)
+                calls(dtype, layout, cuda=bool(before))
                 for kernel, total in stand_in.launches().items() if before else ():
                     counts[kernel] = total - before[kernel]
             for kernel, count in counts.items():
