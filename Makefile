@@ -20,9 +20,10 @@ demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two
 	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
 
 # A native library that was built must also load: without it, its tests would be skipped.
-# REQUIRE names what else must be there.
+# REQUIRE names what else must be there. A file of tests stays with one of the WORKERS.
+WORKERS := 2
 test: setup  ## Run the tests.
-	@$(BIN)/python -m pytest -q -m "not slow" \
+	@$(BIN)/python -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile \
 		--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
 
 coverage: setup  ## Which GPU kernel runs on the CPU, in which dtype and layout.
