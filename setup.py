@@ -131,9 +131,9 @@ class BuildNative(build_ext):
         try:
             make({"cpu": "OFF", "cuda": "ON"}.get(MODE, "AUTO"))
         except Unavailable as unavailable:
-            if MODE != "auto" or not compiler_of(build, "CUDA"):
+            if MODE != "auto":
                 raise
-            make("OFF")  # the compiler of C++ is good, or fails once more
+            make("OFF")  # CUDA's compiler may be what failed; that of C++ fails once more
             self.record["cuda_reason"] = str(unavailable)
         else:
             self.record["cuda"] = compiler_of(build, "CUDA") if MODE != "cpu" else None

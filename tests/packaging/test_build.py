@@ -148,6 +148,17 @@ def test_settings_that_cannot_be_are_refused_in_words(sources, environment, mess
 
 
 @pytest.mark.slow
+def test_auto_goes_on_without_a_cuda_compiler_that_fails(sources, tmp_path):
+    if shutil.which("nvcc") is None:
+        pytest.skip("needs nvcc")
+    result = build(sources, tmp_path, FASTGAN_BUILD="auto", TORCH_CUDA_ARCH_LIST="1.0", CXXFLAGS="-O0")
+    assert result.returncode == 0, result.stderr
+    _, names, record = contents(tmp_path)
+    assert "fastgan/_native.so" in names and (record["native"], record["cuda"]) == (True, None)
+    assert "CUDA compiler" in record["cuda_reason"] and "nvcc" in record["cuda_reason"]
+
+
+@pytest.mark.slow
 def test_cpu_makes_a_wheel_with_both_libraries(audit, sources, tmp_path):
     result = build(sources, tmp_path, FASTGAN_BUILD="cpu")
     assert result.returncode == 0, result.stderr
