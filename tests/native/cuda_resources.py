@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from fastgan.ops import native
+from tests.ops import bounds
 
 BOUNDS = Path(__file__).with_suffix(".json")
 
@@ -72,14 +73,6 @@ def measure() -> dict[str, list[int]]:
 if __name__ == "__main__":
     compiler, table = native.info["cuda_compiler"], measure()
     if "--write" in sys.argv[1:]:
-        known = json.loads(BOUNDS.read_text()) if BOUNDS.exists() else {}
-        known[compiler] = table
-        rows = ",\n".join(
-            f"  {json.dumps(version)}: {{\n"
-            + ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in entries.items())
-            + "\n  }"
-            for version, entries in sorted(known.items())
-        )
-        BOUNDS.write_text(f"{{\n{rows}\n}}\n")
+        bounds.write(BOUNDS, compiler, table)
     else:
         print(json.dumps({"compiler": compiler, "resources": table}))

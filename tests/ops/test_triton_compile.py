@@ -34,6 +34,6 @@ def test_resources(triton_installed, tmp_path):
 
     assert [name for name, used in table.items() if used[2] > 0] == []
     if bounds is not None:
-        assert set(bounds) == set(table), "the variants changed: python tests/ops/triton_resources.py --write"
+        assert set(bounds) == set(table), "the variants changed: python -m tests.ops.triton_resources --write"
         grown = {n: (used, bounds[n]) for n, used in table.items() if used[0] > bounds[n][0] or used[1] > bounds[n][1]}
         assert grown == {}

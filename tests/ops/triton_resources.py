@@ -1,7 +1,7 @@
 """Compiles the Triton kernels for GPUs that need not be there, and reads what each would use of them.
 
-    python tests/ops/triton_resources.py            prints a JSON object: variant -> [registers, shared, spilled bytes]
-    python tests/ops/triton_resources.py --write    makes it the bounds of the installed Triton in triton_resources.json
+    python -m tests.ops.triton_resources            prints a JSON object: variant -> [registers, shared, spilled bytes]
+    python -m tests.ops.triton_resources --write    makes it the bounds of the installed Triton in triton_resources.json
 
 The variants are what `fastgan.kernels.launch` plans for the tensors below, with the types and divisibilities that a
 launch would find.
@@ -24,6 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastgan.kernels import launch
+from tests.ops import bounds
 
 BOUNDS = Path(__file__).with_suffix(".json")
 ARCHITECTURES = (80, 90, 120)
@@ -133,13 +134,6 @@ def measure() -> dict[str, list[int]]:
 if __name__ == "__main__":
     table = measure()
     if "--write" in sys.argv[1:]:
-        known = json.loads(BOUNDS.read_text()) if BOUNDS.exists() else {}
-        known[triton.__version__] = table
-        rows = ",\n".join(
-            f'  "{version}": {{\n'
-            + ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in entries.items())
-            + "\n  }"
-            for version, entries in sorted(known.items())
-        )
-        BOUNDS.write_text(f"{{\n{rows}\n}}\n")
-    print(json.dumps({"triton": triton.__version__, "resources": table}))
+        bounds.write(BOUNDS, triton.__version__, table)
+    else:
+        print(json.dumps({"triton": triton.__version__, "resources": table}))
