@@ -1,0 +1,1 @@
+"""A convolution layer as one operator: modulation, resampling, convolution, demodulation, noise, bias, activation."""

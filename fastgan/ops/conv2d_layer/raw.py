@@ -1,0 +1,55 @@
+"""Schemas of the passes that a convolution layer is made of: compiled, without gradients of their own.
+
+An epilogue is y = residual + clamp(act(scale·u + noise + b)·gain, ±clamp) with act linear, relu or lrelu. Images are
+contiguous or channels_last, all of a call in one memory format. u, y, w, b, noise and residual share a dtype; scale,
+in_scale and their gradients are float32 for halves. A mask holds two bits an element, as bias_act's.
+"""
+
+from __future__ import annotations
+
+from fastgan.ops.registration import LIBRARY
+
+_ACT = "int act, float alpha, float gain, float clamp"
+_EPILOGUE = f"Tensor? scale, Tensor? noise, Tensor? b, Tensor? residual, {_ACT}, bool keep_mask"
+_GEOMETRY = "int stride, bool transposed, int padx0, int padx1, int pady0, int pady1"
+
+SCHEMAS = {
+    # u [N, O, H, W], scale [N, O], noise [N or 1, 1, H, W], b [O], residual [N, O, H, W] -> y, mask
+    "conv2d_epilogue": f"(Tensor u, {_EPILOGUE}) -> (Tensor, Tensor)",
+    # dy, y [N, O, H, W] -> du = scale·gain·act'·dy; sums of du/scale·u [N, O], of du/scale over O [N, 1, H, W] and over
+    # the rest [O]. u is found from y, so y is needed where need_scale, and there was no residual.
+    "conv2d_epilogue_backward": (
+        f"(Tensor dy, Tensor? mask, Tensor? y, Tensor? scale, Tensor? noise, Tensor? b, {_ACT}, "
+        "bool need_scale, bool need_noise, bool need_b) -> (Tensor, Tensor, Tensor, Tensor)"
+    ),
+    # dz, x [N, I, H, W], styles [N, I] -> dx = styles·dz, dstyles = Σ over H, W of x·dz
+    "conv2d_style_gradient": "(Tensor dz, Tensor x, Tensor styles) -> (Tensor, Tensor)",
+    # x [N, I, H, W], w [O, I, kh, kw], in_scale [N, I] -> epilogue of w ∗ (in_scale·x). Not transposed: the correlation
+    # of x, padded, at every stride-th place. Transposed: the true convolution of x with stride - 1 zeros between its
+    # samples, (H - 1)·stride + kh rows, of which padding is cropped.
+    "conv2d": f"(Tensor x, Tensor w, Tensor? in_scale, {_GEOMETRY}, {_EPILOGUE}, bool tf32) -> (Tensor, Tensor)",
+    # The gradient of such a convolution for w [O, I, kh, kw], from x and the gradient dy of its result.
+    "conv2d_weight_gradient": (
+        f"(Tensor x, Tensor dy, Tensor? in_scale, int kh, int kw, {_GEOMETRY}, bool tf32) -> Tensor"
+    ),
+    # float32, contiguous, 3x3, stride 1, by Winograd's F(tile x tile, 3x3), tile 2 or 4. adjoint: x has O channels and
+    # w, turned by 180°, maps them to its I: the gradient of such a convolution for its input.
+    "conv2d_winograd": (
+        f"(Tensor x, Tensor w, bool adjoint, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, {_EPILOGUE}, "
+        "int tile) -> (Tensor, Tensor)"
+    ),
+    # x [N, I, H, W], dy [N, O, H', W'] -> dw [O, I, 3, 3]
+    "conv2d_winograd_weight_gradient": (
+        "(Tensor x, Tensor dy, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, int tile) -> Tensor"
+    ),
+}
+
+
+def define(provider: str) -> None:
+    """Define every schema as `fastgan::<name>_<provider>`."""
+    for name, schema in SCHEMAS.items():
+        LIBRARY.define(f"{name}_{provider}{schema}")
+
+
+for _provider in ("native", "triton"):
+    define(_provider)
