@@ -20,8 +20,8 @@ from fastgan.nn import (
     ToRGB,
     minibatch_stddev,
 )
+from fastgan.nn.equalized import BINOMIAL_TAPS
 from fastgan.nn.modulated import NOISE_MODES
-from fastgan.nn.resample import BINOMIAL_TAPS
 from fastgan.ops import setup_filter, upsample2d
 
 
@@ -130,7 +130,7 @@ class SynthesisNetwork(nn.Module):
         for i, to_rgb in enumerate(list(self.to_rgb)[1:], start=1):
             x = self.layers[2 * i - 1](x, ws[:, 2 * i - 1], noise_mode)
             x = self.layers[2 * i](x, ws[:, 2 * i], noise_mode)
-            img = upsample2d(img, self.f) + to_rgb(x, ws[:, 2 * i + 1])
+            img = to_rgb(x, ws[:, 2 * i + 1], residual=upsample2d(img, self.f))
         return img
 
 
@@ -183,7 +183,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, I, H, W] -> [N, O, H/2, W/2]."""
-        return self.skip(x) + self.conv1(self.conv0(x))
+        return self.skip(x, residual=self.conv1(self.conv0(x)))
 
 
 class Discriminator(nn.Module):

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.nn.resample import BINOMIAL_TAPS, conv2d_resample
-from fastgan.ops import bias_act, setup_filter
+from fastgan.ops import bias_act, conv2d_resample, setup_filter
+
+BINOMIAL_TAPS = (1, 3, 3, 1)  # of the FIR of every resampling layer
 
 
 class EqualizedLinear(nn.Module):
@@ -104,14 +105,23 @@ class EqualizedConv2d(nn.Module):
         f = setup_filter(BINOMIAL_TAPS, separable=True) if up > 1 or down > 1 else None
         self.register_buffer("f", f, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, H·up/down, W·up/down], in x's memory format."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[N, I, H, W] -> [N, O, H·up/down, W·up/down], added to residual of that shape; in x's memory format."""
         plain = self.bias is None and self.act == "linear" and self.clamp is None
-        w = self.weight * (self.weight_gain * self.act_gain if plain else self.weight_gain)
-        pad = self.weight.shape[-1] // 2
-        # Up-sampling layers are true convolutions, the others correlations.
-        x = conv2d_resample(x, w, self.f, up=self.up, down=self.down, padding=pad, flip_weight=self.up == 1)
-        return x if plain else bias_act(x, self.bias, act=self.act, gain=self.act_gain, clamp=self.clamp)
+        return conv2d_resample(
+            x,
+            self.weight * (self.weight_gain * self.act_gain if plain else self.weight_gain),
+            self.f,
+            up=self.up,
+            down=self.down,
+            padding=self.weight.shape[-1] // 2,
+            flip_weight=self.up == 1,  # up-sampling layers are true convolutions, the others correlations
+            b=self.bias,
+            act=self.act,
+            gain=1.0 if plain else self.act_gain,
+            clamp=self.clamp,
+            residual=residual,
+        )
 
     def extra_repr(self) -> str:
         o, i, k, _ = self.weight.shape

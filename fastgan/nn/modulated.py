@@ -1,92 +1,16 @@
-"""Weight-modulated convolutions."""
+"""Layers of weight-modulated convolution."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from fastgan.nn.equalized import EqualizedLinear
-from fastgan.nn.resample import BINOMIAL_TAPS, conv2d_resample
-from fastgan.ops import bias_act, setup_filter
+from fastgan.nn.equalized import BINOMIAL_TAPS, EqualizedLinear
+from fastgan.ops import modulated_conv2d, setup_filter
 
 NOISE_MODES = ("random", "const", "none")
-
-
-def demodulation_coefficients(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
-    """dcoefs[n, o] = 1 / sqrt(Σ_i styles[n, i]² · Σ_k weight[o, i, k]² + eps).
-
-    Args:
-        weight: [O, I, kh, kw].
-        styles: [N, I].
-        eps: added to the squared norm.
-
-    Returns:
-        [N, O]. The modulated weights [N, O, I, kh, kw] are never formed.
-
-    Source: Karras et al. 2020 (StyleGAN2), eq. 3.
-    """
-    return (styles.square() @ weight.square().sum(dim=[2, 3]).t() + eps).rsqrt()
-
-
-def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    noise: Tensor | None = None,
-    up: int = 1,
-    down: int = 1,
-    padding: int | Sequence[int] = 0,
-    resample_filter: Tensor | None = None,
-    demodulate: bool = True,
-    flip_weight: bool = True,
-    input_gain: Tensor | None = None,
-) -> Tensor:
-    """y[n, o] = Σ_i (weight[o, i]·styles[n, i]·dcoefs[n, o]) ∗ x[n, i] + noise.
-
-    Styles scale the input, dcoefs the output, and one convolution with shared weights serves the batch.
-
-    Args:
-        x: input [N, I, H, W].
-        weight: [O, I, kh, kw].
-        styles: factor on every input channel [N, I].
-        noise: added to the result, broadcastable to it ([N, 1, H', W'] or [H', W']), already scaled. None: none.
-        up: up-sampling factor.
-        down: down-sampling factor.
-        padding: as `conv2d_resample`.
-        resample_filter: FIR for up- and down-sampling, 1-D or 2-D, sum 1.
-        demodulate: scale each modulated filter to unit norm.
-        flip_weight: True: correlation. False: true convolution.
-        input_gain: scalar or [I] factor on the input channels, applied after demodulation. None: 1.
-
-    Returns:
-        [N, O, H', W'], in x's memory format.
-
-    Raises:
-        ValueError: styles do not fit x or weight.
-
-    Gradients: any order.
-    Source: Karras et al. 2020 (StyleGAN2), section 2.2.
-    """
-    if styles.shape != (x.shape[0], weight.shape[1]):
-        raise ValueError(f"styles must have shape [N, I]=[{x.shape[0]}, {weight.shape[1]}], got {list(styles.shape)}")
-    dcoefs = demodulation_coefficients(weight, styles)[:, :, None, None] if demodulate else None
-    if input_gain is not None:
-        styles = styles * input_gain
-    x = conv2d_resample(
-        x * styles[:, :, None, None],
-        weight,
-        resample_filter,
-        up=up,
-        down=down,
-        padding=padding,
-        flip_weight=flip_weight,
-    )
-    if dcoefs is None:
-        return x if noise is None else x + noise
-    return x * dcoefs if noise is None else torch.addcmul(noise, x, dcoefs)
 
 
 class SynthesisLayer(nn.Module):
@@ -139,7 +63,7 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random") -> Tensor:
         """x [N, I, H/up, W/up], w [N, w_dim] -> [N, O, H, W]."""
-        x = modulated_conv2d(
+        return modulated_conv2d(
             x,
             self.weight,
             self.affine(w),
@@ -148,8 +72,10 @@ class SynthesisLayer(nn.Module):
             padding=self.weight.shape[-1] // 2,
             resample_filter=self.f,
             flip_weight=self.up == 1,
+            b=self.bias,
+            act=self.act,
+            clamp=self.clamp,
         )
-        return bias_act(x, self.bias, act=self.act, clamp=self.clamp)
 
 
 class ToRGB(nn.Module):
@@ -172,7 +98,9 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(img_channels))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x [N, I, H, W], w [N, w_dim] -> [N, C, H, W]."""
-        x = modulated_conv2d(x, self.weight, self.affine(w) * self.style_gain, demodulate=False)
-        return bias_act(x, self.bias, clamp=self.clamp)
+    def forward(self, x: Tensor, w: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x [N, I, H, W], w [N, w_dim] -> [N, C, H, W], added to residual [N, C, H, W]."""
+        styles = self.affine(w) * self.style_gain
+        return modulated_conv2d(
+            x, self.weight, styles, demodulate=False, b=self.bias, clamp=self.clamp, residual=residual
+        )

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastgan.nn import SynthesisLayer, ToRGB, conv2d_resample, modulated_conv2d
-from fastgan.ops import setup_filter
+from fastgan.nn import SynthesisLayer, ToRGB
+from fastgan.ops import conv2d_resample, modulated_conv2d, setup_filter
 
 DOUBLE = torch.float64
 

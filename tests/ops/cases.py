@@ -51,6 +51,34 @@ UPFIRDN_CASES = {
 }
 
 
+# x shape, output channels, kernel size, and the arguments of tests.ops.test_conv2d_layer.layer
+CONV2D_LAYER_CASES = {
+    "plain": ((2, 3, 7, 6), 5, 3, {}),
+    "generator": ((2, 3, 5, 7), 4, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu", "clamp": 1.0}),
+    "generator-up": ((2, 3, 5, 4), 4, 3, {"styles": True, "noise": "random", "b": True, "act": "lrelu", "up": 2}),
+    "generator-1x1": ((2, 4, 5, 3), 3, 1, {"styles": True, "noise": "const", "b": True, "act": "lrelu"}),
+    "to-rgb": ((2, 5, 4, 7), 3, 1, {"styles": True, "demodulate": False, "b": True, "clamp": 0.7, "residual": True}),
+    "demodulated-residual": ((1, 3, 4, 4), 2, 3, {"styles": True, "residual": True, "act": "relu"}),
+    "discriminator": ((3, 1, 6, 9), 4, 3, {"b": True, "act": "lrelu", "gain": 0.7, "clamp": 0.5}),
+    "discriminator-down": ((2, 3, 9, 8), 5, 3, {"b": True, "act": "lrelu", "down": 2, "gain": 1.0}),
+    "skip": ((2, 3, 7, 8), 4, 1, {"down": 2, "residual": True, "gain": 0.7}),
+    "from-rgb": ((2, 3, 5, 6), 8, 1, {"b": True, "act": "lrelu"}),
+    "up-1x1": ((1, 3, 3, 4), 2, 1, {"up": 2, "b": True, "act": "relu"}),
+    "modulated-down": ((2, 3, 7, 6), 4, 3, {"styles": True, "down": 2, "noise": "random"}),
+    "smooth": ((2, 3, 5, 4), 4, 3, {"styles": True, "noise": "const", "b": True, "act": "swish", "clamp": 1.0}),
+    "smooth-up": ((1, 2, 3, 4), 3, 3, {"b": True, "act": "tanh", "up": 2, "residual": True}),
+    "no-filter-up": ((1, 2, 3, 4), 2, 3, {"up": 2, "f": None, "act": "lrelu"}),
+    "up3": ((1, 2, 3, 2), 3, 3, {"up": 3, "b": True}),
+    "flipped": ((1, 2, 5, 4), 3, 3, {"flip_weight": False, "act": "lrelu"}),
+    "rectangular": ((1, 2, 6, 5), 3, (2, 3), {"padding": [1, 0, 2, 1], "b": True, "act": "lrelu"}),
+    "crop": ((1, 2, 8, 7), 3, 3, {"padding": [-1, 2, 0, -2]}),
+    "one-pixel": ((3, 2, 1, 1), 2, 3, {"styles": True, "b": True, "act": "lrelu"}),
+    "one-channel": ((2, 2, 4, 6), 1, 3, {"styles": True, "noise": "const", "act": "lrelu"}),
+    "channels24": ((1, 24, 6, 5), 24, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu", "clamp": 2.0}),
+    "empty": ((0, 3, 5, 4), 2, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu"}),
+}
+
+
 def arranged(x: Tensor, memory_format: str) -> Tensor:
     """x with the same values in another memory layout."""
     if memory_format == "channels_last" and x.ndim == 4:

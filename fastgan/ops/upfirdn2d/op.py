@@ -65,8 +65,8 @@ def upfirdn2d(
     check_dense("x", x)
     if x.ndim != 4:
         raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
-    f = _check_filter(f, x)
-    up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
+    f = check_filter(f, x)
+    up, down, padding = _pair("up", up), _pair("down", down), four_paddings(padding)
     flip_filter, gain = flag("flip_filter", flip_filter), number("gain", gain)
     for axis, size, taps, low in (("x", x.shape[3], f.shape[-1], 0), ("y", x.shape[2], f.shape[0], 2)):
         padded = size * up[low // 2] + padding[low] + padding[low + 1]
@@ -158,7 +158,7 @@ def filter2d(
     x: Tensor, f: Tensor | None, padding: int | Sequence[int] = 0, flip_filter: bool = False, gain: float = 1
 ) -> Tensor:
     """y = gain · (f ∗ x) at x's size; arguments as in `upfirdn2d`, `padding` is added to what keeps the size."""
-    extra, (fw, fh) = _padding(padding), _taps(f)
+    extra, (fw, fh) = four_paddings(padding), _taps(f)
     same = (fw // 2, (fw - 1) // 2, fh // 2, (fh - 1) // 2)
     return upfirdn2d(x, f, padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
 
@@ -172,7 +172,7 @@ def upsample2d(
     gain: float = 1,
 ) -> Tensor:
     """x up-sampled by `up` at unchanged brightness, [N, C, H·up, W·up]; arguments as in `upfirdn2d`."""
-    (ux, uy), extra, (fw, fh) = _pair("up", up), _padding(padding), _taps(f)
+    (ux, uy), extra, (fw, fh) = _pair("up", up), four_paddings(padding), _taps(f)
     gain = number("gain", gain) * ux * uy
     same = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
     return upfirdn2d(x, f, up=(ux, uy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
@@ -187,12 +187,12 @@ def downsample2d(
     gain: float = 1,
 ) -> Tensor:
     """x filtered and decimated by `down`, [N, C, H/down, W/down]; arguments as in `upfirdn2d`."""
-    (dx, dy), extra, (fw, fh) = _pair("down", down), _padding(padding), _taps(f)
+    (dx, dy), extra, (fw, fh) = _pair("down", down), four_paddings(padding), _taps(f)
     same = ((fw - dx + 1) // 2, (fw - dx) // 2, (fh - dy + 1) // 2, (fh - dy) // 2)
     return upfirdn2d(x, f, down=(dx, dy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
 
 
-def _check_filter(f: Tensor | None, x: Tensor) -> Tensor:
+def check_filter(f: Tensor | None, x: Tensor) -> Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     if f is None:
         return x.new_ones([1], dtype=dtype)
@@ -215,7 +215,7 @@ def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     return pair
 
 
-def _padding(value: int | Sequence[int]) -> tuple[int, int, int, int]:
+def four_paddings(value: int | Sequence[int]) -> tuple[int, int, int, int]:
     sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
     if len(sides) not in (1, 2, 4) or not all(_is_int(side) and abs(side) <= _LONGEST for side in sides):
         raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1] within ±{_LONGEST}; got {value!r}")

@@ -1,0 +1,298 @@
+"""Convolution layers: public functions, argument checks, choice of a provider."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastgan.ops import native, providers, triton_provider
+from fastgan.ops.arguments import check_dense, flag, number
+from fastgan.ops.bias_act.activations import activation_named
+from fastgan.ops.bias_act.op import bias_act
+from fastgan.ops.conv2d_layer.compiled import Compiled
+from fastgan.ops.conv2d_layer.cpu import CpuPasses
+from fastgan.ops.conv2d_layer.geometry import Geometry
+from fastgan.ops.conv2d_layer.passes import Passes
+from fastgan.ops.conv2d_layer.precision import fast_products
+from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
+from fastgan.ops.layout import dense_format
+from fastgan.ops.registration import transforming
+from fastgan.ops.upfirdn2d.op import check_filter, four_paddings
+
+
+def conv2d_resample(
+    x: Tensor,
+    w: Tensor,
+    f: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    *,
+    b: Tensor | None = None,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """y = residual + clamp(act(R + b)·gain, ±clamp) with R = ↓down(w ∗ f ∗ x), or w ∗ f ∗ ↑up(x): a whole layer at once.
+
+    Up-sampling by a kernel is a transposed convolution, then the FIR (gain up²); down-sampling is the FIR, then a
+    strided convolution. A 1×1 kernel is applied at the lower of the two rates.
+
+    Args:
+        x: input [N, I, H, W], float64, float32, float16 or bfloat16. Contiguous and channels_last tensors are read in
+            place, other layouts are copied first.
+        w: weight [O, I / groups, kh, kw], cast to x's dtype.
+        f: FIR filter, 1-D (used on both axes) or 2-D, sum 1. None: no filter.
+        up: up-sampling factor.
+        down: down-sampling factor; only one of up and down may exceed 1.
+        padding: int, [x, y] or [x0, x1, y0, y1], pixels at the up-sampled rate; the FIR's own padding is added.
+        groups: convolution groups; above 1 the layer is composed of torch's convolution and our other operators.
+        flip_weight: True: correlation, as torch.nn.functional.conv2d. False: true convolution.
+        b: bias [O]. None: none.
+        act: activation of `bias_act`.
+        alpha: as `bias_act`.
+        gain: factor after the activation; None takes √2 for relu, lrelu and swish, 1 for the others.
+        clamp: bound on the magnitude before the residual is added; None: none.
+        residual: [N, O, H', W'], added to the result. None: nothing.
+
+    Returns:
+        [N, O, H·up / down, W·up / down] for padding = k // 2 and an odd kernel; dtype and memory format of x.
+
+    Raises:
+        ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
+
+    Gradients: 2nd order, for x, w, b and residual.
+    Keeps for backward: x, w, and two bits an element of y where there is a kink; for smooth activations also R.
+    Source: Karras et al. 2020 (StyleGAN2), appendix B.
+    """
+    _check_images(x, w, groups)
+    options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
+    return _layer(x, w, None, None, None, b, residual, *options)
+
+
+def demodulation_coefficients(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
+    """dcoefs[n, o] = 1 / sqrt(Σ_i styles[n, i]² · Σ_k weight[o, i, k]² + eps).
+
+    Args:
+        weight: [O, I, kh, kw].
+        styles: [N, I].
+        eps: added to the squared norm.
+
+    Returns:
+        [N, O]. The modulated weights [N, O, I, kh, kw] are never formed.
+
+    Gradients: any order.
+    Source: Karras et al. 2020 (StyleGAN2), eq. 3.
+    """
+    return (styles.square() @ weight.square().sum(dim=[2, 3]).t() + eps).rsqrt()
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    noise: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    resample_filter: Tensor | None = None,
+    demodulate: bool = True,
+    flip_weight: bool = True,
+    input_gain: Tensor | None = None,
+    *,
+    b: Tensor | None = None,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """y[n, o] = residual + clamp(act(Σ_i (weight[o, i]·styles[n, i]·dcoefs[n, o]) ∗ x[n, i] + noise + b)·gain, ±clamp).
+
+    Styles scale the input, dcoefs the output, and one convolution with shared weights serves the batch: the whole
+    layer of a generator, or its to-RGB, at once.
+
+    Args:
+        x: input [N, I, H, W]; see `conv2d_resample`.
+        weight: [O, I, kh, kw].
+        styles: factor on every input channel [N, I].
+        noise: added to the result, broadcastable to [N, 1, H', W'], already scaled. None: none.
+        up: up-sampling factor.
+        down: down-sampling factor.
+        padding: as `conv2d_resample`.
+        resample_filter: FIR for up- and down-sampling, 1-D or 2-D, sum 1.
+        demodulate: scale each modulated filter to unit norm; in float16, weight and styles are first divided by their
+            largest magnitudes, which this cancels, against overflow.
+        flip_weight: True: correlation. False: true convolution.
+        input_gain: scalar or [I] factor on the input channels, applied after demodulation. None: 1.
+        b: bias [O]. None: none.
+        act, alpha, gain, clamp, residual: as `conv2d_resample`.
+
+    Returns:
+        [N, O, H', W'], dtype and memory format of x.
+
+    Raises:
+        ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
+
+    Gradients: 2nd order, for x, weight, styles, noise, b and residual.
+    Keeps for backward: x, weight, noise, y (which the next layer keeps as its x), and two bits an element of y where
+    there is a kink; for smooth activations y before the activation.
+    Source: Karras et al. 2020 (StyleGAN2), section 2.2.
+    """
+    _check_images(x, weight, 1, "weight")
+    check_dense("styles", styles)
+    if styles.shape != (x.shape[0], weight.shape[1]):
+        raise ValueError(f"styles must have shape [N, I]=[{x.shape[0]}, {weight.shape[1]}], got {list(styles.shape)}")
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    weight, styles = weight.to(wide), styles.to(wide)
+    dcoefs = None
+    if flag("demodulate", demodulate):
+        if x.dtype == torch.float16 and weight.numel() and styles.numel():
+            fan_in = weight[0].numel()
+            weight = weight / (weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in)).clamp_min(1e-8)
+            styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
+        dcoefs = demodulation_coefficients(weight, styles)
+    if input_gain is not None:
+        styles = styles * input_gain
+    options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
+    return _layer(x, weight, styles, dcoefs, noise, b, residual, *options)
+
+
+def _layer(
+    x: Tensor,
+    w: Tensor,
+    in_scale: Tensor | None,
+    scale: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    residual: Tensor | None,
+    f: Tensor | None,
+    up: int,
+    down: int,
+    padding: int | Sequence[int],
+    groups: int,
+    flip_weight: bool,
+    act: str,
+    alpha: float | None,
+    gain: float | None,
+    clamp: float | None,
+) -> Tensor:
+    """y = residual + clamp(act(scale·R(w, in_scale·x) + noise + b)·gain, ±clamp)."""
+    activation = activation_named(act)
+    alpha = activation.alpha if alpha is None else number("alpha", alpha)
+    gain = activation.gain if gain is None else number("gain", gain)
+    clamp = None if clamp is None else number("clamp", clamp)
+    if clamp is not None and clamp < 0:
+        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
+    geometry = _geometry(x, w, f, up, down, padding)
+    f = None if f is None else check_filter(f, x)
+    w = w.to(x.dtype)
+    if w.shape[2] * w.shape[3] > 1 and flag("flip_weight", flip_weight) == (up > 1):
+        w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
+    size = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))
+    noise, b, residual = _operands(x, w.shape[0], size, noise, b, residual)
+    provider = providers.choose("conv2d_layer", x.device.type, x.dtype, "groups" if groups > 1 else "")
+    if provider == "reference":
+        settings = (act, alpha, gain, clamp)
+        y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, geometry, groups, *settings)
+        return y.contiguous(memory_format=dense_format(x))
+    memory_format = dense_format(x)
+    x, w = x.contiguous(memory_format=memory_format), w.contiguous()
+    if residual is not None:
+        residual = residual.contiguous(memory_format=memory_format)
+    compiled = _COMPILED[provider]
+    smooth = not activation.piecewise_linear
+    late = smooth or (residual is not None and scale is not None)  # u is found from y, which must not hold more
+    index, bound = ("linear", "relu", "lrelu").index("linear" if smooth else act), -1.0 if clamp is None else clamp
+    epilogue = (index, alpha, 1.0, -1.0) if smooth else (index, alpha, gain, bound)
+    inputs = (x, w, in_scale, scale, noise, None if smooth else b, None if late else residual)
+    differentiable = any(t is not None and t.requires_grad for t in inputs) or transforming()
+    keep_mask = (index > 0 or epilogue[3] >= 0) and differentiable and torch.is_grad_enabled()
+    settings = (f, geometry.up, geometry.down, list(geometry.padding), *epilogue, fast_products(x))
+    y = compiled.forward_op(*inputs, *settings, keep_mask)[0]
+    if smooth:
+        y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
+    return y if residual is None or not late else y + residual
+
+
+def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> None:
+    check_dense("x", x)
+    check_dense(weight_name, w)
+    if x.ndim != 4 or w.ndim != 4:
+        raise ValueError(f"x and {weight_name} must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
+    if w.device != x.device:
+        raise ValueError(f"{weight_name} must be on x's device {x.device}, got {w.device}")
+    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
+        raise ValueError(f"groups must divide {weight_name}'s {w.shape[0]} output channels, got {groups!r}")
+    if x.shape[1] != w.shape[1] * groups:
+        raise ValueError(
+            f"x must have shape [N, {w.shape[1] * groups}, H, W] to match {weight_name}, got {list(x.shape)}"
+        )
+    if 0 in w.shape:
+        raise ValueError(f"{weight_name} must not be empty, got shape {list(w.shape)}")
+
+
+def _geometry(x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]) -> Geometry:
+    for name, factor in (("up", up), ("down", down)):
+        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {factor!r}")
+    if up > 1 and down > 1:
+        raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
+    geometry = Geometry.of(up, down, four_paddings(padding), f)
+    height, width = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"padding {padding!r} leaves images of {x.shape[2]}x{x.shape[3]} no output under a kernel of "
+            f"{w.shape[2]}x{w.shape[3]}: it would be {height}x{width}"
+        )
+    return geometry
+
+
+def _operands(
+    x: Tensor, channels: int, size: tuple[int, int], noise: Tensor | None, b: Tensor | None, residual: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """What the epilogue adds, checked: noise as [N or 1, 1, H', W'], all in x's dtype."""
+    for name, operand in (("noise", noise), ("b", b), ("residual", residual)):
+        if operand is not None:
+            check_dense(name, operand, optional=True)
+            if operand.device != x.device:
+                raise ValueError(f"{name} must be on x's device {x.device}, got {operand.device}")
+    if b is not None:
+        if b.shape != (channels,):
+            raise ValueError(f"b must have shape [O]=[{channels}], got {list(b.shape)}")
+        b = b.to(x.dtype).contiguous()
+    expected = (x.shape[0], channels, *size)
+    if residual is not None:
+        if residual.shape != expected:
+            raise ValueError(f"residual must have the result's shape {list(expected)}, got {list(residual.shape)}")
+        residual = residual.to(x.dtype)
+    if noise is not None:
+        shape = (1,) * (4 - noise.ndim) + tuple(noise.shape)
+        fits = all(have in (1, want) for have, want in zip(shape, (x.shape[0], 1, *size), strict=False))
+        if len(shape) != 4 or not fits:
+            raise ValueError(
+                f"noise must be broadcastable to [N, 1, H', W']={[x.shape[0], 1, *size]}, got {list(noise.shape)}"
+            )
+        noise = noise.to(x.dtype).reshape(shape).expand(shape[0], 1, *size).contiguous()
+    return noise, b, residual
+
+
+def _native_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
+    return _GROUPS if detail == "groups" else native.refusal(device, dtype)
+
+
+def _triton_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
+    return _GROUPS if detail == "groups" else triton_provider.refusal(device, dtype)
+
+
+_GROUPS = "groups above 1 are composed of other operators"
+_COMPILED = {"native": Compiled("native", {"CPU": CpuPasses("native"), "CUDA": Passes("native")})}
+providers.register_provider("conv2d_layer", "native", _native_refusal)
+providers.register_provider("conv2d_layer", "reference", lambda device, dtype, detail: None)

@@ -1,0 +1,34 @@
+"""How exactly float32 convolutions are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+_exact_depth = 0
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Compute the float32 convolutions of layers called inside term by term: neither Winograd's algorithm nor tf32.
+
+    Outside, 3×3 convolutions of float32 images on a CPU may be Winograd's, which rounds more (docs/kernels.md has its
+    error), and those on a GPU follow `torch.backends.cudnn.conv.fp32_precision`. The choice is made in the forward
+    pass and its backward keeps it.
+    """
+    global _exact_depth
+    _exact_depth += 1
+    try:
+        yield
+    finally:
+        _exact_depth -= 1
+
+
+def fast_products(x: Tensor) -> bool:
+    """Whether a layer of x may round more than its formula needs."""
+    if _exact_depth or x.dtype != torch.float32:
+        return False
+    return not x.is_cuda or torch.backends.cudnn.conv.fp32_precision == "tf32"

@@ -1,0 +1,106 @@
+"""R(w, x), a convolution with resampling, and its adjoints: a FIR pass, a convolution, a FIR pass, as the case needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastgan.ops.conv2d_layer.geometry import Geometry
+from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
+
+Size = tuple[int, int]  # height, width
+
+
+class Fir(NamedTuple):
+    """One upfirdn2d; see there. f is None for the identity."""
+
+    f: Tensor | None
+    up: int
+    down: int
+    padding: tuple[int, int, int, int]
+    gain: float
+
+    @property
+    def taps(self) -> Size:
+        return (1, 1) if self.f is None else (self.f.shape[0], self.f.shape[-1])
+
+    def output_size(self, size: Size) -> Size:
+        (fh, fw), (px0, px1, py0, py1) = self.taps, self.padding
+        return (
+            (size[0] * self.up + py0 + py1 - fh) // self.down + 1,
+            (size[1] * self.up + px0 + px1 - fw) // self.down + 1,
+        )
+
+    def __call__(self, passes: Passes, x: Tensor) -> Tensor:
+        return passes.fir(x, self.f, self.up, self.down, self.padding, False, self.gain)
+
+    def adjoint(self, passes: Passes, dy: Tensor, size: Size) -> Tensor:
+        """The gradient of an input of this size."""
+        (fh, fw), (px0, _, py0, _) = self.taps, self.padding
+        padding = (
+            fw - px0 - 1,
+            size[1] * self.up - dy.shape[3] * self.down + px0 - self.up + 1,
+            fh - py0 - 1,
+            size[0] * self.up - dy.shape[2] * self.down + py0 - self.up + 1,
+        )
+        return passes.fir(dy, self.f, self.down, self.up, padding, True, self.gain)
+
+
+class Resampling:
+    """R for one kernel size.
+
+    Down-sampling is the FIR, then a strided convolution; up-sampling a transposed convolution, then the FIR. A 1×1
+    kernel is applied at the lower of the two rates.
+
+    Args:
+        passes: of the provider.
+        geometry: sampling factors and padding.
+        kernel: (kh, kw).
+        f: FIR [taps] or [fh, fw], or None.
+        fast: as `Passes.convolve`.
+    """
+
+    def __init__(self, passes: Passes, geometry: Geometry, kernel: Size, f: Tensor | None, fast: bool):
+        up, down, padding = geometry
+        pointwise, none = kernel == (1, 1), (0, 0, 0, 0)
+        self.passes = passes
+        self.before = self.after = None
+        if up > 1:
+            crop = padding if pointwise else geometry.crop(*kernel)
+            self.convolution = Convolution(1 if pointwise else up, not pointwise, none, fast)
+            self.after = Fir(f, up if pointwise else 1, 1, crop, up**2)
+        elif down > 1:
+            self.before = Fir(f, 1, down if pointwise else 1, padding, 1.0)
+            self.convolution = Convolution(1 if pointwise else down, False, none, fast)
+        else:
+            self.convolution = Convolution(1, False, padding, fast)
+
+    def forward(
+        self, x: Tensor, w: Tensor, in_scale: Tensor | None, e: Epilogue, keep_mask: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The epilogue of R(w, in_scale·x), and its mask."""
+        if self.before is not None:
+            x = self.before(self.passes, x)
+        if self.after is None:
+            return self.passes.convolve(x, w, in_scale, self.convolution, e, keep_mask)
+        u, _ = self.passes.convolve(x, w, in_scale, self.convolution, Epilogue(), False)
+        return self.passes.epilogue(self.after(self.passes, u), e, keep_mask)
+
+    def gradients(
+        self, x: Tensor, w: Tensor, in_scale: Tensor | None, dy: Tensor, *, of_input: bool, of_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Rᵀ(w, dy) and W(in_scale·x, dy), where wanted: the gradients of R(w, z) for z, and for w at z = in_scale·x."""
+        size = (x.shape[2], x.shape[3])
+        inner = size if self.before is None else self.before.output_size(size)
+        if self.after is not None:
+            dy = self.after.adjoint(self.passes, dy, self.convolution.output_size(inner, (w.shape[2], w.shape[3])))
+        dz = dw = None
+        if of_weight:
+            z = x if self.before is None else self.before(self.passes, x)  # computed again: not worth its memory
+            dw = self.passes.weight_gradient(z, dy, in_scale, w, self.convolution)
+        if of_input:
+            dz = self.passes.input_gradient(dy, w, inner, self.convolution)
+            if self.before is not None:
+                dz = self.before.adjoint(self.passes, dz, size)
+        return dz, dw
