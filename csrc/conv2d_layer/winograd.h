@@ -1,0 +1,66 @@
+// 3x3 convolutions of stride 1 by Winograd's minimal filtering, on the CPU in float32. Neither torch nor CUDA headers.
+//
+// Lavin and Gray 2016: an output tile of m x m pixels is A^T [(G w G^T) . (B^T d B)] A, summed over the input channels
+// between the outer transforms; d is its input patch of (m + 2) x (m + 2) pixels. F(2x2) takes 4 multiplications a
+// pixel, F(4x4) 2.25, the definition 9. The polynomials meet in 0, +-1 and infinity (m = 2), or in 0, +-5/8, +-3/2 and
+// infinity (m = 4), whose squares and products are exact numbers of few bits: the largest error of F(4x4) is then a
+// quarter of that with the usual 0, +-1, +-2.
+#pragma once
+#include <cstdint>
+
+#include "common/isa.h"
+
+namespace fastgan {
+
+// Images are contiguous: x [n, in, height, width], y [n, out, out_height, out_width].
+struct WinogradArgs {
+  const float* x = nullptr;
+  const float* in_scale = nullptr;  // [n, in], or null
+  const float* w = nullptr;         // [out, in, 3, 3]; adjoint: [in, out, 3, 3], each kernel turned by 180 degrees
+  bool adjoint = false;
+  float* y = nullptr;
+  int64_t n = 0, in = 0, out = 0, height = 0, width = 0, out_height = 0, out_width = 0;
+  int64_t pad_y = 0, pad_x = 0;  // rows above and columns before the image; negative: cropped
+  int tile = 4;                  // m: 2 or 4
+
+  // y = residual + clamp(act(scale * u + noise + b) * gain) of the convolution u.
+  const float* scale = nullptr;     // [n, out], or null
+  const float* noise = nullptr;     // [n, out_height, out_width], or null
+  int64_t noise_image = 0;          // from one image's noise to the next one's; 0: shared
+  const float* b = nullptr;         // [out], or null
+  const float* residual = nullptr;  // as y, or null
+  uint8_t* mask = nullptr;          // as that of bias_act, or null
+  double negative_slope = 1, gain = 1, clamp = -1;
+};
+
+// Results do not depend on the number of threads.
+struct WinogradKernels {
+  void (*forward)(const WinogradArgs&);
+};
+
+namespace generic {
+const WinogradKernels& winograd_kernels();
+}
+#if FASTGAN_HAVE_AVX2
+namespace avx2 {
+const WinogradKernels& winograd_kernels();
+}
+#endif
+#if FASTGAN_HAVE_AVX512
+namespace avx512 {
+const WinogradKernels& winograd_kernels();
+}
+#endif
+
+static inline const WinogradKernels& winograd_kernels(Isa isa) {
+#if FASTGAN_HAVE_AVX512
+  if (isa == Isa::avx512) return avx512::winograd_kernels();
+#endif
+#if FASTGAN_HAVE_AVX2
+  if (isa == Isa::avx2) return avx2::winograd_kernels();
+#endif
+  (void)isa;
+  return generic::winograd_kernels();
+}
+
+}  // namespace fastgan

@@ -1,0 +1,150 @@
+// 3x3 convolutions on the CPU by Winograd's filtering. The smaller of the transformed filters U and the transformed
+// tiles V is made first and shared; tasks over blocks of tiles, or over panels of output channels, then make their part
+// of the other one in a buffer that stays in the L2 cache, multiply, and transform, finish and write the output once.
+#include "conv2d_layer/winograd.h"
+
+#include "common/parallel.h"
+#include "conv2d_layer/winograd_epilogue.h"
+#include "conv2d_layer/winograd_gemm.h"
+#include "conv2d_layer/winograd_tiles.h"
+
+namespace fastgan {
+namespace FASTGAN_ISA {
+namespace {
+
+constexpr int L = Vec<float>::size;
+constexpr int kPanel = L;  // output channels whose transformed filters lie together
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Tiles a block: fewer of them where that divides the work better.
+int vectors_for(int64_t tiles, int threads) {
+  int best = kVectors;
+  int64_t least = 0;
+  for (int vectors = kVectors; vectors > 1; --vectors) {
+    const int64_t lanes = vectors * L, time = divide_up(divide_up(tiles, lanes), threads) * (lanes + 4);
+    if (vectors == kVectors || time < least) best = vectors, least = time;
+  }
+  return best;
+}
+
+template <class F>
+class Convolution {
+  static constexpr int kProducts = F::size * F::size;
+
+ public:
+  explicit Convolution(const WinogradArgs& args)
+      : a(args), tiling(a.n, a.out_height, a.out_width, F::m),
+        source{a.x, a.in_scale, a.in, a.height, a.width, a.pad_y, a.pad_x},
+        epilogue(a), threads(thread_count(tiling.total * a.in * a.out)), lanes(vectors_for(tiling.total, threads) * L),
+        blocks(divide_up(tiling.total, lanes)), panels(divide_up(a.out, kPanel)), u_stride(a.in * kPanel + L),
+        v_stride(a.in * lanes + L), m_stride(kPanel * lanes + L) {}
+
+  void run() const {
+    const int64_t u_size = kProducts * u_stride, v_size = kProducts * v_stride, m_size = kProducts * m_stride;
+    const bool few_tiles = tiling.total < a.out;
+    const Scratch<float> u((few_tiles ? threads : panels) * u_size), v((few_tiles ? blocks : threads) * v_size);
+    const Scratch<float> m(threads * m_size);
+    if (few_tiles) {
+      constexpr int64_t kChannels = 16;
+      const int64_t parts = divide_up(a.in, kChannels);
+      parallel_tasks(blocks * parts, threads, [&](int64_t task, int) {
+        const int64_t block = task / parts, first = task % parts * kChannels;
+        transform_block(block, first, smaller(first + kChannels, a.in), v.get() + block * v_size);
+      });
+      parallel_tasks(panels, threads, [&](int64_t panel, int thread) {
+        float* const filters = u.get() + thread * u_size;
+        transform_panel(panel, filters);
+        for (int64_t block = 0; block < blocks; ++block)
+          finish(block, panel, filters, v.get() + block * v_size, m.get() + thread * m_size);
+      });
+    } else {
+      parallel_tasks(panels, threads, [&](int64_t panel, int) { transform_panel(panel, u.get() + panel * u_size); });
+      parallel_tasks(blocks, threads, [&](int64_t block, int thread) {
+        float* const tiles = v.get() + thread * v_size;
+        transform_block(block, 0, a.in, tiles);
+        for (int64_t panel = 0; panel < panels; ++panel)
+          finish(block, panel, u.get() + panel * u_size, tiles, m.get() + thread * m_size);
+      });
+    }
+    if (!epilogue.finishes_rows()) epilogue.all();
+  }
+
+ private:
+  int tiles_of(int64_t block) const { return int(smaller(lanes, tiling.total - block * lanes)); }
+
+  // u [kProducts, in, kPanel]
+  void transform_panel(int64_t panel, float* u) const {
+    const int64_t in_step = a.adjoint ? a.out * 9 : 9, out_step = a.adjoint ? 9 : a.in * 9;
+    const int count = int(smaller(kPanel, a.out - panel * kPanel));
+    for (int64_t i = 0; i < a.in; ++i)
+      transform_filters<F>(a.w + panel * kPanel * out_step + i * in_step, out_step, a.adjoint, count, u + i * kPanel,
+                           u_stride);
+  }
+
+  // v [kProducts, in, lanes], of input channels [first, last)
+  void transform_block(int64_t block, int64_t first, int64_t last, float* v) const {
+    Piece pieces[kVectors * L];
+    const Piece* const end = pieces + tiling.pieces_of(block * lanes, tiles_of(block), pieces);
+    for (int64_t i = first; i < last; ++i) {
+      for (const Piece* piece = pieces; piece < end;) {
+        const Piece* next = piece;
+        while (next < end && next->lane / L == piece->lane / L) ++next;
+        transform_patches<DataPatch<F>>(source, i, piece, next, v + i * lanes + piece->lane, v_stride);
+        piece = next;
+      }
+    }
+  }
+
+  template <int vectors>
+  void multiply(const float* u, const float* v, float* m) const {
+    for (int k = 0; k < kProducts; ++k)
+      for (int r = 0; r < kPanel; r += kRows)
+        multiply_rows<vectors>(u + k * u_stride + r, 1, kPanel, v + k * v_stride, lanes, a.in,
+                               m + k * m_stride + r * lanes, lanes, false);
+  }
+
+  void finish(int64_t block, int64_t panel, const float* u, const float* v, float* m) const {
+    const int count = tiles_of(block), vectors = (count + L - 1) / L;
+    vectors == 3 ? multiply<3>(u, v, m) : vectors == 2 ? multiply<2>(u, v, m) : multiply<1>(u, v, m);
+    Piece pieces[kVectors * L];
+    const Piece* const end = pieces + tiling.pieces_of(block * lanes, count, pieces);
+    constexpr int line = kVectors * L * F::m + kGroup;
+    alignas(64) float rows[F::m * line];
+    const int64_t outs = smaller(kPanel, a.out - panel * kPanel);
+    for (int64_t o = 0; o < outs; ++o) {
+      for (int j = 0; j < vectors; ++j)
+        transform_output<F>(m + o * lanes + j * L, m_stride, rows + j * L * F::m, line);
+      for (const Piece* piece = pieces; piece < end; ++piece) {
+        const int64_t y = piece->row * F::m, x = piece->column * F::m;
+        const int64_t width = smaller(piece->count * F::m, a.out_width - x), height = smaller(F::m, a.out_height - y);
+        for (int64_t r = 0; r < height; ++r)
+          epilogue.row(rows + r * line + piece->lane * F::m, piece->image, panel * kPanel + o,
+                       (y + r) * a.out_width + x, width);
+      }
+    }
+  }
+
+  const WinogradArgs a;
+  const Tiling tiling;
+  const Source source;
+  const Epilogue epilogue;
+  const int threads;
+  const int64_t lanes, blocks, panels, u_stride, v_stride, m_stride;
+};
+
+void forward(const WinogradArgs& a) {
+  if (a.tile == 2) return Convolution<Winograd2>(a).run();
+  Convolution<Winograd4>(a).run();
+}
+
+}  // namespace
+
+const WinogradKernels& winograd_kernels() {
+  static constexpr WinogradKernels kernels{forward};
+  return kernels;
+}
+
+}  // namespace FASTGAN_ISA
+}  // namespace fastgan

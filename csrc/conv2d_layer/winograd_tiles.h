@@ -1,0 +1,130 @@
+// Tiles of an image batch, in raster order over images, tile rows and tile columns, and their transforms.
+#pragma once
+#include "conv2d_layer/winograd_transform.h"
+
+namespace fastgan {
+namespace FASTGAN_ISA {
+
+// Neighbouring tiles of one tile row, `lane` the first one's place among the tiles of a block.
+struct Piece {
+  int64_t image, row, column;
+  int lane, count;
+};
+
+struct Tiling {
+  int64_t rows, columns, total;
+  Tiling(int64_t images, int64_t height, int64_t width, int m)
+      : rows((height + m - 1) / m), columns((width + m - 1) / m), total(images * rows * columns) {}
+
+  // The pieces of tiles [first, first + count), none across two vectors; at most `count`.
+  int pieces_of(int64_t first, int count, Piece* to) const {
+    int pieces = 0;
+    for (int lane = 0; lane < count; lane += to[pieces++].count) {
+      const int64_t tile = first + lane, row = tile / columns, column = tile % columns;
+      const int64_t in_row = columns - column, in_vector = Vec<float>::size - lane % Vec<float>::size;
+      const int64_t left = in_row < in_vector ? in_row : in_vector;
+      to[pieces] = {row / rows, row % rows, column, lane, int(left < count - lane ? left : count - lane)};
+    }
+    return pieces;
+  }
+};
+
+// An image batch that patches are taken from. [images, channels, height, width]
+struct Source {
+  const float* data;
+  const float* scale;  // [images, channels], or null
+  int64_t channels, height, width, pad_y, pad_x;
+};
+
+// Transforms `count` columns of the rows from y on down, x the first column; what lies outside the image is 0.
+template <class Patch, int line>
+FASTGAN_INLINE void transform_columns(const Source& s, const float* plane, Vec<float> scale, int64_t y, int64_t x,
+                                      int64_t count, float (&to)[Patch::Form::size][line], int64_t at) {
+  constexpr int L = Vec<float>::size;
+  for (int64_t k = 0; k < count; k += L) {
+    const int64_t from = -(x + k), in_image = s.width - (x + k), end = in_image < count - k ? in_image : count - k;
+    Vec<float> d[Patch::rows], out[Patch::Form::size];
+    for (int r = 0; r < Patch::rows; ++r) {
+      const bool inside = y + r >= 0 && y + r < s.height;
+      d[r] = inside ? load_between(plane + (y + r) * s.width + x + k, from, end) * scale : Vec<float>(0.0f);
+    }
+    Patch::transform(d, out);
+    for (int r = 0; r < Patch::Form::size; ++r) store(out[r], to[r] + at + k);
+  }
+}
+
+// The patches of one vector of tiles, transformed: number (r, c) of each goes to to[(r * size + c) * stride ..]. Lanes
+// without a tile become 0.
+template <class Patch>
+inline void transform_patches(const Source& s, int64_t channel, const Piece* piece, const Piece* end, float* to,
+                              int64_t stride) {
+  using F = typename Patch::Form;
+  constexpr int L = Vec<float>::size, m = F::m, line = (m + 1) * L;
+  alignas(64) float lines[F::size][line], ahead[F::size][line];  // ahead: the columns one tile further right
+  const bool whole = piece->count == L;
+  const int filled = end[-1].lane % L + end[-1].count;
+  if (filled < L)
+    for (int r = 0; r < F::size; ++r)
+      for (int k = 0; k < line; k += L) store(Vec<float>(0.0f), lines[r] + k), store(Vec<float>(0.0f), ahead[r] + k);
+  for (; piece < end; ++piece) {
+    const int64_t plane = piece->image * s.channels + channel, y = piece->row * m - s.pad_y;
+    const int64_t x = piece->column * m - s.pad_x, at = piece->lane % L * m;
+    const float* const from = s.data + plane * s.height * s.width;
+    const Vec<float> scale(s.scale ? s.scale[plane] : 1.0f);
+    transform_columns<Patch>(s, from, scale, y, x, piece->count * m + (whole ? Patch::overlap : 0), lines, at);
+    if (Patch::overlap && !whole) transform_columns<Patch>(s, from, scale, y, x + m, piece->count * m, ahead, at);
+  }
+  for (int r = 0; r < F::size; ++r) {
+    Vec<float> d[Patch::rows], phase[m], out[F::size];
+    split_phases(lines[r], phase);
+    for (int c = 0; c < m; ++c) d[c] = phase[c];
+    if constexpr (Patch::overlap > 0) {
+      split_phases(whole ? lines[r] + m : ahead[r], phase);
+      for (int c = 0; c < Patch::overlap; ++c) d[m + c] = phase[c];
+    }
+    Patch::transform(d, out);
+    for (int c = 0; c < F::size; ++c) store(out[c], to + (r * F::size + c) * stride);
+  }
+}
+
+// The pixels of one vector of tiles from their products: row r of tile t goes to to[r * line + t * m ..].
+template <class F>
+inline void transform_output(const float* products, int64_t stride, float* to, int64_t line) {
+  Vec<float> columns[F::m][F::size];
+  for (int c = 0; c < F::size; ++c) {
+    Vec<float> u[F::size], y[F::m];
+    for (int r = 0; r < F::size; ++r) u[r] = load(products + (r * F::size + c) * stride);
+    F::output(u, y);
+    for (int r = 0; r < F::m; ++r) columns[r][c] = y[r];
+  }
+  for (int r = 0; r < F::m; ++r) {
+    Vec<float> y[F::m];
+    F::output(columns[r], y);
+    join_phases(y, to + r * line);
+  }
+}
+
+// Filters of one vector of output channels, `channel` numbers apart, from w on: number (r, c) goes to
+// to[(r * size + c) * stride ..]. Lanes from `count` on are 0.
+template <class F>
+inline void transform_filters(const float* w, int64_t channel, bool turned, int count, float* to, int64_t stride) {
+  constexpr int L = Vec<float>::size;
+  float taps[9][L] = {};
+  for (int lane = 0; lane < count; ++lane)
+    for (int k = 0; k < 9; ++k) taps[turned ? 8 - k : k][lane] = w[lane * channel + k];
+  Vec<float> rows[F::size][3];
+  for (int c = 0; c < 3; ++c) {
+    const Vec<float> g[3] = {load(taps[c]), load(taps[3 + c]), load(taps[6 + c])};
+    Vec<float> u[F::size];
+    F::filter(g, u);
+    for (int r = 0; r < F::size; ++r) rows[r][c] = u[r];
+  }
+  for (int r = 0; r < F::size; ++r) {
+    Vec<float> u[F::size];
+    F::filter(rows[r], u);
+    for (int c = 0; c < F::size; ++c) store(u[c], to + (r * F::size + c) * stride);
+  }
+}
+
+}  // namespace FASTGAN_ISA
+}  // namespace fastgan
