@@ -36,6 +36,7 @@ _CPU = "bench/results/cpu_targets.json: Intel Xeon with AVX-512, 2 cores"
 
 DEFAULTS = (
     Default("bias_act", "cpu", _ALL, ("native",), _CPU),
+    Default("conv2d_layer", "cpu", _ALL, ("native",), _CPU),
     Default("upfirdn2d", "cpu", _ALL, ("native",), _CPU),
 )
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
+from fastgan.ops.layout import dense_format
 
 Size = tuple[int, int]  # height, width
 
@@ -103,4 +104,5 @@ class Resampling:
             dz = self.passes.input_gradient(dy, w, inner, self.convolution)
             if self.before is not None:
                 dz = self.before.adjoint(self.passes, dz, size)
+            dz = dz.contiguous(memory_format=dense_format(x))  # one channel has no format of its own
         return dz, dw
