@@ -31,11 +31,16 @@ struct WinogradArgs {
   const float* residual = nullptr;  // as y, or null
   uint8_t* mask = nullptr;          // as that of bias_act, or null
   double negative_slope = 1, gain = 1, clamp = -1;
+
+  // Weight gradient, instead of y: dw [out, in, 3, 3] from x and dy.
+  const float* dy = nullptr;
+  float* dw = nullptr;
 };
 
 // Results do not depend on the number of threads.
 struct WinogradKernels {
   void (*forward)(const WinogradArgs&);
+  void (*weight_gradient)(const WinogradArgs&);
 };
 
 namespace generic {

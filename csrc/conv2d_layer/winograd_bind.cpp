@@ -74,9 +74,23 @@ std::tuple<Tensor, Tensor> convolve(Tensor x, Tensor w, bool adjoint, std::optio
   return {y, mask};
 }
 
+Tensor weight_gradient(Tensor x, Tensor dy, std::optional<Tensor> in_scale, int64_t padx0, int64_t padx1,
+                       int64_t pady0, int64_t pady1, int64_t tile) {
+  STD_TORCH_CHECK(dy.dim() == 4, "conv2d_winograd: dy must have shape [N, O, H, W]");
+  WinogradArgs a = arguments_of(x, in_scale, dy.size(1), padx0, padx1, pady0, pady1, tile);
+  check_tensor(dy, {a.n, a.out, a.out_height, a.out_width}, "dy");
+  Tensor dw = empty_images(x, a.out, a.in, 3, 3, false);
+  if (dw.numel() == 0) return dw;
+  a.dy = static_cast<const float*>(dy.const_data_ptr());
+  a.dw = static_cast<float*>(dw.mutable_data_ptr());
+  winograd_kernels(best_isa()).weight_gradient(a);
+  return dw;
+}
+
 }  // namespace
 }  // namespace fastgan
 
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) {
   m.impl("conv2d_winograd_native", TORCH_BOX(&fastgan::convolve));
+  m.impl("conv2d_winograd_weight_gradient_native", TORCH_BOX(&fastgan::weight_gradient));
 }

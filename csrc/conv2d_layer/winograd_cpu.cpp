@@ -134,15 +134,121 @@ class Convolution {
   const int64_t lanes, blocks, panels, u_stride, v_stride, m_stride;
 };
 
+// dU = sum over tiles of (A dy A^T) (B^T d B), dw = G^T dU G. Chunk after chunk of tiles is transformed, those of x with
+// the channels as lanes, and multiplied into dU.
+template <class F>
+class WeightGradient {
+  static constexpr int kProducts = F::size * F::size;
+  static constexpr int64_t kChunkBytes = 16 << 20;  // of the transformed tiles of a chunk
+
+ public:
+  explicit WeightGradient(const WinogradArgs& args)
+      : a(args), tiling(a.n, a.out_height, a.out_width, F::m), groups(divide_up(a.in, L)),
+        panels(divide_up(groups, kVectors)), vectors(int(divide_up(groups, panels))), lanes(vectors * L),
+        outs(divide_up(a.out, kRows) * kRows), chunk(chunk_of(tiling.total, panels * lanes + outs)),
+        panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(outs * dy_row),
+        du_row(groups * L), du_stride(outs * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
+
+  void run() const {
+    const Scratch<float> x(kProducts * x_stride), dy(kProducts * dy_stride), du(kProducts * du_stride);
+    const Scratch<float> squares(threads * kProducts * L * L);
+    for (int k = 0; k < kProducts; ++k)
+      for (int64_t i = a.out * dy_row; i < outs * dy_row; ++i) dy.get()[k * dy_stride + i] = 0;
+    int64_t first = 0;
+    do {
+      const int64_t count = smaller(chunk, tiling.total - first), steps = divide_up(count, L);
+      parallel_tasks(groups * steps + a.out, threads, [&](int64_t task, int thread) {
+        if (task < groups * steps)
+          transform_x(task / steps, first, task % steps * L, count, squares.get() + thread * kProducts * L * L, x.get());
+        else
+          transform_dy(task - groups * steps, first, count, dy.get());
+      });
+      parallel_tasks(kProducts * panels, threads, [&](int64_t task, int) {
+        const int64_t k = task / panels, panel = task % panels;
+        const int width = int(smaller(vectors, groups - panel * vectors));
+        const float* const v = x.get() + k * x_stride + panel * panel_size;
+        const float* const u = dy.get() + k * dy_stride;
+        float* const m = du.get() + k * du_stride + panel * lanes;
+        width == 3   ? multiply<3>(u, v, steps * L, m, first > 0)
+        : width == 2 ? multiply<2>(u, v, steps * L, m, first > 0)
+                     : multiply<1>(u, v, steps * L, m, first > 0);
+      });
+      first += chunk;
+    } while (first < tiling.total);
+    parallel_tasks(a.out, threads, [&](int64_t o, int) { write_kernels(o, du.get()); });
+  }
+
+ private:
+  static int64_t chunk_of(int64_t tiles, int64_t channels) {
+    const int64_t fits = kChunkBytes / (channels * kProducts * int64_t(sizeof(float)) * L) * L;
+    return smaller(fits > 4 * L ? fits : 4 * L, divide_up(tiles, L) * L);
+  }
+
+  // x [kProducts, panels, chunk, lanes], of one vector of channels and of tiles
+  void transform_x(int64_t group, int64_t first, int64_t at, int64_t count, float* squares, float* x) const {
+    const Source source{a.x, a.in_scale, a.in, a.height, a.width, a.pad_y, a.pad_x};
+    Piece pieces[L];
+    const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
+    for (int i = 0; i < L; ++i) {
+      float* const square = squares + i * L;
+      if (group * L + i < a.in)
+        transform_patches<DataPatch<F>>(source, group * L + i, pieces, end, square, L * L);
+      else
+        for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L);
+    }
+    float* const to = x + group / vectors * panel_size + at * lanes + group % vectors * L;
+    for (int k = 0; k < kProducts; ++k) transpose(squares + k * L * L, to + k * x_stride, lanes);
+  }
+
+  // dy [kProducts, outs, dy_row], of one channel
+  void transform_dy(int64_t o, int64_t first, int64_t count, float* dy) const {
+    const Source source{a.dy, nullptr, a.out, a.out_height, a.out_width, 0, 0};
+    for (int64_t at = 0; at < count; at += L) {
+      Piece pieces[L];
+      const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
+      transform_patches<GradientPatch<F>>(source, o, pieces, end, dy + o * dy_row + at, dy_stride);
+    }
+  }
+
+  template <int width>
+  void multiply(const float* u, const float* v, int64_t depth, float* m, bool add) const {
+    for (int64_t o = 0; o < outs; o += kRows)
+      multiply_rows<width>(u + o * dy_row, dy_row, 1, v, lanes, depth, m + o * du_row, du_row, add);
+  }
+
+  // du [kProducts, outs, du_row]
+  void write_kernels(int64_t o, const float* du) const {
+    for (int64_t i = 0; i < a.in; i += L) {
+      float taps[9 * L];
+      transform_filter_gradients<F>(du + o * du_row + i, du_stride, taps);
+      float* const dw = a.dw + (o * a.in + i) * 9;
+      for (int64_t lane = 0; lane < smaller(L, a.in - i); ++lane)
+        for (int k = 0; k < 9; ++k) dw[lane * 9 + k] = taps[k * L + lane];
+    }
+  }
+
+  const WinogradArgs a;
+  const Tiling tiling;
+  const int64_t groups, panels;  // vectors of input channels, and how many panels they are divided into
+  const int vectors;             // of a panel; fewer in the last one
+  const int64_t lanes, outs, chunk, panel_size, x_stride, dy_row, dy_stride, du_row, du_stride;
+  const int threads;
+};
+
 void forward(const WinogradArgs& a) {
   if (a.tile == 2) return Convolution<Winograd2>(a).run();
   Convolution<Winograd4>(a).run();
 }
 
+void weight_gradient(const WinogradArgs& a) {
+  if (a.tile == 2) return WeightGradient<Winograd2>(a).run();
+  WeightGradient<Winograd4>(a).run();
+}
+
 }  // namespace
 
 const WinogradKernels& winograd_kernels() {
-  static constexpr WinogradKernels kernels{forward};
+  static constexpr WinogradKernels kernels{forward, weight_gradient};
   return kernels;
 }
 

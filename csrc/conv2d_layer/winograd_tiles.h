@@ -126,5 +126,22 @@ inline void transform_filters(const float* w, int64_t channel, bool turned, int 
   }
 }
 
+// The kernels of one vector of input channels from the gradients of their filters, numbered as above: to[k * L + lane].
+template <class F>
+inline void transform_filter_gradients(const float* du, int64_t stride, float* to) {
+  Vec<float> columns[3][F::size];
+  for (int c = 0; c < F::size; ++c) {
+    Vec<float> u[F::size], g[3];
+    for (int r = 0; r < F::size; ++r) u[r] = load(du + (r * F::size + c) * stride);
+    F::filter_gradient(u, g);
+    for (int r = 0; r < 3; ++r) columns[r][c] = g[r];
+  }
+  for (int r = 0; r < 3; ++r) {
+    Vec<float> g[3];
+    F::filter_gradient(columns[r], g);
+    for (int c = 0; c < 3; ++c) store(g[c], to + (r * 3 + c) * Vec<float>::size);
+  }
+}
+
 }  // namespace FASTGAN_ISA
 }  // namespace fastgan

@@ -1,4 +1,4 @@
-"""Winograd's convolutions: known answers, sizes and paddings, epilogues with their masks, adjoint, threads, errors."""
+"""Winograd's convolutions: known answers, sizes and paddings, adjoint, weight gradient, epilogues, threads, errors."""
 
 from __future__ import annotations
 
@@ -125,6 +125,53 @@ def test_error_of_many_channels(shape, tile):
     assert error(y, want) < (8 if tile == 2 else 30) * max(own, 1e-7)
 
 
+# Weight gradient
+
+
+def gradient(x: Tensor, dy: Tensor, padding, tile: int, in_scale: Tensor | None = None) -> Tensor:
+    return torch.ops.fastgan.conv2d_winograd_weight_gradient_native(x, dy, in_scale, *padding, tile)
+
+
+def exact_gradient(x: Tensor, dy: Tensor, padding, in_scale: Tensor | None = None) -> Tensor:
+    w = torch.zeros(dy.shape[1], x.shape[1], 3, 3, dtype=torch.float64, requires_grad=True)
+    return torch.autograd.grad(exact(x, w, padding, in_scale), w, dy.double())[0]
+
+
+@TILES
+def test_weight_gradient_of_an_impulse(tile):
+    x, dy = torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5)
+    x[0, 0, 1, 3] = 2
+    dy[0, 0, 2, 2] = 5  # its kernel reaches from row 1 to 3, column 1 to 3
+    dw = gradient(x, dy, (1, 1, 1, 1), tile)
+    want = torch.zeros(1, 1, 3, 3)
+    want[0, 0, 0, 2] = 10
+    torch.testing.assert_close(dw, want, rtol=1e-5, atol=2e-5)
+
+
+@TILES
+@SIZES
+def test_weight_gradient(case, tile):
+    x, w, padding = inputs(case)
+    in_scale = torch.rand(x.shape[:2]) + 0.5
+    dy = torch.randn(exact(x, w, padding).shape)
+    poison_allocator(w)
+    dw = gradient(x, dy, padding, tile, in_scale)
+    assert error(dw, exact_gradient(x, dy, padding, in_scale)) < (2e-6 if tile == 2 else 4e-6)
+    if x.shape[0] == 0:
+        assert torch.equal(dw, torch.zeros_like(w))
+
+
+@TILES
+@pytest.mark.parametrize("shape", [(4, 128, 64, 64), (8, 256, 16, 16), (8, 256, 8, 8)], ids=str)
+def test_weight_gradient_of_many_channels(shape, tile):
+    x, dy = torch.randn(shape), torch.randn(shape)
+    want = exact_gradient(x, dy, (1, 1, 1, 1))
+    own = torch.ops.aten.convolution_backward(
+        dy, x, want.float(), None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+    )[1]
+    assert error(gradient(x, dy, (1, 1, 1, 1), tile), want) < (8 if tile == 2 else 30) * max(error(own, want), 1e-7)
+
+
 # Epilogue
 
 
@@ -204,9 +251,10 @@ def test_threads_do_not_matter(shape, tile):
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append(convolve(x, w, padding, tile, act=LRELU, b=torch.zeros(130), keep_mask=True))
-    for y, mask in results[1:]:
-        assert torch.equal(y, results[0][0]) and torch.equal(mask, results[0][1])
+        y, mask = convolve(x, w, padding, tile, act=LRELU, b=torch.zeros(130), keep_mask=True)
+        results.append((y, mask, gradient(x, y, padding, tile)))
+    for result in results[1:]:
+        assert all(map(torch.equal, result, results[0]))
 
 
 def test_errors_name_the_argument():
@@ -217,6 +265,7 @@ def test_errors_name_the_argument():
         "x must be contiguous": lambda: convolve(x.double(), w, (1, 1, 1, 1), 4),
         r"b must be contiguous float32 of shape \[4\]": lambda: convolve(x, w, (1, 1, 1, 1), 4, b=torch.randn(3)),
         "output would be empty": lambda: convolve(x, w, (-3, -3, 1, 1), 4),
+        "dy must be contiguous": lambda: gradient(x, torch.randn(2, 4, 8, 7), (1, 1, 1, 1), 4),
         "act must be": lambda: convolve(x, w, (1, 1, 1, 1), 4, act=3),
     }.items():
         with pytest.raises(RuntimeError, match=match):
