@@ -1,4 +1,5 @@
-// What every backend computes of one value, or of a vector of them: V is the CPU's Vec or the GPU's Number.
+// What every backend computes of one value, or of a vector of them: V is the CPU's Vec or the GPU's Number. Args are an
+// operator's arguments, with its gain and clamp.
 #pragma once
 #include "bias_act/bias_act.h"
 
@@ -10,7 +11,8 @@ template <class V>
 struct Limit {
   using A = typename V::Scalar;
   V limit;
-  FASTGAN_DEVICE explicit Limit(const BiasActArgs& a) : limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
+  template <class Args>
+  FASTGAN_DEVICE explicit Limit(const Args& a) : limit(a.clamp < 0 ? A(__builtin_inf()) : A(a.clamp)) {}
   FASTGAN_INLINE auto exceeded(V y) const { return abs(y) > limit; }
   FASTGAN_INLINE V clamp(V y) const { return max(-limit, min(limit, y)); }
 };
@@ -20,7 +22,8 @@ template <class V>
 struct Slopes {
   using A = typename V::Scalar;
   V positive, negative, floor;
-  FASTGAN_DEVICE Slopes(const BiasActArgs& a, double negative_slope)
+  template <class Args>
+  FASTGAN_DEVICE Slopes(const Args& a, double negative_slope)
       : positive(A(a.gain)), negative(A(a.gain * negative_slope)),
         floor(negative_slope == 0 ? A(0) : -A(__builtin_inf())) {}  // a slope of 0 makes 0 of infinity too
   FASTGAN_INLINE V slope(V v) const { return select(v > V(A(0)), positive, negative); }
