@@ -48,6 +48,7 @@ fastgan_shim_switch:
 )");
 
 constexpr size_t kStack = 64 << 10, kMostThreads = 1024;
+constexpr size_t kMostSharedBytes = 227 << 10;  // of a block that asks for more than 48 KiB, as cuda::launch() does
 #if defined(__SANITIZE_ADDRESS__)
 constexpr size_t kGuard = 0;  // the sanitizer watches what lies beyond
 #else
@@ -79,11 +80,34 @@ struct Warp {
   alignas(16) unsigned char slots[2][32][16];  // what the lanes exchange, two generations
 };
 
+// What a thread has asked to be copied to shared memory. It is done at the wait, so that a missing one shows.
+struct Copies {
+  struct Copy {
+    void* to;
+    const void* from;  // null: zeros
+  };
+  std::vector<Copy> queue;
+  std::vector<size_t> group_ends;
+  void wait(size_t left) {
+    if (group_ends.size() <= left) return;
+    const size_t groups = group_ends.size() - left, end = group_ends[groups - 1];
+    for (size_t i = 0; i < end; ++i)
+      if (queue[i].from)
+        std::memcpy(queue[i].to, queue[i].from, 16);
+      else
+        std::memset(queue[i].to, 0, 16);
+    queue.erase(queue.begin(), queue.begin() + std::ptrdiff_t(end));
+    group_ends.erase(group_ends.begin(), group_ends.begin() + std::ptrdiff_t(groups));
+    for (size_t& later : group_ends) later -= end;
+  }
+};
+
 struct Block {
   dim3 grid, size;
   uint3 index{};
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
+  std::vector<Copies> copies;  // one a thread
   char* stacks = nullptr;
   unsigned char* shared = nullptr;
   Barrier barrier;
@@ -136,6 +160,81 @@ Lanes<T> exchange(const T& value) {
   return {slots};
 }
 
+inline void require_aligned(const void* p) {
+  if (uintptr_t(p) % 16 == 0) return;
+  std::fprintf(stderr, "shim: an access of 16 bytes that is not aligned\n");
+  std::abort();
+}
+
+// The twins of gpu.h's PTX, described there.
+inline Copies& own_copies() { return block->copies[size_t(block->running - block->fibers.data())]; }
+inline void copy_async(void* to, const void* from) {
+  require_aligned(to), require_aligned(from);
+  own_copies().queue.push_back({to, from});
+}
+inline void commit_copies() { own_copies().group_ends.push_back(own_copies().queue.size()); }
+inline void wait_copies(int left) { own_copies().wait(size_t(left)); }
+
+inline void load_matrices(uint32_t (&m)[4], const void* row, bool transposed) {
+  struct Row {
+    uint16_t v[8];
+  } own;
+  require_aligned(row);
+  std::memcpy(&own, row, 16);
+  const auto rows = exchange(own);
+  const unsigned lane = block->running->lane, g = lane / 4, t = lane % 4;
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned first = i * 8 + (transposed ? 2 * t : g), second = first + transposed, at = transposed ? g : 2 * t;
+    m[i] = rows[first].v[at] | uint32_t(rows[second].v[at + !transposed]) << 16;
+  }
+}
+
+inline float float_of(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+inline uint32_t round_tf32(uint32_t bits) {
+  const bool finite = (bits >> 23 & 255) != 255;
+  return (finite ? bits + 0x1000 : bits) & ~0x1FFFu;
+}
+
+// Number k of what a lane holds of a row: floats cut to tf32, or one of two halves.
+template <class T>
+float number_of(uint32_t bits, unsigned k) {
+  if (std::is_same<T, float>::value) return float_of(bits & ~0x1FFFu);
+  if (std::is_same<T, __nv_bfloat16>::value) return float_of(k % 2 ? bits & 0xFFFF0000u : bits << 16);
+  __half_raw half;
+  half.x = static_cast<unsigned short>(k % 2 ? bits >> 16 : bits);
+  return __half2float(__half(half));
+}
+
+template <class T>
+void tensor_multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  constexpr unsigned count = sizeof(T) == 4 ? 1 : 2;  // numbers in 4 bytes
+  struct A {
+    uint32_t v[4];
+  } own_a;
+  struct B {
+    uint32_t v[2];
+  } const own_b{{b0, b1}};
+  std::memcpy(&own_a, a, 16);
+  const unsigned g = block->running->lane / 4, t = block->running->lane % 4;
+  float rows[2][8 * count];
+  {
+    const auto all = exchange(own_a);
+    for (unsigned k = 0; k < 8 * count; ++k)
+      for (unsigned row = 0; row < 2; ++row)
+        rows[row][k] = number_of<T>(all[4 * g + k / count % 4].v[row + 2 * (k / (4 * count))], k);
+  }
+  const auto all = exchange(own_b);
+  for (unsigned column = 0; column < 2; ++column)
+    for (unsigned k = 0; k < 8 * count; ++k) {
+      const float b = number_of<T>(all[4 * (2 * t + column) + k / count % 4].v[k / (4 * count)], k);
+      for (unsigned row = 0; row < 2; ++row) sum[2 * row + column] += rows[row][k] * b;
+    }
+}
+
 // How often each kernel ran in this process, and with which order of threads.
 inline std::map<const void*, int64_t>& launches() {
   static std::map<const void*, int64_t> counts;
@@ -153,6 +252,7 @@ inline unsigned order_seed() {
 inline void run_block(Block& b, unsigned seed) {
   const unsigned count = unsigned(b.fibers.size());
   for (Warp& warp : b.warps) warp.barrier = Barrier{};
+  for (Copies& copies : b.copies) copies.queue.clear(), copies.group_ends.clear();
   b.barrier = Barrier{};
   b.barrier.alive = count;
   for (unsigned i = 0; i < count; ++i) {
@@ -193,7 +293,7 @@ void launch(const void* kernel, dim3 grid, dim3 size, size_t shared_bytes, F&& b
   using Body = std::remove_reference_t<F>;
   const unsigned threads = size.x * size.y * size.z;
   if (threads == 0 || threads > kMostThreads || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 ||
-      grid.z > 65535 || grid.x > 2147483647u || shared_bytes > 48 << 10)
+      grid.z > 65535 || grid.x > 2147483647u || shared_bytes > kMostSharedBytes)
     throw std::runtime_error("shim: a launch that CUDA refuses");
   {
     const std::lock_guard<std::mutex> lock(launches_mutex());
@@ -207,6 +307,7 @@ void launch(const void* kernel, dim3 grid, dim3 size, size_t shared_bytes, F&& b
     b.grid = grid, b.size = size;
     b.fibers.resize(threads);
     b.warps.resize((threads + 31) / 32);
+    b.copies.resize(threads);
     // Kept from launch to launch: fresh pages cost more than most launches. Only what is used becomes memory.
     static thread_local const std::unique_ptr<char[]> stacks(new char[kMostThreads * kStack]);
     b.stacks = stacks.get();

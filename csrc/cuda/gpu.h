@@ -34,6 +34,8 @@ namespace fastgan {
 
 namespace cuda {
 
+constexpr size_t kPlainSharedBytes = 48 << 10;  // what a launch may have without being asked for
+
 // Starts kernel(args...). Throws what CUDA says of the launch, after the operator's name.
 template <class... Parameters, class... Args>
 void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
@@ -45,6 +47,8 @@ void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, int t
                [&] { kernel(args...); });
 #else
   cudaSetDevice(stream.device);  // torch has set it, in a CUDA runtime of its own
+  if (shared_bytes > kPlainSharedBytes)  // a refusal is told by the launch
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
   kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(args...);
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess)
@@ -111,6 +115,90 @@ __device__ __forceinline__ void store_packet(T* p, const Packet<T, N>& packet) {
 #endif
   *reinterpret_cast<Packet<T, N>*>(p) = packet;
 }
+
+// Copies 16 bytes from global to shared memory, both aligned, or zeros where nothing is inside; commit_copies() closes a
+// group of what a thread has asked for, wait_copies<n>() waits until but the last n groups are there. Other threads see
+// them after a barrier.
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
+#if FASTGAN_SHIM
+  shim::copy_async(to, inside ? from : nullptr);
+#else
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(unsigned(__cvta_generic_to_shared(to))),
+               "l"(__cvta_generic_to_global(from)), "r"(inside ? 16 : 0)
+               : "memory");
+#endif
+}
+__device__ __forceinline__ void commit_copies() {
+#if FASTGAN_SHIM
+  shim::commit_copies();
+#else
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int n>
+__device__ __forceinline__ void wait_copies() {
+#if FASTGAN_SHIM
+  shim::wait_copies(n);
+#else
+  asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+#endif
+}
+
+// Four matrices of 8 rows of 16 bytes from shared memory: lane l gives row l % 8 of matrix l / 8, and gets 4 bytes of
+// each: place l % 4 of row l / 4. Transposed, of 16-bit numbers: numbers 2 (l % 4) and the next of column l / 4.
+template <bool transposed>
+__device__ __forceinline__ void load_matrices(uint32_t (&m)[4], const void* row) {
+#if FASTGAN_SHIM
+  shim::load_matrices(m, row, transposed);
+#else
+  const unsigned at = unsigned(__cvta_generic_to_shared(row));
+  if constexpr (transposed)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+                 : "r"(at)
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+                 : "r"(at)
+                 : "memory");
+#endif
+}
+
+// A float as tensor cores read it: 10 bits of mantissa, to nearest, ties away from 0. Unrounded ones they cut off.
+__device__ __forceinline__ uint32_t round_tf32(uint32_t bits) {
+#if FASTGAN_SHIM
+  return shim::round_tf32(bits);
+#else
+  uint32_t rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(bits)));
+  return rounded;
+#endif
+}
+
+// A warp's sum += a b, 16 x 8: of 16 numbers a row of a and column of b where T is a half, of 8 in tf32 where it is float.
+// With g = lane / 4 and t = lane % 4, a lane holds rows g and g + 8, columns 2t and 2t + 1 of the sum; 4 bytes at place t
+// of rows g and g + 8 of a, then of their second halves, and likewise b0 and b1 of column g of b.
+template <class T>
+__device__ __forceinline__ void tensor_multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if FASTGAN_SHIM
+  shim::tensor_multiply<T>(sum, a, b0, b1);
+#else
+#define FASTGAN_MMA(shape, types)                                                                                 \
+  asm volatile("mma.sync.aligned." shape ".row.col.f32." types ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "         \
+               "{%8, %9}, {%0, %1, %2, %3};"                                                                      \
+               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])                                            \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
+  if constexpr (std::is_same<T, float>::value)
+    FASTGAN_MMA("m16n8k8", "tf32.tf32");
+  else if constexpr (std::is_same<T, __half>::value)
+    FASTGAN_MMA("m16n8k16", "f16.f16");
+  else
+    FASTGAN_MMA("m16n8k16", "bf16.bf16");
+#undef FASTGAN_MMA
+#endif
+}
+
 inline bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }  // null is
 
 }  // namespace cuda

@@ -9,6 +9,8 @@ std::string kernel_resources() {
   KernelList list;
   bias_act_kernel_list(list);
   upfirdn2d_kernel_list(list);
+  conv2d_kernel_list(list);
+  conv2d_weight_gradient_kernel_list(list);
   std::string json;
   for (const KernelEntry& kernel : list) {
     json += (json.empty() ? "[" : ", ") + std::string("{\"name\": \"") + kernel.name + "\", ";

@@ -1,0 +1,58 @@
+// Convolutions on the GPU as products of matrices that are never written down (implicit GEMM), with the epilogue of a
+// layer: y = residual + clamp(act(scale (w * (in_scale x)) + noise + b) gain). Neither torch nor CUDA headers.
+#pragma once
+#include <cstdint>
+
+#include "common/dtype.h"
+#include "common/gpu_stream.h"
+#include "common/isa.h"
+
+namespace fastgan {
+
+// Along an axis, output p is the sum over taps k of w[k] times input p * stride + k - pad0; if transposed, times input
+// (p + pad0 - k) / stride where that is whole.
+struct ConvAxis {
+  int64_t in = 0, out = 0, taps = 1, pad0 = 0;
+};
+
+// Images are channels_last: [images, height, width, channels] in memory. scale and in_scale are float32 for halves.
+struct Conv2dArgs {
+  const void* x = nullptr;         // [images, axis_y.in, axis_x.in, in_channels]
+  const void* w = nullptr;         // [out_channels, in_channels, taps, taps], or with the channels last
+  const void* in_scale = nullptr;  // [images, in_channels], or null for 1
+  const void* scale = nullptr;     // [images, out_channels], or null for 1
+  const void* noise = nullptr;     // [images or 1, axis_y.out, axis_x.out], or null
+  const void* b = nullptr;         // [out_channels], or null
+  const void* residual = nullptr;  // of the shape of y, or null
+  void* y = nullptr;               // [images, axis_y.out, axis_x.out, out_channels]
+  uint8_t* mask = nullptr;         // as bias_act's, of scale u + noise + b; null for none
+  void* workspace = nullptr;       // conv2d_workspace() bytes, beginning at 16
+  GpuStream stream;
+  int64_t images = 0, in_channels = 1, out_channels = 1;
+  ConvAxis axis_y, axis_x;
+  int64_t stride = 1;
+  bool transposed = false, w_channels_last = false, noise_per_image = false;
+  DType dtype = DType::f32;
+  bool tf32 = false;  // float32: on tensor cores, with 10 bits of mantissa
+  double negative_slope = 1, gain = 1;
+  double clamp = -1;  // negative: none
+};
+
+// The gradient of such a convolution for w. What is not there is not read: w, y, and all of the epilogue.
+struct ConvWeightGradientArgs {
+  Conv2dArgs conv;
+  const void* dy = nullptr;  // of the shape of y
+  void* dw = nullptr;        // [out_channels, in_channels, taps, taps]
+};
+
+namespace cuda {
+
+int64_t conv2d_workspace(const Conv2dArgs& a);
+void conv2d(const Conv2dArgs& a);
+
+// Sums are made of slices of the pixels that the sizes alone decide, added in order.
+int64_t conv2d_weight_gradient_workspace(const ConvWeightGradientArgs& a);
+void conv2d_weight_gradient(const ConvWeightGradientArgs& a);
+
+}  // namespace cuda
+}  // namespace fastgan

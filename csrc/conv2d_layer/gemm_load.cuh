@@ -1,0 +1,198 @@
+// How a convolution becomes a product of matrices: rows of the first are pixels of y, rows of the second channels of y,
+// and what is summed over are taps and, within each, channels of x.
+#pragma once
+#include "conv2d_layer/gemm_tile.cuh"
+// after the types it is written in terms of
+#include "conv2d_layer/gemm.h"
+
+namespace fastgan {
+namespace cuda {
+
+// What the kernel gets by value.
+struct ConvLaunch {
+  Conv2dArgs a;
+  const void* w = nullptr;     // [out_channels, taps, taps, channels], packets aligned
+  int channels = 0;            // of x, up to whole packets; the rest of w is 0
+  bool packets_in = false;     // pixels of x and in_scale are whole packets, aligned
+  bool packets_out = false;    // those of y, residual, scale, b and mask
+  uint8_t* codes = nullptr;    // instead of the mask, a byte an element, where bytes of the mask are shared by pixels
+  unsigned tiles_m = 1, tiles_n = 1;
+};
+
+// An axis of a convolution. A transposed one falls apart into phases, whose outputs are `step` apart and meet the same
+// taps: then no inserted zeros are multiplied. Tap t, from 0, of output first + step * u is w's tap tap_first + tap_step
+// * t, and its input in_first + in_step * u + t.
+struct PhaseAxis {
+  int outputs, first, step, in_first, in_step, taps, tap_first, tap_step;
+
+  __device__ __forceinline__ PhaseAxis(const ConvAxis& a, int stride, bool transposed, int phase) {
+    if (transposed) {
+      taps = phase < int(a.taps) ? (int(a.taps) - phase + stride - 1) / stride : 0;
+      first = (phase - int(a.pad0)) % stride;
+      if (first < 0) first += stride;
+      outputs = first < int(a.out) ? (int(a.out) - first + stride - 1) / stride : 0;
+      step = stride, in_step = 1, in_first = (first + int(a.pad0) - phase) / stride - (taps - 1);
+      tap_step = -stride, tap_first = phase + stride * (taps - 1);
+    } else {
+      taps = int(a.taps), first = 0, outputs = int(a.out), step = 1;
+      in_step = stride, in_first = -int(a.pad0), tap_step = 1, tap_first = 0;
+    }
+  }
+};
+
+struct Pixel {
+  int image, y, x;
+};
+
+// The pixels of a phase in order, from the first of a tile on.
+struct PhasePixels {
+  PhaseAxis y, x;
+  int64_t left = 0;  // from the first on; negative: none
+  Pixel first{};
+
+  __device__ __forceinline__ PhasePixels(const Conv2dArgs& a, unsigned phase, int64_t begin)
+      : y(a.axis_y, int(a.stride), a.transposed, a.transposed ? int(phase) / int(a.stride) : 0),
+        x(a.axis_x, int(a.stride), a.transposed, a.transposed ? int(phase) % int(a.stride) : 0) {
+    left = a.images * y.outputs * x.outputs - begin;
+    if (left <= 0) return;
+    const int64_t row = begin / x.outputs, image = row / y.outputs;
+    first = {int(image), int(row - image * y.outputs), int(begin - row * x.outputs)};
+  }
+  // The pixel `offset` after the first, counted within the phase.
+  __device__ __forceinline__ Pixel at(unsigned offset) const {
+    const unsigned column = unsigned(first.x) + offset, down = column / unsigned(x.outputs);
+    const unsigned row = unsigned(first.y) + down, images = row / unsigned(y.outputs);
+    return {first.image + int(images), int(row - images * unsigned(y.outputs)),
+            int(column - down * unsigned(x.outputs))};
+  }
+};
+
+// A packet of x, element by element where packets are not whole.
+template <class T>
+__device__ __forceinline__ Packet<T, kLanes<T>> load_channels(const T* p, bool whole, int count) {
+  if (whole) return load_packet<kLanes<T>>(p);
+  Packet<T, kLanes<T>> packet = {};
+#pragma unroll
+  for (int k = 0; k < kLanes<T>; ++k)
+    if (k < count) packet.v[k] = p[k];
+  return packet;
+}
+
+// The packet times its channels' scales, rounded once.
+template <class T>
+__device__ __forceinline__ void scale_channels(Packet<T, kLanes<T>>& packet, const Accumulate<T>* scale, bool whole,
+                                               int count) {
+  using A = Accumulate<T>;
+  A factors[kLanes<T>];
+  if (whole) {
+    const auto loaded = load_packet<kLanes<T>>(scale);
+#pragma unroll
+    for (int k = 0; k < kLanes<T>; ++k) factors[k] = loaded.v[k];
+  } else {
+#pragma unroll
+    for (int k = 0; k < kLanes<T>; ++k) factors[k] = k < count ? scale[k] : A(0);
+  }
+#pragma unroll
+  for (int k = 0; k < kLanes<T>; ++k) narrow(widen(packet.v[k]) * factors[k], packet.v[k]);
+}
+
+// Fetches chunks of both matrices. A thread has one packet of every 32nd row. Those of w are copied asynchronously; those of
+// x too (`async`) where they are whole and not scaled, else they go through registers: there each number is scaled once,
+// not by every warp that reads it, while the product of the chunk before hides the loads.
+template <class Tile, bool async>
+struct ConvLoader {
+  using T = typename Tile::T;
+  using A = Accumulate<T>;
+  static constexpr int lanes = kLanes<T>, rows = Tile::rows / 32;
+  const ConvLaunch& l;
+  const PhaseAxis &axis_y, &axis_x;
+  unsigned char* const memory;
+  int channel, tap_y = 0, tap_x = 0;  // of the next chunk
+  int y[rows], x[rows];               // input of tap 0
+  int64_t origin[rows];               // its place in x
+  int image[async ? 1 : rows];
+  int own_row, own_packet, column;    // column of the product, a row of w
+  Packet<T, lanes> held[async ? 1 : rows];
+  unsigned inside = 0;  // which of those are
+
+  __device__ __forceinline__ ConvLoader(const ConvLaunch& launch, const PhasePixels& pixels, unsigned char* stages,
+                                        int first_column)
+      : l(launch), axis_y(pixels.y), axis_x(pixels.x), memory(stages), own_row(int(threadIdx.x) / 4),
+        own_packet(int(threadIdx.x) % 4), column(first_column + own_row) {
+    channel = own_packet * lanes;
+    settle();
+#pragma unroll
+    for (int i = 0; i < rows; ++i) {
+      const unsigned offset = unsigned(own_row + 32 * i);
+      const Pixel pixel = pixels.at(offset);
+      if constexpr (!async) image[i] = pixel.image;
+      y[i] = axis_y.in_first + axis_y.in_step * pixel.y;
+      x[i] = axis_x.in_first + axis_x.in_step * pixel.x;
+      origin[i] = ((pixel.image * l.a.axis_y.in + y[i]) * l.a.axis_x.in + x[i]) * l.a.in_channels;
+      if (int64_t(offset) >= pixels.left) y[i] = -(1 << 30);  // outside, whatever the tap
+    }
+  }
+  // Brings the channel back into a tap.
+  __device__ __forceinline__ void settle() {
+    while (channel >= l.channels) {
+      channel -= l.channels;
+      if (++tap_x >= axis_x.taps) tap_x = 0, ++tap_y;
+    }
+  }
+  __device__ __forceinline__ static int stage_offset(int stage) { return stage * Tile::stage_bytes; }
+
+  __device__ __forceinline__ void fetch(int stage) {
+    const Conv2dArgs& a = l.a;
+    const bool summed = tap_y < axis_y.taps && axis_x.taps > 0;
+    const T* const from = static_cast<const T*>(a.x);
+    unsigned char* const to = memory + stage_offset(stage);
+    const int64_t tap_origin = (tap_y * a.axis_x.in + tap_x) * a.in_channels + channel;
+    inside = 0;
+#pragma unroll
+    for (int i = 0; i < rows; ++i) {
+      const int at_y = y[i] + tap_y, at_x = x[i] + tap_x;
+      const bool is = summed && unsigned(at_y) < unsigned(a.axis_y.in) && unsigned(at_x) < unsigned(a.axis_x.in);
+      const T* const p = is ? from + origin[i] + tap_origin : from;
+      if constexpr (async) {
+        copy_async(to + row_offset(own_row + 32 * i, own_packet), p, is);
+      } else {
+        held[i] = {};
+        if (is) held[i] = load_channels(p, l.packets_in, int(a.in_channels) - channel);
+        inside |= unsigned(is) << i;
+      }
+    }
+    const int tap = (axis_y.tap_first + axis_y.tap_step * tap_y) * int(a.axis_x.taps) + axis_x.tap_first +
+                    axis_x.tap_step * tap_x;
+    const int64_t w_row = int64_t(l.channels) * int(a.axis_y.taps * a.axis_x.taps);
+    const T* const w = static_cast<const T*>(l.w);
+#pragma unroll
+    for (int j = 0; j < Tile::columns; j += 32) {
+      if (Tile::columns < 32 && own_row >= Tile::columns) break;
+      const bool is = summed && column + j < int(a.out_channels);
+      const T* const p = is ? w + (column + j) * w_row + int64_t(tap) * l.channels + channel : w;
+      copy_async(to + row_offset(Tile::rows + own_row + j, own_packet), p, is);
+    }
+    if constexpr (async) advance();
+  }
+
+  __device__ __forceinline__ void store(int stage) {
+    if constexpr (async) return;
+    const int channels = int(l.a.in_channels);
+    unsigned char* const to = memory + stage_offset(stage);
+#pragma unroll
+    for (int i = 0; i < rows; ++i) {
+      if (l.a.in_scale && (inside >> i & 1))
+        scale_channels(held[i], static_cast<const A*>(l.a.in_scale) + int64_t(image[i]) * channels + channel,
+                       l.packets_in, channels - channel);
+      store_shared_packet(reinterpret_cast<T*>(to + row_offset(own_row + 32 * i, own_packet)), held[i]);
+    }
+    advance();
+  }
+  __device__ __forceinline__ void advance() {
+    channel += kChunk<T>;
+    settle();
+  }
+};
+
+}  // namespace cuda
+}  // namespace fastgan

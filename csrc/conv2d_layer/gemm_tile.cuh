@@ -1,0 +1,148 @@
+// The product of a block's tile of two matrices, from shared memory into registers. A block has 4 warps, and each a part
+// of the tile of its own. What it multiplies at a time, a chunk, is 64 bytes of numbers along the sum; chunks are fetched
+// kStages - 1 ahead.
+#pragma once
+#include "cuda/gpu.h"
+
+namespace fastgan {
+namespace cuda {
+
+constexpr int kThreads = 128, kWarps = kThreads / 32, kStages = 4;
+
+// Numbers of 16 bytes, and of a chunk.
+template <class T>
+constexpr int kLanes = 16 / int(sizeof(T));
+template <class T>
+constexpr int kChunk = 4 * kLanes<T>;
+
+// A stage holds rows of 64 bytes, a chunk of each row of a matrix. Their packets are permuted so that 8 neighbouring rows
+// have a packet in 8 different banks of 16 bytes.
+constexpr int kRowBytes = 64;
+__device__ __forceinline__ int row_offset(int row, int packet) {
+  return row * kRowBytes + ((packet ^ (row >> 1 & 3)) << 4);
+}
+
+// Sums of rows x columns, a warp's, in the tensor cores' order.
+template <class T, int rows, int columns>
+struct TensorSums {
+  using A = float;
+  float sum[rows / 16][columns / 8][4] = {};
+
+  // a[rows][16 numbers or 8 of tf32] times b[columns][the same].
+  __device__ __forceinline__ void add(uint32_t (&a)[rows / 16][4], uint32_t (&b)[columns / 16][4]) {
+    if constexpr (sizeof(T) == 4) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int m = 0; m < rows / 16; ++m) a[m][i] = round_tf32(a[m][i]);
+#pragma unroll
+        for (int n = 0; n < columns / 16; ++n) b[n][i] = round_tf32(b[n][i]);
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < rows / 16; ++m)
+#pragma unroll
+      for (int n = 0; n < columns / 16; ++n) {
+        tensor_multiply<T>(sum[m][2 * n], a[m], b[n][0], b[n][1]);
+        tensor_multiply<T>(sum[m][2 * n + 1], a[m], b[n][2], b[n][3]);
+      }
+  }
+
+  __device__ __forceinline__ void store(float* to, int64_t pitch) const {
+    const int row = int(threadIdx.x) % 32 / 4, column = int(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int m = 0; m < rows / 16; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float* const at = to + (m * 16 + half * 8 + row) * pitch + column;
+#pragma unroll
+        for (int n = 0; n < columns / 8; ++n)
+          *reinterpret_cast<float2*>(at + n * 8) = make_float2(sum[m][n][2 * half], sum[m][n][2 * half + 1]);
+      }
+  }
+};
+
+// The same of both matrices' rows in shared memory.
+template <class T, int rows, int columns>
+struct TensorRows : TensorSums<T, rows, columns> {
+  // The stage's rows of this warp; their numbers are multiples of 16.
+  __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
+    const int lane = int(threadIdx.x) % 32, turn = lane >> 1 & 3;
+    const unsigned char* const own_a = a + lane % 16 * kRowBytes;
+    const unsigned char* const own_b = b + (lane / 16 * 8 + lane % 8) * kRowBytes;
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+      uint32_t part_a[rows / 16][4], part_b[columns / 16][4];
+#pragma unroll
+      for (int m = 0; m < rows / 16; ++m)
+        load_matrices<false>(part_a[m], own_a + m * 16 * kRowBytes + (((2 * step + lane / 16) ^ turn) << 4));
+#pragma unroll
+      for (int n = 0; n < columns / 16; ++n)
+        load_matrices<false>(part_b[n], own_b + n * 16 * kRowBytes + (((2 * step + (lane >> 3 & 1)) ^ turn) << 4));
+      this->add(part_a, part_b);
+    }
+  }
+};
+
+// The same without tensor cores: lanes have every fourth row and every eighth column.
+template <class T, int rows, int columns>
+struct PlainRows {
+  using A = Accumulate<T>;
+  A sum[rows / 4][columns / 8] = {};
+
+  __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
+    const int row = int(threadIdx.x) % 32 / 8, column = int(threadIdx.x) % 8;
+#pragma unroll 1
+    for (int packet = 0; packet < 4; ++packet) {
+      Packet<T, kLanes<T>> part[rows / 4];
+#pragma unroll
+      for (int i = 0; i < rows / 4; ++i)
+        part[i] = load_packet<kLanes<T>>(reinterpret_cast<const T*>(a + row_offset(row + 4 * i, packet)));
+#pragma unroll
+      for (int j = 0; j < columns / 8; ++j) {
+        const auto other = load_packet<kLanes<T>>(reinterpret_cast<const T*>(b + row_offset(column + 8 * j, packet)));
+#pragma unroll
+        for (int k = 0; k < kLanes<T>; ++k)
+#pragma unroll
+          for (int i = 0; i < rows / 4; ++i) sum[i][j] += part[i].v[k] * other.v[k];
+      }
+    }
+  }
+
+  __device__ __forceinline__ void store(A* to, int64_t pitch) const {
+    A* const at = to + int(threadIdx.x) % 32 / 8 * pitch + int(threadIdx.x) % 8;
+#pragma unroll
+    for (int i = 0; i < rows / 4; ++i)
+#pragma unroll
+      for (int j = 0; j < columns / 8; ++j) at[4 * i * pitch + 8 * j] = sum[i][j];
+  }
+};
+
+// Runs loader and sums over the chunks: the loader fetches the next chunk into a stage, and may leave what it has in
+// registers until store().
+template <class Loader, class Multiply>
+__device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, const Multiply& multiply) {
+#pragma unroll 1
+  for (int stage = 0; stage < kStages - 1; ++stage) {
+    loader.fetch(stage);
+    commit_copies();
+    loader.store(stage);
+  }
+  int stage = 0, ahead = kStages - 1;
+#pragma unroll 1
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    wait_copies<kStages - 2>();
+    __syncthreads();  // the chunk is there for all, and all are done with the one before
+    loader.fetch(ahead);
+    commit_copies();
+    multiply(stage);
+    loader.store(ahead);
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+    ahead = ahead + 1 == kStages ? 0 : ahead + 1;
+  }
+  wait_copies<0>();
+  __syncthreads();  // the stages are free
+}
+
+}  // namespace cuda
+}  // namespace fastgan
