@@ -21,6 +21,9 @@ class CpuPasses(Passes):
         size = convolution.output_size((x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
         if tile := _winograd_tile(x, w, convolution, size):
             return self._raw("conv2d_winograd")(x, w, False, in_scale, *convolution.padding, *e, keep_mask, tile)
+        if in_scale is not None and _is_narrow(x, w, convolution):
+            matrices = w[:, :, 0, 0] * in_scale.to(w.dtype)[:, None]  # [N, O, I]: less than a pass over x
+            return self.epilogue(torch.bmm(matrices, x.flatten(2)).unflatten(2, x.shape[2:]), e, keep_mask)
         return super().convolve(x, w, in_scale, convolution, e, keep_mask)
 
     def input_gradient(self, dy: Tensor, w: Tensor, size: tuple[int, int], convolution: Convolution) -> Tensor:
@@ -35,6 +38,9 @@ class CpuPasses(Passes):
         if tile := _winograd_tile(x, w, convolution, (dy.shape[2], dy.shape[3])):
             padding = convolution.padding
             return self._raw("conv2d_winograd_weight_gradient")(x, dy, in_scale, *padding, tile)
+        if in_scale is not None and _is_narrow(x, w, convolution):
+            matrices = torch.bmm(dy.flatten(2), x.flatten(2).transpose(1, 2))
+            return (matrices * in_scale.to(w.dtype)[:, None]).sum(dim=0)[:, :, None, None]
         return super().weight_gradient(x, dy, in_scale, w, convolution)
 
 
@@ -44,6 +50,12 @@ def _winograd_tile(x: Tensor, w: Tensor, convolution: Convolution, size: tuple[i
     if not allowed or dense_format(x) != torch.contiguous_format or min(w.shape[:2]) < _FEW or min(size) < 4:
         return 0
     return 4 if min(size) >= 12 else 2
+
+
+def _is_narrow(x: Tensor, w: Tensor, convolution: Convolution) -> bool:
+    """A modulated 1×1 kernel to a few channels, such as to-RGB: one product of matrices an image."""
+    plain = convolution == (1, False, (0, 0, 0, 0), convolution.fast)
+    return plain and w.shape[0] < _FEW and w.shape[2:] == (1, 1) and x.is_contiguous() and x.numel() > 0
 
 
 def _turned(padding: Padding, size: tuple[int, int], result: tuple[int, int]) -> Padding:

@@ -14,8 +14,8 @@ from fastgan.ops.bias_act.activations import activation_named
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer.compiled import Compiled
 from fastgan.ops.conv2d_layer.cpu import CpuPasses
+from fastgan.ops.conv2d_layer.gemm import GemmPasses
 from fastgan.ops.conv2d_layer.geometry import Geometry
-from fastgan.ops.conv2d_layer.passes import Passes
 from fastgan.ops.conv2d_layer.precision import fast_products
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
 from fastgan.ops.layout import dense_format
@@ -293,6 +293,8 @@ def _triton_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
 
 
 _GROUPS = "groups above 1 are composed of other operators"
-_COMPILED = {"native": Compiled("native", {"CPU": CpuPasses("native"), "CUDA": Passes("native")})}
+_COMPILED = {
+    "native": Compiled("native", {"CPU": CpuPasses("native"), "CUDA": GemmPasses("native", contiguous=False)}),
+}
 providers.register_provider("conv2d_layer", "native", _native_refusal)
 providers.register_provider("conv2d_layer", "reference", lambda device, dtype, detail: None)
