@@ -15,6 +15,7 @@ import torch
 
 from fastgan.ops import providers
 from fastgan.ops.bias_act import op as bias_act
+from fastgan.ops.conv2d_layer import raw as conv2d_layer
 from fastgan.ops.registration import LIBRARY
 from fastgan.ops.upfirdn2d import op as upfirdn2d
 from tests.native.building import ROOT, build, missing_tool
@@ -29,6 +30,7 @@ def _register() -> None:
     build(FOLDER, "fastgan_shim", f"-DFASTGAN_TORCH_DIR={Path(torch.__file__).parent}")
     for schema in ("bias_act_activations_shim() -> str", "shim_launches() -> str"):
         LIBRARY.define(schema)
+    conv2d_layer.define(NAME)
     torch.ops.load_library(str(FOLDER / "_native_shim.so"))
     numbering = tuple(torch.ops.fastgan.bias_act_activations_shim().split(","))
     bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, numbering)
