@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_flat_kernel(B
 #pragma unroll
   for (int u = 0; u < count; ++u) {
     const int64_t packet = (int64_t(blockIdx.x) * count + u) * kThreads + threadIdx.x;
-    at[u] = place_at<T>(l, packet * kPacket<T>, l.a.numel);
+    at[u] = place_at<T>(l.aligned, packet * kPacket<T>, l.a.numel);
     if (formula.reads_x()) bias[u] = load_bias<T>(l, at[u]);
   }
   process(formula, at, bias, out);
@@ -53,13 +53,6 @@ __device__ __forceinline__ void store_sum(const BiasActLaunch& l, int64_t slice,
     static_cast<Accumulate<T>*>(l.a.workspace)[slice * l.a.channels + channel] = sum;
   else
     narrow(sum, static_cast<T*>(l.a.db)[channel]);
-}
-
-template <class A>
-__device__ __forceinline__ A warp_sum(A sum) {
-#pragma unroll
-  for (int lane = 16; lane > 0; lane /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, lane);
-  return sum;
 }
 
 // Planes of one channel each, contiguous: a block has a slice of one channel's planes.
@@ -90,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(B
       const int64_t packet = first + u * kThreads, row = packet / row_packets;
       const int64_t row_begin = (row * l.a.channels + channel) * l.a.inner;
       const int64_t i = row_begin + (packet - row * row_packets) * kPacket<T>;
-      at[u] = place_at<T>(l, i, packet < end ? row_begin + l.a.inner : i);
+      at[u] = place_at<T>(l.aligned, i, packet < end ? row_begin + l.a.inner : i);
     }
     process(formula, at, bias, out);
 #pragma unroll
@@ -142,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kerne
 #pragma unroll
     for (int u = 0; u < count; ++u) {
       const int64_t r = first + u * thread_rows, i = r * l.a.channels + channel;
-      at[u] = place_at<T>(l, i, r < end ? (r + 1) * l.a.channels : i);
+      at[u] = place_at<T>(l.aligned, i, r < end ? (r + 1) * l.a.channels : i);
     }
     process(formula, at, bias, out);
 #pragma unroll

@@ -74,10 +74,19 @@ void set_activation(EpilogueArgs& a, int64_t act, double alpha, double gain, dou
 int64_t mask_bytes(const Tensor& t) { return (t.numel() + 3) / 4; }
 
 // A backend: its kernels, and where they run.
+#if !FASTGAN_SHIM
 struct Cpu : OnCpu {
   using OnCpu::OnCpu;
   static const EpilogueKernels& kernels() { return epilogue_kernels(best_isa()); }
 };
+#endif
+#if FASTGAN_SHIM || FASTGAN_WITH_CUDA
+template <class Device>
+struct Gpu : Device {
+  using Device::Device;
+  static const EpilogueKernels& kernels() { return cuda::epilogue_kernels(); }
+};
+#endif
 
 template <class Backend>
 std::tuple<Tensor, Tensor> forward(Tensor u, std::optional<Tensor> scale, std::optional<Tensor> noise,
@@ -178,4 +187,11 @@ void implement(Library& m, const std::string& provider) {
 }  // namespace
 }  // namespace fastgan
 
+#if FASTGAN_SHIM
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Gpu<fastgan::OnCpu>>(m, "shim"); }
+#else
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Cpu>(m, "native"); }
+#endif
+#if FASTGAN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::Gpu<fastgan::OnDevice>>(m, "native"); }
+#endif

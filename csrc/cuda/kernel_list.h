@@ -15,6 +15,7 @@ namespace cuda {
 
 // One a source.
 void bias_act_kernel_list(KernelList& list);
+void conv2d_epilogue_kernel_list(KernelList& list);
 void conv2d_kernel_list(KernelList& list);
 void conv2d_weight_gradient_kernel_list(KernelList& list);
 void upfirdn2d_kernel_list(KernelList& list);

@@ -8,6 +8,7 @@ namespace cuda {
 std::string kernel_resources() {
   KernelList list;
   bias_act_kernel_list(list);
+  conv2d_epilogue_kernel_list(list);
   upfirdn2d_kernel_list(list);
   conv2d_kernel_list(list);
   conv2d_weight_gradient_kernel_list(list);

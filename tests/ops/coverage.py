@@ -15,11 +15,13 @@ from unittest import mock
 import torch
 
 from fastgan.ops import bias_act, setup_filter, skip_weight_gradients, upfirdn2d
+from fastgan.ops.conv2d_layer import raw as conv2d_layer
 from tests.ops.cases import DTYPE_IDS, DTYPES, arranged
 
 LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "unaligned"}  # by their names in cases.arranged
 # Shapes of x. CUDA sums db in one step of the first two, in several of the third in channels_last, and of the last.
 BIAS_ACT = [(2, 5, 7, 3), (2, 8, 3, 3), (2, 8, 40, 40), (8, 3, 65, 129)]
+CONV2D_EPILOGUE = [(2, 40, 9, 8), (1, 5, 7, 3)]  # CUDA sums over the channels of the first in several steps
 UPFIRDN2D = [(2, 16, 9, 8), (1, 5, 7, 67)]
 Coverage = dict[str, dict[str, str]]  # kernel -> dtype -> letters of the layouts it ran in
 
@@ -43,6 +45,8 @@ def calls(dtype: torch.dtype, layout: str, device: str = "cpu", cuda: bool = Tru
         _upfirdn2d(leaf(*shape))
     if cuda:
         upfirdn2d(leaf(1, 8, 5, 4), torch.ones(120, device=device) / 120, padding=60)
+        for shape in CONV2D_EPILOGUE:
+            _conv2d_epilogue(leaf(*shape).detach(), "shim" if device == "cpu" else "native")
 
 
 def _bias_act(x: torch.Tensor, b: torch.Tensor) -> None:
@@ -55,6 +59,18 @@ def _bias_act(x: torch.Tensor, b: torch.Tensor) -> None:
         torch.autograd.grad(dx.square().sum(), [x, b])
     (dx,) = torch.autograd.grad(bias_act(x, act="swish").sum(), x, create_graph=True)
     torch.autograd.grad(dx.square().sum(), x)
+
+
+def _conv2d_epilogue(u: torch.Tensor, name: str) -> None:
+    """Forward, backward with and without sums, by the raw operators."""
+    passes = {op: getattr(torch.ops.fastgan, f"{op}_{name}") for op in conv2d_layer.SCHEMAS}
+    n, o, h, w = u.shape
+    scale = torch.rand(n, o, device=u.device, dtype=torch.promote_types(u.dtype, torch.float32)) + 0.5
+    noise, b, numbers = u.new_ones(n, 1, h, w), u.new_ones(o), (2, 0.2, 1.4, 1.0)
+    y, mask = passes["conv2d_epilogue"](u, scale, noise, b, None, *numbers, True)
+    for wanted in (True, False):
+        passes["conv2d_epilogue_backward"](u, mask, y, scale, noise, b, *numbers, wanted, wanted, wanted)
+    passes["conv2d_style_gradient"](u, y, scale)
 
 
 def _upfirdn2d(x: torch.Tensor) -> None:

@@ -33,10 +33,11 @@ SUBSETS = [OPERANDS, (), *((name,) for name in OPERANDS)]
 
 
 @pytest.fixture
-def passes(native_provider):
+def passes(request, kernels):
     """The passes of one provider."""
+    name = request.node.callspec.params["kernels"]
     return SimpleNamespace(
-        **{op: getattr(torch.ops.fastgan, f"{op}_native") for op in (*raw.SCHEMAS, "bias_act", "bias_act_backward")}
+        **{op: getattr(torch.ops.fastgan, f"{op}_{name}") for op in (*raw.SCHEMAS, "bias_act", "bias_act_backward")}
     )
 
 

@@ -17,7 +17,10 @@ from fastgan.ops import bias_act, provider, upfirdn2d
 from tests.native.building import ROOT
 from tests.native.planting import Plant, altered, run_cpp_test
 
-BIAS_ACT, PACKET = "bias_act/bias_act_cuda.cu", "bias_act/bias_act_packet.cuh"
+BIAS_ACT, PACKET = "bias_act/bias_act_cuda.cu", "cuda/packet.h"
+EPILOGUE, EPILOGUE_PACKET, EPILOGUE_SUMS = (
+    f"conv2d_layer/epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
+)
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
@@ -28,8 +31,9 @@ CUDA_PLANTS = {
         PACKET,
         "values.v[k] = k < at.count ? widen(p[k]) : Accumulate<T>(0);",
         "values.v[k] = widen(p[k]);",
-        SANITIZER + r"bias_act_packet\.cuh:\d+",
+        SANITIZER + r"packet\.h:\d+",
         "address",
+        "bias_act",
     ),
     "out-of-bounds: shared memory for half of the warps": Plant(
         BIAS_ACT,
@@ -53,7 +57,7 @@ CUDA_PLANTS = {
         WRONG.format("db"),
     ),
     "unwritten output: the last element of a part of a packet": Plant(
-        PACKET, "if (k < at.count) narrow", "if (k + 1 < at.count) narrow", UNWRITTEN.format("y")
+        PACKET, "if (k < at.count) narrow", "if (k + 1 < at.count) narrow", UNWRITTEN.format("y"), op="bias_act"
     ),
     "out-of-bounds: channels beyond the last are read": Plant(
         TILE,
@@ -89,11 +93,40 @@ CUDA_PLANTS = {
         "std::max<int64_t>(1, ay.out / (P::rows << l.log_y))",
         UNWRITTEN.format("element \\d+"),
     ),
+    "out-of-bounds: noise of what lies beyond the last element": Plant(
+        EPILOGUE_PACKET,
+        "a.noise && live ? widen",
+        "a.noise ? widen",
+        SANITIZER + r"epilogue_packet\.cuh:\d+",
+        "address",
+        "conv2d_epilogue",
+    ),
+    "missing barrier: columns are summed before all threads have theirs": Plant(
+        EPILOGUE,
+        "  __syncthreads();\n  const int mine",
+        "  const int mine",
+        UNWRITTEN.format("(dscale|db)"),
+        op="conv2d_epilogue",
+    ),
+    "wrong stride: parts of neighbouring channels overlap": Plant(
+        EPILOGUE_SUMS,
+        "(n * l.a.channels + o) * l.parts + k",
+        "n * l.a.channels + o + k",
+        WRONG.format("(dscale|db)"),
+        op="conv2d_epilogue",
+    ),
+    "unwritten output: noise of the last pixel": Plant(
+        EPILOGUE,
+        "pixel[u] + k < a.pixels)",
+        "pixel[u] + k + 1 < a.pixels)",
+        UNWRITTEN.format("dnoise"),
+        op="conv2d_epilogue",
+    ),
 }
 
 
 @pytest.mark.parametrize("sanitizer", ["", "address"], ids=["plain", "address"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d"])
+@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_epilogue"])
 def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
     run = run_cpp_test(op, sanitizer)
     assert run.returncode == 0 and re.fullmatch(rf"{op}: \d+ cases\n", run.stdout), run.stdout
@@ -101,7 +134,7 @@ def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
 
 @pytest.mark.parametrize("plant", [pytest.param(p, id=f"{p.source}-{name}") for name, p in CUDA_PLANTS.items()])
 def test_cuda_plant(shim_tools, plant):
-    run = run_cpp_test(plant.source.split("/")[0], plant.sanitizer, plant)
+    run = run_cpp_test(plant.op or plant.source.split("/")[0], plant.sanitizer, plant)
     assert run.returncode != 0 and re.search(plant.caught, run.stdout), run.stdout
 
 
