@@ -134,7 +134,7 @@ class Convolution {
   const int64_t lanes, blocks, panels, u_stride, v_stride, m_stride;
 };
 
-// dU = sum over tiles of (A dy A^T) (B^T d B), dw = G^T dU G. Chunk after chunk of tiles is transformed, those of x with
+// dU = sum over tiles of (A dy A^T) (B^T d B), dw = G^T dU G. Chunk after chunk of tiles is transformed, that of x with
 // the channels as lanes, and multiplied into dU.
 template <class F>
 class WeightGradient {
@@ -158,10 +158,9 @@ class WeightGradient {
     do {
       const int64_t count = smaller(chunk, tiling.total - first), steps = divide_up(count, L);
       parallel_tasks(groups * steps + a.out, threads, [&](int64_t task, int thread) {
-        if (task < groups * steps)
-          transform_x(task / steps, first, task % steps * L, count, squares.get() + thread * kProducts * L * L, x.get());
-        else
-          transform_dy(task - groups * steps, first, count, dy.get());
+        float* const square = squares.get() + thread * kProducts * L * L;
+        if (task < groups * steps) return transform_x(task / steps, first, task % steps * L, count, square, x.get());
+        transform_dy(task - groups * steps, first, count, dy.get());
       });
       parallel_tasks(kProducts * panels, threads, [&](int64_t task, int) {
         const int64_t k = task / panels, panel = task % panels;
@@ -185,19 +184,18 @@ class WeightGradient {
   }
 
   // x [kProducts, panels, chunk, lanes], of one vector of channels and of tiles
-  void transform_x(int64_t group, int64_t first, int64_t at, int64_t count, float* squares, float* x) const {
+  void transform_x(int64_t group, int64_t first, int64_t at, int64_t count, float* square, float* x) const {
     const Source source{a.x, a.in_scale, a.in, a.height, a.width, a.pad_y, a.pad_x};
     Piece pieces[L];
     const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
     for (int i = 0; i < L; ++i) {
-      float* const square = squares + i * L;
       if (group * L + i < a.in)
-        transform_patches<DataPatch<F>>(source, group * L + i, pieces, end, square, L * L);
+        transform_patches<DataPatch<F>>(source, group * L + i, pieces, end, square + i * L, L * L);
       else
-        for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L);
+        for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L + i * L);
     }
     float* const to = x + group / vectors * panel_size + at * lanes + group % vectors * L;
-    for (int k = 0; k < kProducts; ++k) transpose(squares + k * L * L, to + k * x_stride, lanes);
+    for (int k = 0; k < kProducts; ++k) transpose(square + k * L * L, to + k * x_stride, lanes);
   }
 
   // dy [kProducts, outs, dy_row], of one channel

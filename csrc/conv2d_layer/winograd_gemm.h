@@ -35,7 +35,8 @@ FASTGAN_INLINE void multiply_rows(const float* a, int64_t a_row, int64_t a_step,
     for (int j = 0; j < vectors; ++j) store(sum[r][j], m + r * m_row + j * L);
 }
 
-// The square of vectors at `from`, each right behind the one before, with its rows as columns: row r goes to to + r * step.
+// Turns the rows of a square of numbers, each a vector right behind the one before, into columns: row r goes to
+// to + r * step.
 FASTGAN_INLINE void transpose(const float* from, float* to, int64_t step) {
   constexpr int L = Vec<float>::size;
   Vec<float> a[L], b[L];
