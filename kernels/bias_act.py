@@ -20,7 +20,7 @@ PIECEWISE = "piecewise"
 
 
 @triton.jit
-def _number(value, dtype):
+def number(value, dtype):
     return tl.full((1,), value, dtype)  # all 53 bits of it: Triton takes plain numbers for float32
 
 
@@ -175,7 +175,7 @@ def bias_act_forward_kernel(
     inside = i < numel
     if WHOLE:
         inside = tl.broadcast_to((group * 4 < numel)[:, None], (GROUPS, 4))
-    slope, gain, clamp = _number(slope, COMPUTE), _number(gain, COMPUTE), _number(clamp, COMPUTE)
+    slope, gain, clamp = number(slope, COMPUTE), number(gain, COMPUTE), number(clamp, COMPUTE)
 
     v = tl.load(x + i, mask=inside, other=0.0).to(COMPUTE)
     if b is not None:
@@ -260,7 +260,7 @@ def bias_act_backward_kernel(
         r = row_block * ROWS + tl.arange(0, ROWS)
         g = group_block * (STEPS * GROUPS) + tl.arange(0, GROUPS)
     lane = tl.arange(0, LANES)[None, None, :]
-    slope, gain, clamp = _number(slope, COMPUTE), _number(gain, COMPUTE), _number(clamp, COMPUTE)
+    slope, gain, clamp = number(slope, COMPUTE), number(gain, COMPUTE), number(clamp, COMPUTE)
     b_value = tl.full((1, 1, 1), 0.0, COMPUTE)
     if b is not None:
         if INNERMOST:

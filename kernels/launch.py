@@ -40,6 +40,9 @@ TILES = {
     ("bias_act", 2): Tile(2048),
     ("bias_act", 4): Tile(1024),
     ("bias_act", 8): Tile(512),
+    ("conv2d_epilogue", 2): Tile(2048),
+    ("conv2d_epilogue", 4): Tile(1024),
+    ("conv2d_epilogue", 8): Tile(512),
     ("upfirdn2d", 2): Tile(1024),
     ("upfirdn2d", 4): Tile(1024),
     ("upfirdn2d", 8): Tile(512),
@@ -48,32 +51,33 @@ TILES = {
 _NEGATIVE_SLOPE = {"linear": 1.0, "relu": 0.0}  # lrelu's is alpha
 _MOST_STEPS = 64  # tiles that one program sums
 _SUM_CHANNELS, _SUM_TERMS = 4, 256
-_WIDEST = 2**31 - 2**21  # elements up to which offsets fit 32 bits, those of the last tile's end included
+WIDEST = 2**31 - 2**21  # elements up to which offsets fit 32 bits, those of the last tile's end included
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One launch: kernel, grid, arguments by name and warps a program."""
+    """One launch: kernel, grid, arguments by name, warps a program and the tiles that a loop reads ahead."""
 
     kernel: Any
     programs: int
     arguments: dict[str, Any]
     warps: int = 4
+    stages: int = 3
 
     def launch(self) -> None:
-        self.kernel[(self.programs,)](**self.arguments, num_warps=self.warps)
+        self.kernel[(self.programs,)](**self.arguments, num_warps=self.warps, num_stages=self.stages)
 
 
-def _divide_up(a: int, b: int) -> int:
+def divide_up(a: int, b: int) -> int:
     return (a + b - 1) // b
 
 
-def _power_of_two(n: int) -> int:
+def power_of_two(n: int) -> int:
     """The smallest that is at least n."""
     return 1 << (n - 1).bit_length()
 
 
-def _compute(x: Any) -> Any:
+def compute_type(x: Any) -> Any:
     return tl.float64 if x.element_size() == 8 else tl.float32
 
 
@@ -94,8 +98,8 @@ def _formula(act: str, alpha: float, gain: float, clamp: float, x: Any) -> dict[
         clamp=float(clamp),
         ACT=act if slope is None else PIECEWISE,
         CLAMPS=clamp >= 0,
-        COMPUTE=_compute(x),
-        WIDE=x.numel() > _WIDEST,
+        COMPUTE=compute_type(x),
+        WIDE=x.numel() > WIDEST,
     )
 
 
@@ -120,7 +124,7 @@ def bias_act_forward(
     arguments = dict(x=x, b=b, y=y, mask=mask, numel=numel, channels=channels, inner=inner)
     arguments |= _formula(act, alpha, gain, clamp, x)
     arguments |= dict(CHANNEL=channel, WHOLE=numel % 4 == 0, GROUPS=tile.elements // 4)
-    return Plan(bias_act_forward_kernel, _divide_up(numel, tile.elements), arguments, tile.warps)
+    return Plan(bias_act_forward_kernel, divide_up(numel, tile.elements), arguments, tile.warps)
 
 
 @dataclass(frozen=True)
@@ -156,14 +160,14 @@ class Matrix:
         columns = numel if not by_channel else channels if innermost else inner
         rows = numel // columns
         # Tall tiles of few channels lose nothing; wide ones would leave programs without rows to sum.
-        tile_columns = min(_power_of_two(columns), 128 if innermost else tile.elements)
+        tile_columns = min(power_of_two(columns), 128 if innermost else tile.elements)
         tile_columns = max(tile_columns, 4 if columns % 4 == 0 else 1)
         tile_rows = tile.elements // tile_columns
-        tiles_y, tiles_x = _divide_up(rows, tile_rows), _divide_up(columns, tile_columns)
+        tiles_y, tiles_x = divide_up(rows, tile_rows), divide_up(columns, tile_columns)
         summed, others = (tiles_y, tiles_x) if innermost else (tiles_x, tiles_y)
         steps = min(max(summed * others // tile.programs, 1), summed, _MOST_STEPS)
         steps = 1 << (steps.bit_length() - 1)  # few variants to compile
-        chunks = _divide_up(summed, steps)
+        chunks = divide_up(summed, steps)
         return Matrix(rows, columns, channels, innermost, tile_rows, tile_columns, steps, chunks, chunks * others)
 
     def partial_sums(self) -> tuple[int, int, int]:
@@ -200,8 +204,8 @@ def bias_act_sum(partial: Any, db: Any) -> Plan:
     """db [channels] from the partial sums [outer, channels, chunks], in a fixed order."""
     outer, channels, chunks = partial.shape
     arguments = dict(partial=partial, db=db, outer=outer, channels=channels, chunks=chunks)
-    arguments |= dict(WIDE=partial.numel() > _WIDEST, CHANNELS=_SUM_CHANNELS, TERMS=_SUM_TERMS)
-    return Plan(bias_act_sum_kernel, _divide_up(channels, _SUM_CHANNELS), arguments)
+    arguments |= dict(WIDE=partial.numel() > WIDEST, CHANNELS=_SUM_CHANNELS, TERMS=_SUM_TERMS)
+    return Plan(bias_act_sum_kernel, divide_up(channels, _SUM_CHANNELS), arguments)
 
 
 def upfirdn2d(
@@ -232,7 +236,7 @@ def upfirdn2d(
     most = (1, 64) if pixel == 1 else (128 // x.element_size(), 8)
     sizes, left = [], tile.elements
     for length, bound in zip(lengths, (*most, left, left), strict=True):
-        sizes.append(min(_power_of_two(length), bound, left))
+        sizes.append(min(power_of_two(length), bound, left))
         left //= sizes[-1]
     phase_x, phase_y = -padding[0] % up[0], -padding[1] % up[1]
     arguments = dict(x=x, f=f, y=y, planes=planes, in_y=x.shape[2], in_x=x.shape[3])
@@ -240,9 +244,9 @@ def upfirdn2d(
     arguments |= dict(phase_y=phase_y, base_y=(padding[1] + phase_y) // up[1])
     arguments |= dict(phase_x=phase_x, base_x=(padding[0] + phase_x) // up[0], gain=float(gain))
     arguments |= dict(UP_Y=up[1], UP_X=up[0], TAPS_Y=f.shape[0], TAPS_X=f.shape[-1], SEPARABLE=f.ndim == 1)
-    arguments |= dict(FLIP=flip_filter, COMPUTE=_compute(x), WIDE=max(x.numel(), y.numel()) > _WIDEST)
+    arguments |= dict(FLIP=flip_filter, COMPUTE=compute_type(x), WIDE=max(x.numel(), y.numel()) > WIDEST)
     arguments |= dict(PLANES=sizes[3], ROWS=sizes[2], COLUMNS=sizes[1], PIXEL=sizes[0])
     programs = 1
     for size, length in zip(sizes, lengths, strict=True):
-        programs *= _divide_up(length, size)
+        programs *= divide_up(length, size)
     return Plan(upfirdn2d_kernel, programs, arguments, tile.warps)

@@ -17,6 +17,8 @@ import numpy as np
 from fastgan.ops import providers, triton_provider
 from fastgan.ops.bias_act import op as bias_act
 from fastgan.ops.bias_act import triton_form as bias_act_form
+from fastgan.ops.conv2d_layer import raw as conv2d_layer
+from fastgan.ops.conv2d_layer import triton_form as conv2d_layer_form
 from fastgan.ops.upfirdn2d import op as upfirdn2d
 from fastgan.ops.upfirdn2d import triton_form as upfirdn2d_form
 
@@ -29,20 +31,36 @@ unavailable = triton_provider.unavailable or (
 
 
 def _register() -> None:
-    from fastgan.kernels import launch
+    from fastgan.kernels import conv2d_launch, launch
 
     for key, tile in launch.TILES.items():
         launch.TILES[key] = dataclasses.replace(tile, elements=ELEMENTS)
+    for key, block in conv2d_launch.BLOCKS.items():
+        conv2d_launch.BLOCKS[key] = dataclasses.replace(block, rows=128, columns=64, depth=64)
     bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, bias_act_form.NUMBERING)
     bias_act_form.implement(NAME, "CPU")
     upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
     upfirdn2d_form.implement(NAME, "CPU")
+    conv2d_layer.define(NAME)
+    conv2d_layer_form.implement(NAME, "CPU")
     for op in ("bias_act", "upfirdn2d"):
         providers.register_provider(op, NAME, lambda device, dtype, detail: None)
 
 
 if unavailable is None:
     _register()
+
+
+def _widening(dot):
+    """The interpreter's product, which takes bfloat16 for integers: of the same numbers as float32."""
+    import triton.language as tl
+
+    def product(builder, a, b, *rest):
+        if a.dtype.scalar == tl.bfloat16:
+            a, b = (builder.cast_impl(factor, tl.float32) for factor in (a, b))
+        return dot(builder, a, b, *rest)
+
+    return product
 
 
 @contextlib.contextmanager
@@ -52,12 +70,13 @@ def selected(overflow_checks: bool = False) -> Iterator[None]:
     Args:
         overflow_checks: check every sum and product of 32-bit integers, which takes four times as long.
     """
-    from triton.runtime.interpreter import interpreter_builder
+    from triton.runtime.interpreter import InterpreterBuilder, interpreter_builder
 
     options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=overflow_checks)
     with (
         mock.patch.object(providers, "NAMES", (*providers.NAMES, NAME)),
         mock.patch.object(interpreter_builder, "options", options),
+        mock.patch.object(InterpreterBuilder, "create_dot", _widening(InterpreterBuilder.create_dot)),
         providers.provider(NAME),
         np.errstate(all="ignore"),
     ):

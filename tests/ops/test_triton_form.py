@@ -26,7 +26,7 @@ def launches(request, interpreter, monkeypatch):
         monkeypatch.setattr(launch, "_SUM_CHANNELS", 2)
         monkeypatch.setattr(launch, "_SUM_TERMS", 4)
     else:
-        monkeypatch.setattr(launch, "_WIDEST", 0)
+        monkeypatch.setattr(launch, "WIDEST", 0)
     return lambda: interpreter.selected(overflow_checks=True)
 
 
