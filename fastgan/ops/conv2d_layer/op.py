@@ -12,6 +12,7 @@ from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import check_dense, flag, number
 from fastgan.ops.bias_act.activations import activation_named
 from fastgan.ops.bias_act.op import bias_act
+from fastgan.ops.conv2d_layer import triton_form
 from fastgan.ops.conv2d_layer.compiled import Compiled
 from fastgan.ops.conv2d_layer.cpu import CpuPasses
 from fastgan.ops.conv2d_layer.gemm import GemmPasses
@@ -295,6 +296,9 @@ def _triton_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
 _GROUPS = "groups above 1 are composed of other operators"
 _COMPILED = {
     "native": Compiled("native", {"CPU": CpuPasses("native"), "CUDA": GemmPasses("native", contiguous=False)}),
+    "triton": Compiled("triton", {"CUDA": GemmPasses("triton", contiguous=True)}),
 }
+triton_form.implement("triton", "CUDA")
 providers.register_provider("conv2d_layer", "native", _native_refusal)
+providers.register_provider("conv2d_layer", "triton", _triton_refusal)
 providers.register_provider("conv2d_layer", "reference", lambda device, dtype, detail: None)
