@@ -58,7 +58,7 @@ __host__ __device__ int lanes_of(int64_t elements) {
 // Planes: a warp has a part of the pixels of a slice of a sample's channels, and goes from channel to channel, or, where
 // planes are small, from some to the next ones.
 template <class T>
-__global__ void __launch_bounds__(kThreads, kLeastBlocks) epilogue_rows_kernel(EpilogueLaunch l) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_rows_kernel(EpilogueLaunch l) {
   using A = Accumulate<T>;
   const EpilogueBackward<T> formula(l);
   const EpilogueArgs& a = l.a;
@@ -69,15 +69,14 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) epilogue_rows_kernel(E
   const int64_t share = (a.channels + l.slices - 1) / l.slices, begin = slice * share;
   const int64_t end = begin + share < a.channels ? begin + share : a.channels;
   int64_t pixel[kInFlight];
-  Values<T> noise[kInFlight], noise_sum[kInFlight];
+  Values<T> noise_sum[kInFlight];
 #pragma unroll
   for (int u = 0; u < kInFlight; ++u) {
     pixel[u] = ((part * kInFlight + u) * width + lane % width) * kPacket<T>;
-    const Place at = place_at<T>(l.aligned && a.noise_step % kPacket<T> == 0, pixel[u], a.pixels);
-    const void* const first = formula.from_y() && a.noise ? static_cast<const T*>(a.noise) + n * a.noise_step : nullptr;
-    noise[u] = load_operand<T, T>(first, at, true, A(0));
     noise_sum[u] = all_same<T>(A(0));
   }
+  const T* const noise = formula.from_y() && a.noise ? static_cast<const T*>(a.noise) + n * a.noise_step : nullptr;
+  const bool noise_aligned = l.aligned && a.noise_step % kPacket<T> == 0;
   for (int64_t first = begin; first < end; first += rows) {
     const int64_t o = first + row, plane = (n * a.channels + o) * a.pixels;
     const bool live = o < end;
@@ -94,7 +93,8 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) epilogue_rows_kernel(E
 #pragma unroll
     for (int u = 0; u < kInFlight; ++u) {
       Terms<T> terms{all_same<T>(scale), all_same<T>(b)};
-      add_values(terms.shift, noise[u]);
+      if (noise)  // from a cache: it would take registers that another block wants
+        add_values(terms.shift, load_values<T>(noise, place_at<T>(noise_aligned, pixel[u], a.pixels)));
       const typename EpilogueBackward<T>::Result r = formula.finish(in[u], terms, at[u]);
       add_values(noise_sum[u], r.g);
 #pragma unroll
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) epilogue_rows_kernel(E
 
 // Pixels of all channels (channels_last): a block has some columns of a part of a sample's pixels.
 template <class T>
-__global__ void __launch_bounds__(kThreads, kLeastBlocks) epilogue_columns_kernel(EpilogueLaunch l) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_columns_kernel(EpilogueLaunch l) {
   using A = Accumulate<T>;
   FASTGAN_SHARED(A, sums);  // [rows of threads, width * packet], of g and of the product
   const EpilogueBackward<T> formula(l);
