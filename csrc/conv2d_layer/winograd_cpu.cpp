@@ -14,6 +14,8 @@ namespace {
 
 constexpr int L = Vec<float>::size;
 constexpr int kPanel = L;  // output channels whose transformed filters lie together
+constexpr int64_t kTogether = 2;
+constexpr int64_t kCacheNumbers = 5 << 16;  // of a buffer that stays in the L2 cache beside others
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -44,8 +46,14 @@ class Convolution {
   void run() const {
     const int64_t u_size = kProducts * u_stride, v_size = kProducts * v_stride, m_size = kProducts * m_stride;
     const bool few_tiles = tiling.total < a.out;
-    const Scratch<float> u((few_tiles ? threads : panels) * u_size), v((few_tiles ? blocks : threads) * v_size);
-    const Scratch<float> m(threads * m_size);
+    // Panels that are multiplied in one go: their filters have to fit the cache where they are not shared.
+    const bool single = few_tiles && (2 * u_size > kCacheNumbers || panels < 4 * threads);
+    const int64_t together = smaller(single ? 1 : kTogether, panels);
+    const Scratch<float> u((few_tiles ? threads * together : panels) * u_size);
+    const Scratch<float> v((few_tiles ? blocks : threads) * v_size), m(threads * together * m_size);
+    const auto finish_panels = [&](int64_t block, int64_t first, const float* filters, const float* tiles, int thread) {
+      finish(block, first, smaller(together, panels - first), filters, tiles, m.get() + thread * together * m_size);
+    };
     if (few_tiles) {
       constexpr int64_t kChannels = 16;
       const int64_t parts = divide_up(a.in, kChannels);
@@ -53,19 +61,20 @@ class Convolution {
         const int64_t block = task / parts, first = task % parts * kChannels;
         transform_block(block, first, smaller(first + kChannels, a.in), v.get() + block * v_size);
       });
-      parallel_tasks(panels, threads, [&](int64_t panel, int thread) {
-        float* const filters = u.get() + thread * u_size;
-        transform_panel(panel, filters);
+      parallel_tasks(divide_up(panels, together), threads, [&](int64_t task, int thread) {
+        float* const filters = u.get() + thread * together * u_size;
+        const int64_t first = task * together;
+        for (int64_t i = 0; i < smaller(together, panels - first); ++i) transform_panel(first + i, filters + i * u_size);
         for (int64_t block = 0; block < blocks; ++block)
-          finish(block, panel, filters, v.get() + block * v_size, m.get() + thread * m_size);
+          finish_panels(block, first, filters, v.get() + block * v_size, thread);
       });
     } else {
       parallel_tasks(panels, threads, [&](int64_t panel, int) { transform_panel(panel, u.get() + panel * u_size); });
       parallel_tasks(blocks, threads, [&](int64_t block, int thread) {
         float* const tiles = v.get() + thread * v_size;
         transform_block(block, 0, a.in, tiles);
-        for (int64_t panel = 0; panel < panels; ++panel)
-          finish(block, panel, u.get() + panel * u_size, tiles, m.get() + thread * m_size);
+        for (int64_t first = 0; first < panels; first += together)
+          finish_panels(block, first, u.get() + first * u_size, tiles, thread);
       });
     }
     if (!epilogue.finishes_rows()) epilogue.all();
@@ -78,9 +87,16 @@ class Convolution {
   void transform_panel(int64_t panel, float* u) const {
     const int64_t in_step = a.adjoint ? a.out * 9 : 9, out_step = a.adjoint ? 9 : a.in * 9;
     const int count = int(smaller(kPanel, a.out - panel * kPanel));
-    for (int64_t i = 0; i < a.in; ++i)
-      transform_filters<F>(a.w + panel * kPanel * out_step + i * in_step, out_step, a.adjoint, count, u + i * kPanel,
-                           u_stride);
+    const int64_t run = a.adjoint ? 1 : L;  // input channels whose taps are neighbours
+    alignas(64) float taps[9 * L * L];
+    for (int64_t first = 0; first < a.in; first += run) {
+      const float* const from = a.w + panel * kPanel * out_step + first * in_step;
+      const int64_t channels = smaller(run, a.in - first);
+      for (int64_t k = 0; k < 9 * channels; k += L)
+        transpose(from + k, out_step, count, 9 * channels - k, taps + k * L, L);
+      for (int64_t i = 0; i < channels; ++i)
+        transform_filters<F>(taps + i * 9 * L, a.adjoint, u + (first + i) * kPanel, u_stride);
+    }
   }
 
   // v [kProducts, in, lanes], of input channels [first, last)
@@ -97,32 +113,39 @@ class Convolution {
     }
   }
 
+  // m [count, kProducts, kPanel, lanes] of `count` panels
   template <int vectors>
-  void multiply(const float* u, const float* v, float* m) const {
+  void multiply(int64_t count, const float* u, const float* v, float* m) const {
     for (int k = 0; k < kProducts; ++k)
-      for (int r = 0; r < kPanel; r += kRows)
-        multiply_rows<vectors>(u + k * u_stride + r, 1, kPanel, v + k * v_stride, lanes, a.in,
-                               m + k * m_stride + r * lanes, lanes, false);
+      for (int64_t i = 0; i < count * kProducts; i += kProducts)
+        for (int r = 0; r < kPanel; r += kRows)
+          multiply_rows<vectors>(u + (i + k) * u_stride + r, 1, kPanel, v + k * v_stride, lanes, a.in,
+                                 m + (i + k) * m_stride + r * lanes, lanes, false);
   }
 
-  void finish(int64_t block, int64_t panel, const float* u, const float* v, float* m) const {
-    const int count = tiles_of(block), vectors = (count + L - 1) / L;
-    vectors == 3 ? multiply<3>(u, v, m) : vectors == 2 ? multiply<2>(u, v, m) : multiply<1>(u, v, m);
+  // `count` panels of u from the first one on
+  void finish(int64_t block, int64_t first, int64_t count, const float* u, const float* v, float* m) const {
+    const int tiles = tiles_of(block), vectors = (tiles + L - 1) / L;
+    vectors == 3   ? multiply<3>(count, u, v, m)
+    : vectors == 2 ? multiply<2>(count, u, v, m)
+                   : multiply<1>(count, u, v, m);
     Piece pieces[kVectors * L];
-    const Piece* const end = pieces + tiling.pieces_of(block * lanes, count, pieces);
+    const Piece* const end = pieces + tiling.pieces_of(block * lanes, tiles, pieces);
+    for (int64_t o = first * kPanel; o < smaller((first + count) * kPanel, a.out); ++o) {
+      const int64_t panel = o / kPanel - first;
+      write_tiles(o, pieces, end, vectors, m + panel * kProducts * m_stride + o % kPanel * lanes);
+    }
+  }
+
+  void write_tiles(int64_t o, const Piece* piece, const Piece* end, int vectors, const float* m) const {
     constexpr int line = kVectors * L * F::m + kGroup;
     alignas(64) float rows[F::m * line];
-    const int64_t outs = smaller(kPanel, a.out - panel * kPanel);
-    for (int64_t o = 0; o < outs; ++o) {
-      for (int j = 0; j < vectors; ++j)
-        transform_output<F>(m + o * lanes + j * L, m_stride, rows + j * L * F::m, line);
-      for (const Piece* piece = pieces; piece < end; ++piece) {
-        const int64_t y = piece->row * F::m, x = piece->column * F::m;
-        const int64_t width = smaller(piece->count * F::m, a.out_width - x), height = smaller(F::m, a.out_height - y);
-        for (int64_t r = 0; r < height; ++r)
-          epilogue.row(rows + r * line + piece->lane * F::m, piece->image, panel * kPanel + o,
-                       (y + r) * a.out_width + x, width);
-      }
+    for (int j = 0; j < vectors; ++j) transform_output<F>(m + j * L, m_stride, rows + j * L * F::m, line);
+    for (; piece < end; ++piece) {
+      const int64_t y = piece->row * F::m, x = piece->column * F::m;
+      const int64_t width = smaller(piece->count * F::m, a.out_width - x), height = smaller(F::m, a.out_height - y);
+      for (int64_t r = 0; r < height; ++r)
+        epilogue.row(rows + r * line + piece->lane * F::m, piece->image, o, (y + r) * a.out_width + x, width);
     }
   }
 
@@ -139,14 +162,14 @@ class Convolution {
 template <class F>
 class WeightGradient {
   static constexpr int kProducts = F::size * F::size;
-  static constexpr int64_t kChunkBytes = 16 << 20;  // of the transformed tiles of a chunk
+  static constexpr int64_t kChunkBytes = 8 << 20;  // of the transformed tiles of a chunk
 
  public:
   explicit WeightGradient(const WinogradArgs& args)
       : a(args), tiling(a.n, a.out_height, a.out_width, F::m), groups(divide_up(a.in, L)),
         panels(divide_up(groups, kVectors)), vectors(int(divide_up(groups, panels))), lanes(vectors * L),
         outs(divide_up(a.out, kRows) * kRows), chunk(chunk_of(tiling.total, panels * lanes + outs)),
-        panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(outs * dy_row),
+        panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(outs * dy_row + L),
         du_row(groups * L), du_stride(outs * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
 
   void run() const {
@@ -195,7 +218,7 @@ class WeightGradient {
         for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L + i * L);
     }
     float* const to = x + group / vectors * panel_size + at * lanes + group % vectors * L;
-    for (int k = 0; k < kProducts; ++k) transpose(square + k * L * L, to + k * x_stride, lanes);
+    for (int k = 0; k < kProducts; ++k) transpose(square + k * L * L, L, L, L, to + k * x_stride, lanes);
   }
 
   // dy [kProducts, outs, dy_row], of one channel
@@ -217,11 +240,12 @@ class WeightGradient {
   // du [kProducts, outs, du_row]
   void write_kernels(int64_t o, const float* du) const {
     for (int64_t i = 0; i < a.in; i += L) {
-      float taps[9 * L];
+      constexpr int row = (9 + L - 1) / L * L;
+      alignas(64) float taps[row * L], kernels[L * row];
       transform_filter_gradients<F>(du + o * du_row + i, du_stride, taps);
-      float* const dw = a.dw + (o * a.in + i) * 9;
+      for (int k = 0; k < 9; k += L) transpose(taps + k * L, L, 9 - k, L, kernels + k, row);
       for (int64_t lane = 0; lane < smaller(L, a.in - i); ++lane)
-        for (int k = 0; k < 9; ++k) dw[lane * 9 + k] = taps[k * L + lane];
+        __builtin_memcpy(a.dw + (o * a.in + i + lane) * 9, kernels + lane * row, 9 * sizeof(float));
     }
   }
 
