@@ -162,13 +162,12 @@ class Convolution {
 template <class F>
 class WeightGradient {
   static constexpr int kProducts = F::size * F::size;
-  static constexpr int64_t kChunkBytes = 8 << 20;  // of the transformed tiles of a chunk
 
  public:
   explicit WeightGradient(const WinogradArgs& args)
       : a(args), tiling(a.n, a.out_height, a.out_width, F::m), groups(divide_up(a.in, L)),
         panels(divide_up(groups, kVectors)), vectors(int(divide_up(groups, panels))), lanes(vectors * L),
-        outs(divide_up(a.out, kRows) * kRows), chunk(chunk_of(tiling.total, panels * lanes + outs)),
+        outs(divide_up(a.out, kRows) * kRows), chunk(chunk_of(tiling.total, panels * lanes, outs)),
         panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(outs * dy_row + L),
         du_row(groups * L), du_stride(outs * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
 
@@ -201,9 +200,13 @@ class WeightGradient {
   }
 
  private:
-  static int64_t chunk_of(int64_t tiles, int64_t channels) {
-    const int64_t fits = kChunkBytes / (channels * kProducts * int64_t(sizeof(float)) * L) * L;
-    return smaller(fits > 4 * L ? fits : 4 * L, divide_up(tiles, L) * L);
+  // Tiles a chunk: so few that they stay in the cache, but every chunk reads and writes dU as well.
+  static int64_t chunk_of(int64_t tiles, int64_t ins, int64_t outs) {
+    constexpr int64_t kLeast = 1 << 18, kMost = 1 << 21;  // numbers
+    const int64_t wanted = 4 * kProducts * ins * outs;
+    const int64_t numbers = wanted < kLeast ? kLeast : smaller(wanted, kMost);
+    const int64_t fits = numbers / (kProducts * (ins + outs) * L);
+    return L * smaller(fits > 4 ? fits : 4, divide_up(tiles, L));
   }
 
   // x [kProducts, panels, chunk, lanes], of one vector of channels and of tiles
