@@ -124,13 +124,18 @@ inline void transform_filters(const float* taps, bool turned, float* to, int64_t
   }
 }
 
-// The kernels of one vector of input channels from the gradients of their filters, numbered as above: to[k * L + lane].
+// The kernels of one vector of input channels, to[k * L + lane], from the gradients of their filters, numbered as
+// above: the sum of `slices` of them.
 template <class F>
-inline void transform_filter_gradients(const float* du, int64_t stride, float* to) {
+inline void transform_filter_gradients(const float* du, int64_t stride, int64_t slices, float* to) {
   Vec<float> columns[3][F::size];
   for (int c = 0; c < F::size; ++c) {
     Vec<float> u[F::size], g[3];
-    for (int r = 0; r < F::size; ++r) u[r] = load(du + (r * F::size + c) * stride);
+    for (int r = 0; r < F::size; ++r) {
+      const float* from = du + (r * F::size + c) * stride;
+      u[r] = load(from);
+      for (int64_t slice = 1; slice < slices; ++slice) u[r] += load(from += F::size * F::size * stride);
+    }
     F::filter_gradient(u, g);
     for (int r = 0; r < 3; ++r) columns[r][c] = g[r];
   }
