@@ -14,6 +14,8 @@ namespace {
 
 constexpr int L = Vec<float>::size;
 constexpr int kPanel = L;  // output channels whose transformed filters lie together
+constexpr int64_t kTogether = 2;
+constexpr int64_t kCacheNumbers = 5 << 16;  // of a buffer that stays in the L2 cache beside others
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -44,8 +46,14 @@ class Convolution {
   void run() const {
     const int64_t u_size = kProducts * u_stride, v_size = kProducts * v_stride, m_size = kProducts * m_stride;
     const bool few_tiles = tiling.total < a.out;
-    const Scratch<float> u((few_tiles ? threads : panels) * u_size), v((few_tiles ? blocks : threads) * v_size);
-    const Scratch<float> m(threads * m_size);
+    // Panels that are multiplied in one go: their filters have to fit the cache where they are not shared.
+    const bool single = few_tiles && (2 * u_size > kCacheNumbers || panels < 4 * threads);
+    const int64_t together = smaller(single ? 1 : kTogether, panels);
+    const Scratch<float> u((few_tiles ? threads * together : panels) * u_size);
+    const Scratch<float> v((few_tiles ? blocks : threads) * v_size), m(threads * together * m_size);
+    const auto finish_panels = [&](int64_t block, int64_t first, const float* filters, const float* tiles, int thread) {
+      finish(block, first, smaller(together, panels - first), filters, tiles, m.get() + thread * together * m_size);
+    };
     if (few_tiles) {
       constexpr int64_t kChannels = 16;
       const int64_t parts = divide_up(a.in, kChannels);
@@ -53,19 +61,21 @@ class Convolution {
         const int64_t block = task / parts, first = task % parts * kChannels;
         transform_block(block, first, smaller(first + kChannels, a.in), v.get() + block * v_size);
       });
-      parallel_tasks(panels, threads, [&](int64_t panel, int thread) {
-        float* const filters = u.get() + thread * u_size;
-        transform_panel(panel, filters);
+      parallel_tasks(divide_up(panels, together), threads, [&](int64_t task, int thread) {
+        float* const filters = u.get() + thread * together * u_size;
+        const int64_t first = task * together;
+        for (int64_t panel = first; panel < smaller(first + together, panels); ++panel)
+          transform_panel(panel, filters + (panel - first) * u_size);
         for (int64_t block = 0; block < blocks; ++block)
-          finish(block, panel, filters, v.get() + block * v_size, m.get() + thread * m_size);
+          finish_panels(block, first, filters, v.get() + block * v_size, thread);
       });
     } else {
       parallel_tasks(panels, threads, [&](int64_t panel, int) { transform_panel(panel, u.get() + panel * u_size); });
       parallel_tasks(blocks, threads, [&](int64_t block, int thread) {
         float* const tiles = v.get() + thread * v_size;
         transform_block(block, 0, a.in, tiles);
-        for (int64_t panel = 0; panel < panels; ++panel)
-          finish(block, panel, u.get() + panel * u_size, tiles, m.get() + thread * m_size);
+        for (int64_t first = 0; first < panels; first += together)
+          finish_panels(block, first, u.get() + first * u_size, tiles, thread);
       });
     }
     if (!epilogue.finishes_rows()) epilogue.all();
@@ -78,9 +88,16 @@ class Convolution {
   void transform_panel(int64_t panel, float* u) const {
     const int64_t in_step = a.adjoint ? a.out * 9 : 9, out_step = a.adjoint ? 9 : a.in * 9;
     const int count = int(smaller(kPanel, a.out - panel * kPanel));
-    for (int64_t i = 0; i < a.in; ++i)
-      transform_filters<F>(a.w + panel * kPanel * out_step + i * in_step, out_step, a.adjoint, count, u + i * kPanel,
-                           u_stride);
+    const int64_t run = a.adjoint ? 1 : L;  // input channels whose taps are neighbours
+    alignas(64) float taps[9 * L * L];
+    for (int64_t first = 0; first < a.in; first += run) {
+      const float* const from = a.w + panel * kPanel * out_step + first * in_step;
+      const int64_t channels = smaller(run, a.in - first);
+      for (int64_t k = 0; k < 9 * channels; k += L)
+        transpose(from + k, out_step, count, 9 * channels - k, taps + k * L, L);
+      for (int64_t i = 0; i < channels; ++i)
+        transform_filters<F>(taps + i * 9 * L, a.adjoint, u + (first + i) * kPanel, u_stride);
+    }
   }
 
   // v [kProducts, in, lanes], of input channels [first, last)
@@ -97,32 +114,39 @@ class Convolution {
     }
   }
 
+  // m [count, kProducts, kPanel, lanes] of `count` panels
   template <int vectors>
-  void multiply(const float* u, const float* v, float* m) const {
+  void multiply(int64_t count, const float* u, const float* v, float* m) const {
     for (int k = 0; k < kProducts; ++k)
-      for (int r = 0; r < kPanel; r += kRows)
-        multiply_rows<vectors>(u + k * u_stride + r, 1, kPanel, v + k * v_stride, lanes, a.in,
-                               m + k * m_stride + r * lanes, lanes, false);
+      for (int64_t i = 0; i < count * kProducts; i += kProducts)
+        for (int r = 0; r < kPanel; r += kRows)
+          multiply_rows<vectors>(u + (i + k) * u_stride + r, 1, kPanel, v + k * v_stride, lanes, a.in,
+                                 m + (i + k) * m_stride + r * lanes, lanes, false);
   }
 
-  void finish(int64_t block, int64_t panel, const float* u, const float* v, float* m) const {
-    const int count = tiles_of(block), vectors = (count + L - 1) / L;
-    vectors == 3 ? multiply<3>(u, v, m) : vectors == 2 ? multiply<2>(u, v, m) : multiply<1>(u, v, m);
+  // `count` panels of u from the first one on
+  void finish(int64_t block, int64_t first, int64_t count, const float* u, const float* v, float* m) const {
+    const int tiles = tiles_of(block), vectors = (tiles + L - 1) / L;
+    vectors == 3   ? multiply<3>(count, u, v, m)
+    : vectors == 2 ? multiply<2>(count, u, v, m)
+                   : multiply<1>(count, u, v, m);
     Piece pieces[kVectors * L];
-    const Piece* const end = pieces + tiling.pieces_of(block * lanes, count, pieces);
+    const Piece* const end = pieces + tiling.pieces_of(block * lanes, tiles, pieces);
+    for (int64_t o = first * kPanel; o < smaller((first + count) * kPanel, a.out); ++o) {
+      const int64_t panel = o / kPanel - first;
+      write_tiles(o, pieces, end, vectors, m + panel * kProducts * m_stride + o % kPanel * lanes);
+    }
+  }
+
+  void write_tiles(int64_t o, const Piece* piece, const Piece* end, int vectors, const float* m) const {
     constexpr int line = kVectors * L * F::m + kGroup;
     alignas(64) float rows[F::m * line];
-    const int64_t outs = smaller(kPanel, a.out - panel * kPanel);
-    for (int64_t o = 0; o < outs; ++o) {
-      for (int j = 0; j < vectors; ++j)
-        transform_output<F>(m + o * lanes + j * L, m_stride, rows + j * L * F::m, line);
-      for (const Piece* piece = pieces; piece < end; ++piece) {
-        const int64_t y = piece->row * F::m, x = piece->column * F::m;
-        const int64_t width = smaller(piece->count * F::m, a.out_width - x), height = smaller(F::m, a.out_height - y);
-        for (int64_t r = 0; r < height; ++r)
-          epilogue.row(rows + r * line + piece->lane * F::m, piece->image, panel * kPanel + o,
-                       (y + r) * a.out_width + x, width);
-      }
+    for (int j = 0; j < vectors; ++j) transform_output<F>(m + j * L, m_stride, rows + j * L * F::m, line);
+    for (; piece < end; ++piece) {
+      const int64_t y = piece->row * F::m, x = piece->column * F::m;
+      const int64_t width = smaller(piece->count * F::m, a.out_width - x), height = smaller(F::m, a.out_height - y);
+      for (int64_t r = 0; r < height; ++r)
+        epilogue.row(rows + r * line + piece->lane * F::m, piece->image, o, (y + r) * a.out_width + x, width);
     }
   }
 
@@ -134,53 +158,72 @@ class Convolution {
   const int64_t lanes, blocks, panels, u_stride, v_stride, m_stride;
 };
 
-// dU = sum over tiles of (A dy A^T) (B^T d B), dw = G^T dU G. Chunk after chunk of tiles is transformed, that of x with
-// the channels as lanes, and multiplied into dU.
+// dU = sum over tiles of (A dy A^T) (B^T d B), dw = G^T dU G. Few tiles: those of x are transformed first and shared,
+// and each task makes some rows of dU. Many: each task takes a slice of them, chunk after chunk, and has its own dU.
+// So few regions are parallel: where others load the machine, threads wait long for each other.
 template <class F>
 class WeightGradient {
   static constexpr int kProducts = F::size * F::size;
-  static constexpr int64_t kChunkBytes = 16 << 20;  // of the transformed tiles of a chunk
+  static constexpr int64_t kFewTiles = 256;
 
  public:
   explicit WeightGradient(const WinogradArgs& args)
       : a(args), tiling(a.n, a.out_height, a.out_width, F::m), groups(divide_up(a.in, L)),
         panels(divide_up(groups, kVectors)), vectors(int(divide_up(groups, panels))), lanes(vectors * L),
-        outs(divide_up(a.out, kRows) * kRows), chunk(chunk_of(tiling.total, panels * lanes + outs)),
-        panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(outs * dy_row),
-        du_row(groups * L), du_stride(outs * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
+        few_tiles(tiling.total <= kFewTiles), rows(rows_of(few_tiles, a.out)),
+        chunk(few_tiles ? divide_up(tiling.total, L) * L : chunk_of(panels * lanes, rows)),
+        panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(rows * dy_row + L),
+        du_row(groups * L), du_stride(rows * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
 
   void run() const {
-    const Scratch<float> x(kProducts * x_stride), dy(kProducts * dy_stride), du(kProducts * du_stride);
-    const Scratch<float> squares(threads * kProducts * L * L);
-    for (int k = 0; k < kProducts; ++k)
-      for (int64_t i = a.out * dy_row; i < outs * dy_row; ++i) dy.get()[k * dy_stride + i] = 0;
-    int64_t first = 0;
-    do {
-      const int64_t count = smaller(chunk, tiling.total - first), steps = divide_up(count, L);
-      parallel_tasks(groups * steps + a.out, threads, [&](int64_t task, int thread) {
+    const int64_t x_size = kProducts * x_stride, dy_size = kProducts * dy_stride, du_size = kProducts * du_stride;
+    const Scratch<float> dy(threads * dy_size), squares(threads * kProducts * L * L);
+    if (few_tiles) {
+      const Scratch<float> x(x_size), du(threads * du_size);
+      const int64_t steps = chunk / L;
+      parallel_tasks(groups * steps, threads, [&](int64_t task, int thread) {
         float* const square = squares.get() + thread * kProducts * L * L;
-        if (task < groups * steps) return transform_x(task / steps, first, task % steps * L, count, square, x.get());
-        transform_dy(task - groups * steps, first, count, dy.get());
+        transform_x(task / steps, 0, task % steps * L, tiling.total, square, x.get());
       });
-      parallel_tasks(kProducts * panels, threads, [&](int64_t task, int) {
-        const int64_t k = task / panels, panel = task % panels;
-        const int width = int(smaller(vectors, groups - panel * vectors));
-        const float* const v = x.get() + k * x_stride + panel * panel_size;
-        const float* const u = dy.get() + k * dy_stride;
-        float* const m = du.get() + k * du_stride + panel * lanes;
-        width == 3   ? multiply<3>(u, v, steps * L, m, first > 0)
-        : width == 2 ? multiply<2>(u, v, steps * L, m, first > 0)
-                     : multiply<1>(u, v, steps * L, m, first > 0);
+      parallel_tasks(divide_up(a.out, rows), threads, [&](int64_t task, int thread) {
+        float* const own = du.get() + thread * du_size;
+        transform_dy(task * rows, 0, tiling.total, dy.get() + thread * dy_size);
+        multiply(dy.get() + thread * dy_size, x.get(), chunk, own, false);
+        for (int64_t o = task * rows; o < smaller((task + 1) * rows, a.out); ++o) write_kernels(o, own, 1);
       });
-      first += chunk;
-    } while (first < tiling.total);
-    parallel_tasks(a.out, threads, [&](int64_t o, int) { write_kernels(o, du.get()); });
+    } else {
+      const int64_t most = du_size <= 1 << 20 ? 8 : du_size <= 1 << 22 ? 4 : 2;
+      const int64_t slice = divide_up(divide_up(tiling.total, most), L) * L, slices = divide_up(tiling.total, slice);
+      const Scratch<float> x(threads * x_size), du(slices * du_size);
+      parallel_tasks(slices, threads, [&](int64_t task, int thread) {
+        float *const tiles = x.get() + thread * x_size, *const square = squares.get() + thread * kProducts * L * L;
+        const int64_t end = smaller((task + 1) * slice, tiling.total);
+        for (int64_t first = task * slice; first < end; first += chunk) {
+          const int64_t count = smaller(chunk, end - first), steps = divide_up(count, L);
+          for (int64_t i = 0; i < groups * steps; ++i)
+            transform_x(i / steps, first, i % steps * L, count, square, tiles);
+          transform_dy(0, first, count, dy.get() + thread * dy_size);
+          multiply(dy.get() + thread * dy_size, tiles, steps * L, du.get() + task * du_size, first > task * slice);
+        }
+      });
+      parallel_tasks(a.out, threads, [&](int64_t o, int) { write_kernels(o, du.get(), slices); });
+    }
   }
 
  private:
-  static int64_t chunk_of(int64_t tiles, int64_t channels) {
-    const int64_t fits = kChunkBytes / (channels * kProducts * int64_t(sizeof(float)) * L) * L;
-    return smaller(fits > 4 * L ? fits : 4 * L, divide_up(tiles, L) * L);
+  // Rows of dU that a task makes, a multiple of kRows.
+  static int64_t rows_of(bool few_tiles, int64_t out) {
+    const int64_t wanted = few_tiles ? smaller(divide_up(out, 4), 32) : out;
+    return divide_up(wanted, kRows) * kRows;
+  }
+
+  // Tiles a chunk: so few that they stay in the cache, but every chunk reads and writes dU as well.
+  static int64_t chunk_of(int64_t ins, int64_t outs) {
+    constexpr int64_t kLeast = 1 << 18, kMost = 1 << 21;  // numbers
+    const int64_t wanted = 4 * kProducts * ins * outs;
+    const int64_t numbers = wanted < kLeast ? kLeast : smaller(wanted, kMost);
+    const int64_t fits = numbers / (kProducts * (ins + outs) * L);
+    return L * (fits > 4 ? fits : 4);
   }
 
   // x [kProducts, panels, chunk, lanes], of one vector of channels and of tiles
@@ -195,33 +238,52 @@ class WeightGradient {
         for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L + i * L);
     }
     float* const to = x + group / vectors * panel_size + at * lanes + group % vectors * L;
-    for (int k = 0; k < kProducts; ++k) transpose(square + k * L * L, to + k * x_stride, lanes);
+    for (int k = 0; k < kProducts; ++k) transpose(square + k * L * L, L, L, L, to + k * x_stride, lanes);
   }
 
-  // dy [kProducts, outs, dy_row], of one channel
-  void transform_dy(int64_t o, int64_t first, int64_t count, float* dy) const {
+  // dy [kProducts, rows, dy_row], of the channels from first_o on
+  void transform_dy(int64_t first_o, int64_t first, int64_t count, float* dy) const {
     const Source source{a.dy, nullptr, a.out, a.out_height, a.out_width, 0, 0};
     for (int64_t at = 0; at < count; at += L) {
       Piece pieces[L];
       const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
-      transform_patches<GradientPatch<F>>(source, o, pieces, end, dy + o * dy_row + at, dy_stride);
+      for (int64_t row = 0; row < rows; ++row) {
+        float* const to = dy + row * dy_row + at;
+        if (first_o + row < a.out)
+          transform_patches<GradientPatch<F>>(source, first_o + row, pieces, end, to, dy_stride);
+        else
+          for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), to + k * dy_stride);
+      }
     }
   }
 
-  template <int width>
-  void multiply(const float* u, const float* v, int64_t depth, float* m, bool add) const {
-    for (int64_t o = 0; o < outs; o += kRows)
-      multiply_rows<width>(u + o * dy_row, dy_row, 1, v, lanes, depth, m + o * du_row, du_row, add);
+  void multiply(const float* dy, const float* x, int64_t depth, float* du, bool add) const {
+    for (int64_t k = 0; k < kProducts; ++k)
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        const int width = int(smaller(vectors, groups - panel * vectors));
+        const float *const u = dy + k * dy_stride, *const v = x + k * x_stride + panel * panel_size;
+        float* const m = du + k * du_stride + panel * lanes;
+        width == 3   ? multiply_panel<3>(u, v, depth, m, add)
+        : width == 2 ? multiply_panel<2>(u, v, depth, m, add)
+                     : multiply_panel<1>(u, v, depth, m, add);
+      }
   }
 
-  // du [kProducts, outs, du_row]
-  void write_kernels(int64_t o, const float* du) const {
+  template <int width>
+  void multiply_panel(const float* u, const float* v, int64_t depth, float* m, bool add) const {
+    for (int64_t row = 0; row < rows; row += kRows)
+      multiply_rows<width>(u + row * dy_row, dy_row, 1, v, lanes, depth, m + row * du_row, du_row, add);
+  }
+
+  // The kernels of one output channel, from the sum of the slices: du [slices, kProducts, rows, du_row]
+  void write_kernels(int64_t o, const float* du, int64_t slices) const {
     for (int64_t i = 0; i < a.in; i += L) {
-      float taps[9 * L];
-      transform_filter_gradients<F>(du + o * du_row + i, du_stride, taps);
-      float* const dw = a.dw + (o * a.in + i) * 9;
+      constexpr int row = (9 + L - 1) / L * L;
+      alignas(64) float taps[row * L], kernels[L * row];
+      transform_filter_gradients<F>(du + o % rows * du_row + i, du_stride, slices, taps);
+      for (int k = 0; k < 9; k += L) transpose(taps + k * L, L, 9 - k, L, kernels + k, row);
       for (int64_t lane = 0; lane < smaller(L, a.in - i); ++lane)
-        for (int k = 0; k < 9; ++k) dw[lane * 9 + k] = taps[k * L + lane];
+        __builtin_memcpy(a.dw + (o * a.in + i + lane) * 9, kernels + lane * row, 9 * sizeof(float));
     }
   }
 
@@ -229,7 +291,9 @@ class WeightGradient {
   const Tiling tiling;
   const int64_t groups, panels;  // vectors of input channels, and how many panels they are divided into
   const int vectors;             // of a panel; fewer in the last one
-  const int64_t lanes, outs, chunk, panel_size, x_stride, dy_row, dy_stride, du_row, du_stride;
+  const int64_t lanes;
+  const bool few_tiles;
+  const int64_t rows, chunk, panel_size, x_stride, dy_row, dy_stride, du_row, du_stride;
   const int threads;
 };
 

@@ -35,23 +35,5 @@ FASTGAN_INLINE void multiply_rows(const float* a, int64_t a_row, int64_t a_step,
     for (int j = 0; j < vectors; ++j) store(sum[r][j], m + r * m_row + j * L);
 }
 
-// Turns the rows of a square of numbers, each a vector right behind the one before, into columns: row r goes to
-// to + r * step.
-FASTGAN_INLINE void transpose(const float* from, float* to, int64_t step) {
-  constexpr int L = Vec<float>::size;
-  Vec<float> a[L], b[L];
-#pragma GCC unroll 16
-  for (int i = 0; i < L; ++i) a[i] = load(from + i * L);
-#pragma GCC unroll 4
-  for (int half = 1; half < L; half *= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < L / 2; ++i) interleave(a[i], a[i + L / 2], b[2 * i], b[2 * i + 1]);
-#pragma GCC unroll 16
-    for (int i = 0; i < L; ++i) a[i] = b[i];
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < L; ++i) store(a[i], to + i * step);
-}
-
 }  // namespace FASTGAN_ISA
 }  // namespace fastgan

@@ -104,17 +104,15 @@ inline void transform_output(const float* products, int64_t stride, float* to, i
   }
 }
 
-// Filters of one vector of output channels, `channel` numbers apart, from w on: number (r, c) goes to
-// to[(r * size + c) * stride ..]. Lanes from `count` on are 0.
+// The filters of one vector of output channels from their taps [9, L]: number (r, c) goes to
+// to[(r * size + c) * stride ..].
 template <class F>
-inline void transform_filters(const float* w, int64_t channel, bool turned, int count, float* to, int64_t stride) {
+inline void transform_filters(const float* taps, bool turned, float* to, int64_t stride) {
   constexpr int L = Vec<float>::size;
-  float taps[9][L] = {};
-  for (int lane = 0; lane < count; ++lane)
-    for (int k = 0; k < 9; ++k) taps[turned ? 8 - k : k][lane] = w[lane * channel + k];
+  const auto tap = [&](int k) { return load(taps + (turned ? 8 - k : k) * L); };
   Vec<float> rows[F::size][3];
   for (int c = 0; c < 3; ++c) {
-    const Vec<float> g[3] = {load(taps[c]), load(taps[3 + c]), load(taps[6 + c])};
+    const Vec<float> g[3] = {tap(c), tap(3 + c), tap(6 + c)};
     Vec<float> u[F::size];
     F::filter(g, u);
     for (int r = 0; r < F::size; ++r) rows[r][c] = u[r];
@@ -126,13 +124,18 @@ inline void transform_filters(const float* w, int64_t channel, bool turned, int 
   }
 }
 
-// The kernels of one vector of input channels from the gradients of their filters, numbered as above: to[k * L + lane].
+// The kernels of one vector of input channels, to[k * L + lane], from the gradients of their filters, numbered as
+// above: the sum of `slices` of them.
 template <class F>
-inline void transform_filter_gradients(const float* du, int64_t stride, float* to) {
+inline void transform_filter_gradients(const float* du, int64_t stride, int64_t slices, float* to) {
   Vec<float> columns[3][F::size];
   for (int c = 0; c < F::size; ++c) {
     Vec<float> u[F::size], g[3];
-    for (int r = 0; r < F::size; ++r) u[r] = load(du + (r * F::size + c) * stride);
+    for (int r = 0; r < F::size; ++r) {
+      const float* from = du + (r * F::size + c) * stride;
+      u[r] = load(from);
+      for (int64_t slice = 1; slice < slices; ++slice) u[r] += load(from += F::size * F::size * stride);
+    }
     F::filter_gradient(u, g);
     for (int r = 0; r < 3; ++r) columns[r][c] = g[r];
   }

@@ -169,5 +169,24 @@ FASTGAN_INLINE void join_phases(const Vec<float> (&phase)[4], float* p) {
   }
 }
 
+// Makes columns of up to a vector of rows, of which `columns` numbers are read: column c goes to to + c * to_step, a
+// whole vector each. What there is none of becomes 0.
+FASTGAN_INLINE void transpose(const float* from, int64_t from_step, int rows, int64_t columns, float* to,
+                              int64_t to_step) {
+  constexpr int L = Vec<float>::size;
+  Vec<float> a[L], b[L];
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) a[i] = i < rows ? load_between(from + i * from_step, 0, columns) : Vec<float>(0.0f);
+#pragma GCC unroll 4
+  for (int half = 1; half < L; half *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < L / 2; ++i) interleave(a[i], a[i + L / 2], b[2 * i], b[2 * i + 1]);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) a[i] = b[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) store(a[i], to + i * to_step);
+}
+
 }  // namespace FASTGAN_ISA
 }  // namespace fastgan

@@ -32,6 +32,7 @@ CASES = {
     "many-channels": ((3, 40, 8, 8), 200, (1, 1, 1, 1)),  # more than tiles
     "wide": ((1, 3, 6, 261), 3, (1, 1, 1, 1)),
     "whole-vectors": ((2, 5, 16, 128), 16, (1, 1, 1, 1)),
+    "many-tiles": ((5, 70, 33, 40), 20, (1, 1, 1, 1)),
     "empty": ((0, 3, 8, 8), 4, (1, 1, 1, 1)),
 }
 SIZES = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
