@@ -36,7 +36,7 @@ class Block:
 # (kernel, how it multiplies, whether programs are enough for a large device) -> block. Not tuned on any device yet.
 BLOCKS = {
     ("conv2d", "half", "many"): Block(128, 64, 64, 8, 3),
-    ("conv2d", "half", "few"): Block(64, 32, 64, 4, 3),
+    ("conv2d", "half", "few"): Block(64, 32, 32, 4, 4),
     ("conv2d", "tf32", "many"): Block(128, 64, 32, 8, 3),
     ("conv2d", "tf32", "few"): Block(64, 32, 32, 4, 3),
     ("conv2d", "fp32", "many"): Block(64, 64, 16, 8, 2),

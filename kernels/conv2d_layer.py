@@ -32,20 +32,20 @@ def _span(length: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
-def _places(n, channel, row, column, channels, height, width, LAST: tl.constexpr):
+def _places(n, channel, pixel, channels, pixels, LAST: tl.constexpr):
     """What an image's pixel and its channel each add to an element's offset."""
     if LAST:
-        return ((n * height + row) * width + column) * channels, channel
+        return (n * pixels + pixel) * channels, channel
     else:
-        return (n * channels * height + row) * width + column, channel * (height * width)
+        return n * channels * pixels + pixel, channel * pixels
 
 
 @triton.jit
 def _samples(x, n, channel, row, column, real, channels, height, width, LAST: tl.constexpr):
     """Elements of images, 0 beyond their edges."""
     inside = real & (row >= 0) & (row < height) & (column >= 0) & (column < width) & (channel < channels)
-    pixels, depths = _places(n, channel, row, column, channels, height, width, LAST)
-    return tl.load(x + (pixels + depths), mask=inside, other=0.0)
+    of_pixel, of_channel = _places(n, channel, row * width + column, channels, height * width, LAST)
+    return tl.load(x + (of_pixel + of_channel), mask=inside, other=0.0)
 
 
 @triton.jit
@@ -66,34 +66,35 @@ def _phase(phase, pad, base, size, TAPS: tl.constexpr, UP: tl.constexpr):
 
 
 @triton.jit
-def _pack(bits, mask, outer, inner, OUTER: tl.constexpr, INNER: tl.constexpr):
-    """Store the bits [OUTER, INNER] of four neighbours as a byte; their places are `outer` + `inner`, -1 is none."""
-    first = tl.min(tl.reshape(inner, (INNER // 4, 4)), axis=1)[None, :]
+def _pack(bits, mask, outer, inner, real_outer, real_inner, OUTER: tl.constexpr, INNER: tl.constexpr):
+    """Store the bits [OUTER, INNER] of four neighbours as a byte; their places in memory are `outer` + `inner`."""
+    first = tl.min(tl.reshape(tl.where(real_inner, inner, -1), (INNER // 4, 4)), axis=1)[None, :]  # -1: there are none
     shifts = 2 * tl.arange(0, 4)[None, None, :]
     packed = tl.sum(tl.reshape(bits, (OUTER, INNER // 4, 4)) << shifts, axis=2).to(tl.uint8)
-    tl.store(mask + (outer // 4 + first // 4), packed, mask=(outer >= 0) & (first >= 0))
+    tl.store(mask + (outer // 4 + first // 4), packed, mask=real_outer & (first >= 0))
 
 
 @triton.jit
 def _finish(
-    v, y, mask, scale, noise, b, residual, n, o, pixel, channels, noise_step, pixel_place, o_place,
+    v, y, mask, scale, noise, b, residual, n, o, pixel, channels, noise_step, pixel_place, o_place, real,
     gain: tl.float64, fall: tl.float64, clamp: tl.float64,
     CLAMPS: tl.constexpr, COMPUTE: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Store y of a tile, and its mask; places in memory are -1 where there is none."""
+    """Store y of a tile, and its mask."""
     if scale is not None:
         v *= tl.load(scale + n * channels + o, mask=o < channels, other=0.0)
     if noise is not None:
-        v += tl.load(noise + n * noise_step + pixel).to(COMPUTE)
+        v += tl.load(noise + n * noise_step + pixel, mask=real, other=0.0).to(COMPUTE)
     if b is not None:
         v += tl.load(b + o, mask=o < channels, other=0.0).to(COMPUTE)
     v, bits = activate(v, gain, fall, clamp, CLAMPS)
     if mask is not None:
         if LAST:
-            _pack(bits, mask, pixel_place, o_place, ROWS, COLUMNS)
+            _pack(bits, mask, pixel_place, o_place, real, o < channels, ROWS, COLUMNS)
         else:
-            _pack(tl.trans(bits), mask, tl.trans(o_place), pixel_place, COLUMNS, ROWS)
-    place, inside = pixel_place + o_place, (pixel_place >= 0) & (o_place >= 0)
+            o_across = tl.trans(o < channels)
+            _pack(tl.trans(bits), mask, tl.trans(o_place), pixel_place, o_across, real, COLUMNS, ROWS)
+    place, inside = pixel_place + o_place, real & (o < channels)
     if residual is not None:
         v += tl.load(residual + place, mask=inside, other=0.0).to(COMPUTE)
     tl.store(y + place, v.to(y.dtype.element_ty), mask=inside)
@@ -173,12 +174,12 @@ def conv2d_kernel(
         weights = tl.load(w + place, mask=(o < channels) & (i[:, None] < in_channels), other=0.0)
         sums = tl.dot(a, weights, sums, input_precision=PRECISION, out_dtype=COMPUTE)
 
-    row, column = phase // UP + row * UP, phase % UP + column * UP
-    pixel = tl.where(real, row * out_x + column, 0)
-    pixel_place, o_place = _places(n, o, row, column, channels, out_y, out_x, LAST)
-    pixel_place, o_place = tl.where(real, pixel_place, -1), tl.where(o < channels, o_place, -1)
+    pixel = p
+    if UP > 1:
+        pixel = (phase // UP + row * UP) * out_x + phase % UP + column * UP
+    pixel_place, o_place = _places(n, o, pixel, channels, out_y * out_x, LAST)
     _finish(
-        sums, y, mask, scale, noise, b, residual, n, o, pixel, channels, noise_step, pixel_place, o_place,
+        sums, y, mask, scale, noise, b, residual, n, o, pixel, channels, noise_step, pixel_place, o_place, real,
         gain, fall, clamp, CLAMPS, COMPUTE, LAST, ROWS, COLUMNS,
     )  # fmt: skip
 

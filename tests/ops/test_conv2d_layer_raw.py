@@ -15,6 +15,8 @@ CONVOLUTIONS = {
     "1x1": ((2, 3, 5, 7), (24, 3, 1, 1), 1, False, (0, 0, 0, 0)),
     "3x3": ((3, 24, 6, 4), (40, 24, 3, 3), 1, False, (1, 1, 1, 1)),
     "2x3": ((1, 40, 5, 9), (3, 40, 2, 3), 1, False, (2, 0, -1, 1)),
+    "square": ((2, 3, 8, 8), (8, 3, 3, 3), 1, False, (1, 1, 1, 1)),
+    "oblong": ((2, 4, 9, 10), (12, 4, 1, 1), 1, False, (0, 0, 0, 0)),
     "stride2": ((2, 24, 9, 7), (8, 24, 3, 3), 2, False, (1, 0, 0, 2)),
     "cropped": ((2, 3, 9, 8), (4, 3, 3, 3), 2, False, (-1, -2, 1, -1)),
     "turned": ((2, 3, 6, 5), (4, 3, 3, 3), 1, True, (1, 1, 1, 1)),
@@ -32,7 +34,7 @@ LINEAR = (0, 0.0, 1.0, -1.0)
 IMAGES = {
     "odd": (3, 5, 5, 7),
     "even": (2, 8, 4, 6),
-    "many": (2, 24, 9, 11),
+    "many": (1, 3, 20, 26),
     "dots": (2, 4, 1, 1),
     "empty": (0, 3, 4, 4),
 }
@@ -181,6 +183,10 @@ def check_weight_gradient(raw, case: str, dtype: torch.dtype, memory_format: str
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", IMAGES)
 def test_epilogue(raw, shape, dtype, memory_format):
+    check_epilogue(raw, shape, dtype, memory_format)
+
+
+def check_epilogue(raw, shape: str, dtype: torch.dtype, memory_format: str) -> None:
     u = random(IMAGES[shape], dtype, memory_format)
     for names, formula, keep in (
         (OPERANDS, LRELU, True),
@@ -204,6 +210,10 @@ def test_epilogue(raw, shape, dtype, memory_format):
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", IMAGES)
 def test_epilogue_backward(raw, shape, dtype, memory_format):
+    check_epilogue_backward(raw, shape, dtype, memory_format)
+
+
+def check_epilogue_backward(raw, shape: str, dtype: torch.dtype, memory_format: str) -> None:
     u, dy = (random(IMAGES[shape], dtype, memory_format) for _ in range(2))
     for names, formula, keep in (
         (["scale", "noise", "b"], LRELU, True),

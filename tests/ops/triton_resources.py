@@ -23,7 +23,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fastgan.kernels import launch
+from fastgan.kernels import conv2d_launch, launch
 from tests.ops import bounds
 
 BOUNDS = Path(__file__).with_suffix(".json")
@@ -68,12 +68,70 @@ def _upfirdn2d(dtype: torch.dtype, last: bool, taps: tuple[int, ...], up: int, d
     return f"upfirdn2d {name}", launch.upfirdn2d(x, f, y, (up, up), (down, down), (2, 2), False, 4.0)
 
 
+_LRELU, _LINEAR = (2, 0.2, 1.4, 256.0), (0, 0.0, 1.0, -1.0)
+
+
+def _factors(x: torch.Tensor) -> torch.Tensor:
+    """What scales the channels of each sample."""
+    return x.new_empty(x.shape[:2], dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+
+
+def _layer_passes(dtype: torch.dtype, last: bool) -> Iterator[tuple[str, launch.Plan]]:
+    """What follows a convolution, and its gradients, the one for styles too."""
+    x, name = _images(dtype, last), f"{_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
+    mask, scale = x.new_empty(x.numel() // 4, dtype=torch.uint8), _factors(x)
+    operands = {"scale": scale, "noise": x.new_empty(4, 1, 128, 128), "b": x.new_empty(64)}
+    plan = conv2d_launch.conv2d_epilogue(x, {**operands, "residual": x}, x, mask, last, _LRELU)
+    yield f"conv2d_epilogue {name}", plan
+    walk, sums = conv2d_launch.Walk.of(x, last), dict.fromkeys(("products", "sums", "noise_sums"), scale)
+    tensors = {"dy": x, "du": x, "mask": mask, "y": x, **operands, **sums}
+    yield f"conv2d_epilogue_backward {name}", conv2d_launch.conv2d_epilogue_backward(walk, tensors, _LRELU)
+    if dtype == torch.float16:
+        tensors = {"dy": x, "du": x, "u": x, "scale": scale, "products": scale}
+        yield f"conv2d_style_gradient {name}", conv2d_launch.conv2d_epilogue_backward(walk, tensors, _LINEAR)
+
+
+def _conv2d(
+    kind: str, dtype: torch.dtype, last: bool, size: int = 64, tf32: bool = False
+) -> Iterator[tuple[str, launch.Plan]]:
+    """A layer of a generator ("styled"), one that up-samples ("transposed"), or one of a discriminator ("residual"),
+    and the gradient for its weights.
+    """
+    channels = 128 if size > 8 else 512
+    x = _images(dtype, last, (16, channels, size, size))
+    w, mask, styles = x.new_empty(channels, 3, 3, channels), x.new_empty(x.numel() // 4, dtype=torch.uint8), _factors(x)
+    b, noise = x.new_empty(channels), x.new_empty(16, 1, size, size)
+    name = f"{kind} {size}x{size} {'tf32 ' * tf32}{_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
+    geometry = conv2d_launch.Geometry(1, False, (1, 1))
+    operands: dict[str, Any] = dict.fromkeys(("scale", "noise", "b", "residual"))
+    in_scale, formula, still, moved = styles, _LRELU, x, x
+    if kind == "styled":
+        operands |= {"scale": styles, "noise": noise, "b": b}
+    elif kind == "residual":
+        operands |= {"b": b, "residual": x}
+        in_scale = None
+    else:
+        geometry, mask, formula = conv2d_launch.Geometry(2, True, (0, 0)), None, _LINEAR
+        moved = _images(dtype, last, (16, channels, 2 * size + 1, 2 * size + 1))
+    plan = conv2d_launch.conv2d(x, w, in_scale, operands, moved, mask, last, geometry, formula, tf32)
+    yield f"conv2d {name}", plan
+    slices = conv2d_launch.Slices.of(still, moved, 9, tf32)
+    partial = x.new_empty(slices.number, *w.shape, dtype=styles.dtype)
+    plan = conv2d_launch.conv2d_weight_gradient(slices, still, moved, in_scale, partial, last, geometry, tf32)
+    yield f"conv2d_weight_gradient {name}", plan
+    if kind == "residual":
+        plan = conv2d_launch.conv2d_weight_gradient_sum(partial, w.permute(0, 3, 1, 2))
+        yield f"conv2d_weight_gradient_sum {name}", plan
+
+
 def plans() -> Iterator[tuple[str, launch.Plan]]:
     """Name and plan of each variant."""
     for dtype in _NAMES:
         for last in (False, True):
             yield from _bias_act(dtype, last, "lrelu")
             yield _upfirdn2d(dtype, last, (4,), 2, 1)
+            yield from _layer_passes(dtype, last)
+            yield from _conv2d("styled", dtype, last)
     for act in ("tanh", "sigmoid", "elu", "selu", "softplus", "swish"):
         yield from _bias_act(torch.float32, False, act)
     yield from _bias_act(torch.float16, True, "swish")
@@ -82,6 +140,12 @@ def plans() -> Iterator[tuple[str, launch.Plan]]:
         yield _upfirdn2d(torch.float16, last, (4,), 1, 2)
         yield _upfirdn2d(torch.float32, last, (4, 4), 1, 1)
         yield _upfirdn2d(torch.float32, last, (12,), 2, 2)
+        yield from _conv2d("styled", torch.float32, last, tf32=True)
+        yield from _conv2d("residual", torch.float16, last, size=4)
+    for kind in ("transposed", "residual"):
+        yield from _conv2d(kind, torch.float16, True)
+        yield from _conv2d(kind, torch.float32, False)
+    yield from _conv2d("styled", torch.float32, True, size=4, tf32=True)
 
 
 def source(plan: launch.Plan) -> ASTSource:
@@ -110,7 +174,7 @@ def source(plan: launch.Plan) -> ASTSource:
 def resources(plan: launch.Plan, architecture: int) -> list[int]:
     """[registers a thread, bytes of shared memory, bytes of stack and local memory, where registers are spilled]"""
     target = GPUTarget("cuda", architecture, 32)
-    compiled = triton.compile(source(plan), target=target, options={"num_warps": plan.warps})
+    compiled = triton.compile(source(plan), target=target, options={"num_warps": plan.warps, "num_stages": plan.stages})
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
