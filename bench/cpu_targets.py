@@ -1,9 +1,10 @@
-"""Times bias_act and upfirdn2d on this CPU against their targets: python bench/cpu_targets.py [--json FILE].
+"""Times the operators on this CPU against their targets: python bench/cpu_targets.py [--json FILE].
 
 A target is a ratio of medians taken in one run whose calls take turns: bias_act against clones of the tensors that it
 reads, upfirdn2d against a clone of half of all bytes that it reads and writes, and against the fastest plain torch
-composition. The allocator is tuned first: fresh pages would otherwise cost every call more than its arithmetic.
-Exits with 1 if a target is missed.
+composition; the layers of StyleGAN2, modulation to clamp, and their convolution alone against torch's convolution in
+the faster of both memory formats. The allocator is tuned first: fresh pages would otherwise cost every call more than
+its arithmetic. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.bench.compositions import UPFIRDN2D as COMPOSITIONS
+from fastgan.bench.layers import layer_cases
 from fastgan.bench.timing import Timing, interleaved, quickest
-from fastgan.ops import bias_act, native, setup_filter, upfirdn2d
+from fastgan.ops import bias_act, conv2d_resample, native, setup_filter, upfirdn2d
 from fastgan.ops.allocation import tune_cpu_allocator
 
 SHAPE = (8, 64, 64, 64)
 FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+LAYER_SHAPE = (4, 128, 64, 64)
 BIAS_ACT_LIMIT, UPFIRDN2D_LIMIT, COMPOSITION_LIMIT = 1.3, 2.0, 1.0
+LAYER_LIMIT, CONVOLUTION_LIMIT = 1.05, 0.7
 ARGUMENTS = {
     "up 2": {"up": 2, "padding": [2, 1, 2, 1], "gain": 4},
     "down 2": {"down": 2, "padding": 1},
@@ -105,6 +110,26 @@ def upfirdn2d_rows(kind: str, layout: str, seconds: float) -> list[Row]:
     return rows
 
 
+def layer_rows(kind: str, seconds: float) -> list[Row]:
+    """A whole layer forward and backward, all its gradients wanted; for "3x3", its convolution alone, forward."""
+    case = next(case for case in layer_cases(LAYER_SHAPE) if case.kind == ("G 3x3" if kind == "3x3" else kind))
+    i = case.inputs(torch.float32, "nchw", torch.device("cpu"))
+    x, w = i.x, i.leaves("w")["w"]
+    wanted = list(i.leaves("x", "b", "w", "styles", "noise").values())
+    if kind == "3x3":
+        what, limit, ours = "3x3 forward", CONVOLUTION_LIMIT, step(lambda: conv2d_resample(x, w, padding=1), [], None)
+    else:
+        what, limit, ours = f"{kind} forward+backward", LAYER_LIMIT, step(lambda: case.function(i), wanted, i.dy)
+    torch_forms: dict[str, Callable[[], object]] = {}
+    for layout, form in FORMATS.items():
+        leaves = [t.detach().contiguous(memory_format=form).requires_grad_() for t in (x, w, i.dy)]
+        dy = None if kind == "3x3" else leaves[2]
+        torch_forms[f"F.conv2d {layout}"] = step(lambda of=leaves: F.conv2d(of[0], of[1], padding=1), leaves[:2], dy)
+    fastest = quickest(torch_forms)
+    times = interleaved({"ours": ours, fastest: torch_forms[fastest]}, seconds=seconds, least_rounds=30)
+    return [row(f"conv2d_layer {what}", times, fastest, limit)]
+
+
 def row(case: str, times: dict[str, Timing], against: str, target: float) -> Row:
     ours, baseline = times["ours"], times[against]
     return Row(case, against, ours, baseline, ours.median / baseline.median, target)
@@ -119,6 +144,7 @@ def machine() -> dict[str, Any]:
         "native": native.info,
         "load_average": round(load_average(), 2),
         "shape": list(SHAPE),
+        "layer_shape": list(LAYER_SHAPE),
     }
 
 
@@ -132,7 +158,8 @@ def cpuinfo() -> list[str]:
 
 
 def show(rows: list[Row], about: dict[str, Any], tuned: bool) -> None:
-    print(f"{about['processor']}, {about['threads']} threads, torch {about['torch']}, {native.info}, float32 {SHAPE}")
+    print(f"{about['processor']}, {about['threads']} threads, torch {about['torch']}, {native.info}")
+    print(f"float32 {SHAPE}, layers {LAYER_SHAPE}")
     print(f"allocator tuned: {tuned}; milliseconds: median (20th to 80th percentile)")
     load, threads = about["load_average"], about["threads"]
     print(
@@ -166,6 +193,9 @@ def main() -> int:
         for kind in ARGUMENTS:
             if options.only in f"upfirdn2d {kind} {layout}":
                 rows += upfirdn2d_rows(kind, layout, options.seconds)
+    for kind in ("3x3", "G 3x3", "D 3x3"):
+        if options.only in f"conv2d_layer {kind}":
+            rows += layer_rows(kind, options.seconds)
     show(rows, about, tuned)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,8 @@
 set -u
 
 # step -> weight of its share
-declare -A weights=([build]=8 [tests-native]=4 [sanitize]=4 [roofline]=1 [tests-triton]=5 [bench]=6
-    [sanitize-triton]=3 [sanitize-more]=3 [large]=2 [bench-all]=6)
+declare -A weights=([build]=8 [tests-native]=4 [sanitize]=4 [roofline]=1 [tests-triton]=5 [bench]=8
+    [sanitize-triton]=3 [sanitize-more]=3 [large]=2 [bench-all]=8)
 every="build tests-native sanitize roofline tests-triton bench sanitize-triton sanitize-more large bench-all"
 
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
@@ -107,6 +107,18 @@ sanitize() {
     done
 }
 
+# The operators' figures, with options $3, into $2-<op>.json: layers get half of $1 seconds, the others a quarter each.
+bench() {
+    local op part
+    for op in bias_act upfirdn2d conv2d_layer; do
+        part=4
+        [ $op = conv2d_layer ] && part=2
+        echo "$(here "$python") -m fastgan.bench ops --op $op --device cuda $3" \
+            "--minutes $(awk "BEGIN { printf \"%.2f\", $1 * 0.9 / 60 / $part }")" \
+            "--json $(here "$out/$2-$op.json")"
+    done
+}
+
 # What a build depends on, as one number.
 sources() {
     {
@@ -120,8 +132,6 @@ sources() {
 
 # The commands of a step that has $2 seconds, one a line; all of them run, and the step fails if one does.
 commands() {
-    local minutes_left
-    minutes_left=$(awk "BEGIN { printf \"%.2f\", $2 * 0.9 / 60 }")
     case $1 in
         build)
             echo "nvidia-smi"
@@ -141,14 +151,8 @@ commands() {
         sanitize-triton) sanitize "$2" "memcheck racecheck" triton ;;
         sanitize-more) sanitize "$2" "initcheck synccheck" "native triton" ;;
         roofline) echo "$(here "$python") -m fastgan.bench roofline --device cuda --json $(here "$out/roofline.json")" ;;
-        bench)
-            echo "$(here "$python") -m fastgan.bench ops --device cuda --quick --minutes $minutes_left" \
-                "--json $(here "$out/ops-quick.json")"
-            ;;
-        bench-all)
-            echo "$(here "$python") -m fastgan.bench ops --device cuda --no-compile --seconds 0.3" \
-                "--minutes $minutes_left --json $(here "$out/ops.json")"
-            ;;
+        bench) bench "$2" ops-quick "--quick" ;;
+        bench-all) bench "$2" ops "--no-compile --seconds 0.3" ;;
     esac
 }
 

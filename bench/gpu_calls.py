@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from fastgan.ops import bias_act, provider, providers, upfirdn2d
+from fastgan.ops import bias_act, conv2d_resample, provider, providers, upfirdn2d
 from tests.ops.cases import DTYPES
 from tests.ops.coverage import LAYOUTS, calls
 
@@ -30,7 +30,13 @@ def main(name: str, layouts: str = "".join(LAYOUTS)) -> int:
             for layout in layouts:
                 calls(dtype, layout, "cuda", cuda=name == "native")
             empty = torch.randn(0, 4, 3, 3, device="cuda").to(dtype).requires_grad_()
-            for y in (bias_act(empty, act="swish"), upfirdn2d(empty, torch.ones(3, device="cuda"), padding=1)):
+            w = torch.randn(5, 4, 3, 3, device="cuda")
+            results = (
+                bias_act(empty, act="swish"),
+                upfirdn2d(empty, torch.ones(3, device="cuda"), padding=1),
+                conv2d_resample(empty, w, padding=1, act="lrelu"),
+            )
+            for y in results:
                 torch.autograd.grad(y.sum(), empty)
     torch.cuda.synchronize()
     print(f"{name}: every kernel ran, in layouts {layouts}")

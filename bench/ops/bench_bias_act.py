@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastgan.bench.cases import DIRECTIONS, LAYOUTS, cases
+from fastgan.bench.case import DIRECTIONS, LAYOUTS
+from fastgan.bench.cases import cases
 
 CUDA = torch.cuda.is_available()
 CASES = cases("cuda" if CUDA else "cpu", ("bias_act",), quick=True)

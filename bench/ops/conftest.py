@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastgan.bench.cases import DTYPES, Case, run
+from fastgan.bench.case import DTYPES, Case, run
 from fastgan.ops import provider, providers
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from fastgan.bench.cases import DTYPES, LAYOUTS, OPS
+from fastgan.bench.case import DTYPES, LAYOUTS, OPS
 from fastgan.bench.ops import OpsOptions, run
 
 

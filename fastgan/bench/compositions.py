@@ -18,7 +18,7 @@ Composition = Callable[[Tensor], Tensor]
 
 
 @cache
-def _kernel(name: str, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def fir_kernel(name: str, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A constant of the compositions, kept where x is: a copy to the device would be timed too."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     edge = torch.zeros(2, 3)
@@ -34,7 +34,7 @@ def _kernel(name: str, gain: float, dtype: torch.dtype, device: torch.device) ->
 
 
 def _depthwise(name: str, x: Tensor, gain: float = 1) -> Tensor:
-    kernel = _kernel(name, gain, x.dtype, x.device)
+    kernel = fir_kernel(name, gain, x.dtype, x.device)
     return kernel.expand(x.shape[1], 1, *kernel.shape)
 
 
@@ -72,7 +72,7 @@ def _transposed_twice(x: Tensor, planes: bool) -> Tensor:
 
 def _phases(x: Tensor) -> Tensor:
     """Up 2 as four convolutions, one for each position in a 2x2 block, then a pixel shuffle."""
-    y = F.pixel_shuffle(F.conv2d(_planes(x), _kernel("phases", 1, x.dtype, x.device), padding=1), 2)
+    y = F.pixel_shuffle(F.conv2d(_planes(x), fir_kernel("phases", 1, x.dtype, x.device), padding=1), 2)
     return y.reshape(*x.shape[:2], *y.shape[2:])
 
 
@@ -82,21 +82,30 @@ def _boxes(x: Tensor, stride: int) -> Tensor:
 
 def _bilinear_up(x: Tensor) -> Tensor:
     v = F.interpolate(F.pad(x, [1] * 4), scale_factor=2, mode="bilinear", align_corners=False)
-    return v[:, :, 2:-2, 2:-2].contiguous(memory_format=_format(x))
+    return v[:, :, 2:-2, 2:-2].contiguous(memory_format=format_of(x))
 
 
 def _bilinear_down(x: Tensor) -> Tensor:
     v = F.interpolate(F.pad(x, [2] * 4), scale_factor=0.5, mode="bilinear", align_corners=False, antialias=True)
-    return v[:, :, 1:-1, 1:-1].contiguous(memory_format=_format(x))
+    return v[:, :, 1:-1, 1:-1].contiguous(memory_format=format_of(x))
 
 
-def _format(x: Tensor) -> torch.memory_format:
+def format_of(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format if x.is_contiguous() else torch.channels_last
 
 
 def _filter_pad(x: Tensor) -> Tensor:
     return F.pad(x, [2, 1, 2, 1])
 
+
+# The filter at every place of images that are padded already: way -> composition.
+FILTERS: dict[str, Composition] = {
+    "conv2d": lambda x: _conv(x, 1, False),
+    "conv2d, planes": lambda x: _conv(x, 1, True),
+    "separable conv2d": lambda x: _conv_twice(x, 1, False),
+    "separable conv2d, planes": lambda x: _conv_twice(x, 1, True),
+    "average pools": lambda x: _boxes(x, 1),
+}
 
 # What is computed -> way -> composition.
 UPFIRDN2D: dict[str, dict[str, Composition]] = {
@@ -116,13 +125,7 @@ UPFIRDN2D: dict[str, dict[str, Composition]] = {
         "average pools": lambda x: _boxes(F.pad(x, [1] * 4), 2),
         "antialiased interpolate": _bilinear_down,
     },
-    "filter": {
-        "conv2d": lambda x: _conv(_filter_pad(x), 1, False),
-        "conv2d, planes": lambda x: _conv(_filter_pad(x), 1, True),
-        "separable conv2d": lambda x: _conv_twice(_filter_pad(x), 1, False),
-        "separable conv2d, planes": lambda x: _conv_twice(_filter_pad(x), 1, True),
-        "average pools": lambda x: _boxes(_filter_pad(x), 1),
-    },
+    "filter": {way: lambda x, fir=fir: fir(_filter_pad(x)) for way, fir in FILTERS.items()},
 }
 
 

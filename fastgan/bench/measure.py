@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastgan.bench.cases import DTYPES, Case, Function, Inputs, run
+from fastgan.bench.case import DTYPES, Case, Function, Inputs, run
 from fastgan.bench.memory import peak_bytes
+from fastgan.bench.roofline import Roofs
 from fastgan.bench.timing import Call, Timing, interleaved, quickest
 from fastgan.ops import provider, providers
 
@@ -30,9 +31,12 @@ class Row:
         error: largest of ‖result - float64‖ / ‖float64‖ over results and gradients; None where nothing was computed.
         limit: what the error may be.
         bytes: that must be read and written, whatever the implementation moves.
+        flops: of the matrix products that must be made, whatever the implementation computes; 0 for none.
+        floor: milliseconds that these take at the rates of the device measured in the same run: the longer of both.
         time: None unless timed.
         bytes_per_second: bytes over the median.
-        share: bytes_per_second over the copy rate measured in the same run.
+        flops_per_second: flops over the median.
+        share: the floor over the median.
         speedup: the reference's median over this one's.
         peak_bytes: of tensors alive at once beside the inputs.
     """
@@ -46,11 +50,14 @@ class Row:
     implementation: str
     status: str
     bytes: int
+    flops: int
+    floor: float
     detail: str = ""
     error: float | None = None
     limit: float | None = None
     time: Timing | None = None
     bytes_per_second: float | None = None
+    flops_per_second: float | None = None
     share: float | None = None
     speedup: float | None = None
     peak_bytes: int | None = None
@@ -62,14 +69,14 @@ class Bench:
 
     Attributes:
         device: where.
-        copy_rate: bytes/s that the device copies.
+        roofs: of the device.
         seconds: for the timings of one case in one direction, all implementations together.
         stopwatch: as in `interleaved`.
         compiled: whether torch.compile of the reference is measured too.
     """
 
     device: torch.device
-    copy_rate: float
+    roofs: Roofs
     seconds: float = 1.0
     stopwatch: Callable[[Call], float] | None = None
     compiled: bool = True
@@ -88,16 +95,22 @@ class Bench:
         with _exact_float32():
             return self._measure(case, dtype, layout, direction)
 
+    def row(self, case: Case, dtype: str, layout: str, direction: str, implementation: str, status: str) -> Row:
+        """A row without results."""
+        kind = DTYPES[dtype]
+        moved, multiplied = case.moved(direction, kind), case.multiplied(direction)
+        settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
+        return Row(*settings, implementation, status, moved, multiplied, self.roofs.floor(moved, multiplied, kind))
+
     def _measure(self, case: Case, dtype: str, layout: str, direction: str) -> list[Row]:
         inputs = case.inputs(DTYPES[dtype], layout, self.device)
         with provider(REFERENCE):
             exact = {name: t.double() for name, t in run(case.function, inputs.double(), direction).items()}
-        settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
         rows: list[Row] = []
         right: dict[str, dict[str, Call]] = {}
         own = 0.0
         for name, candidates in self._implementations(case, dtype, direction):
-            row = Row(*settings, name, "left out", case.moved(direction, DTYPES[dtype]))
+            row = self.row(case, dtype, layout, direction, name, "left out")
             rows.append(row)
             if isinstance(candidates, str):
                 row.detail = candidates
@@ -144,7 +157,7 @@ class Bench:
         for way, function in candidates.items():
             try:
                 poison(inputs)
-                errors[way] = distance(run(function, inputs, direction), exact)
+                errors[way] = distance(run(function, inputs, direction), exact, inputs.decided)
             except Exception as error:  # whatever it is, the others are measured
                 if row.implementation == REFERENCE:
                     raise
@@ -184,7 +197,8 @@ class Bench:
             if row.implementation in times:
                 row.status, row.time = "timed", times[row.implementation]
                 row.bytes_per_second = row.bytes / (1e-3 * row.time.median)
-                row.share = row.bytes_per_second / self.copy_rate
+                row.flops_per_second = row.flops / (1e-3 * row.time.median) if row.flops else None
+                row.share = row.floor / row.time.median
                 row.speedup = times[REFERENCE].median / row.time.median
                 row.peak_bytes = peaks[row.implementation]
 
@@ -224,13 +238,19 @@ def poison(inputs: Inputs) -> None:
     del held
 
 
-def distance(results: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
-    """Largest of ‖result - exact‖ / ‖exact‖; infinite where a shape differs, a value is missing or not finite."""
+def distance(results: dict[str, Tensor], exact: dict[str, Tensor], decided: Tensor | None = None) -> float:
+    """Largest of ‖result - exact‖ / ‖exact‖; infinite where a shape differs, a value is missing or not finite.
+
+    ddy, which jumps at a kink, is compared where `decided` only.
+    """
     if set(results) != set(exact) or any(results[name].shape != exact[name].shape for name in exact):
         return float("inf")
     worst = 0.0
     for name, truth in exact.items():
-        error = float((results[name].double() - truth).norm() / truth.norm().clamp_min(1e-30))
+        result = results[name].double()
+        if name == "ddy" and decided is not None:
+            result, truth = (torch.where(decided, t, 0) for t in (result, truth))
+        error = float((result - truth).norm() / truth.norm().clamp_min(1e-30))
         worst = max(worst, error if error == error else float("inf"))
     return worst
 

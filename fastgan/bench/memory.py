@@ -23,7 +23,7 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     with (
-        _silent(),
+        silent(),
         torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen,
     ):
         kept = call()
@@ -38,7 +38,7 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Without what the profiler's own library writes to the standard error stream."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

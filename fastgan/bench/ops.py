@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastgan.bench.cases import DIRECTIONS, DTYPES, LAYOUTS, OPS, Case, cases
+from fastgan.bench.case import DIRECTIONS, DTYPES, LAYOUTS, OPS, Case
+from fastgan.bench.cases import cases
 from fastgan.bench.machine import describe_machine
 from fastgan.bench.measure import Bench, Row, first_line, lost, out_of_memory
 from fastgan.bench.roofline import measure_roofs
@@ -31,7 +32,7 @@ class OpsOptions:
     Each result is compared with float64 before it is timed. docs/benchmarks.md tells what the columns mean.
     """
 
-    op: tuple[Literal["bias_act", "upfirdn2d"], ...] = OPS
+    op: tuple[Literal["bias_act", "upfirdn2d", "conv2d_layer"], ...] = OPS
     """operators"""
     device: Literal["cpu", "cuda"] | None = None
     """default: cuda where there is one"""
@@ -94,11 +95,12 @@ def run(
     properties = machine.get("properties")
     sheet = properties["memory_bytes_per_second"] if isinstance(properties, dict) else None
     stopwatch = CudaStopwatch(device) if device.type == "cuda" else None
-    roofs = measure_roofs(device, seconds=seconds, stopwatch=stopwatch, datasheet_copy_rate=sheet)
+    kinds = tuple(DTYPES[dtype] for dtype in dtypes)
+    roofs = measure_roofs(device, kinds, seconds=seconds, stopwatch=stopwatch, datasheet_copy_rate=sheet)
     results = Results(machine, roofs, planned=len(plan) * len(DIRECTIONS), file=options.json)
     results.save()
     console.print(roofs_table(machine, roofs))
-    bench = Bench(device, roofs.copy_rate, seconds, stopwatch, compiled=not options.no_compile)
+    bench = Bench(device, roofs, seconds, stopwatch, compiled=not options.no_compile)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     end = ""  # why the run stops before its plan is done
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -157,9 +159,9 @@ def _measured(bench: Bench, case: Case, dtype: str, layout: str, direction: str)
     try:
         rows = bench.measure(case, dtype, layout, direction)
     except Exception as error:  # mostly for want of memory: the next case may be smaller
-        settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
         status = "left out" if out_of_memory(error) else "failed"
-        rows = [Row(*settings, "reference", status, case.moved(direction, DTYPES[dtype]), first_line(error))]
+        rows = [bench.row(case, dtype, layout, direction, "reference", status)]
+        rows[0].detail = first_line(error)
     if bench.device.type == "cuda" and not lost(bench.device):
         torch.cuda.empty_cache()
     return rows

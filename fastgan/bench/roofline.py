@@ -1,8 +1,8 @@
-"""The two roofs of a device, measured: a large copy and a large matrix product."""
+"""The roofs of a device, measured: a large copy and large matrix products."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,22 +17,34 @@ class Roofs:
     Attributes:
         copy_rate: bytes/s of a copy from one buffer to another, read and written bytes counted.
         copy_bytes: size of each buffer.
-        matmul_rate: FLOP/s of a square product, two a multiply-add.
+        matmul_rates: FLOP/s of a square product, two a multiply-add, by dtype ("bfloat16" stands for both halves);
+            float32 is not TF32.
         matmul_size: edge of the matrices.
-        matmul_dtype: bfloat16 on CUDA, float32 on a CPU.
         datasheet_copy_rate: bytes/s that the memory's clock and bus width make; None where the driver tells neither.
     """
 
     copy_rate: float
     copy_bytes: int
-    matmul_rate: float
+    matmul_rates: Mapping[str, float]
     matmul_size: int
-    matmul_dtype: str
     datasheet_copy_rate: float | None = None
+
+    def copying(self, moved: int) -> float:
+        """Milliseconds to read and write so many bytes."""
+        return 1e3 * moved / self.copy_rate
+
+    def multiplying(self, flops: int, dtype: torch.dtype) -> float:
+        """Milliseconds of products of so many FLOPs, 0 for none."""
+        return 1e3 * flops / self.matmul_rates[_product_dtype(dtype)] if flops else 0.0
+
+    def floor(self, moved: int, flops: int, dtype: torch.dtype) -> float:
+        """Milliseconds of what takes longer, with the other hidden behind it."""
+        return max(self.copying(moved), self.multiplying(flops, dtype))
 
 
 def measure_roofs(
     device: torch.device,
+    dtypes: Iterable[torch.dtype],
     *,
     seconds: float = 1.0,
     stopwatch: Callable[[Call], float] | None = None,
@@ -40,11 +52,12 @@ def measure_roofs(
     matmul_size: int | None = None,
     datasheet_copy_rate: float | None = None,
 ) -> Roofs:
-    """Measures both roofs.
+    """Measures the copy and the products of all dtypes.
 
     Args:
         device: where.
-        seconds: for each of both.
+        dtypes: of the products.
+        seconds: for each of them.
         stopwatch: as in `interleaved`.
         copy_bytes: size of each buffer; None takes 1 GiB on CUDA and 256 MiB on a CPU, far more than their caches.
         matmul_size: edge of the matrices; None takes 8192 on CUDA and 1024 on a CPU.
@@ -53,17 +66,22 @@ def measure_roofs(
     cuda = device.type == "cuda"
     copy_bytes = copy_bytes or (1 << 30 if cuda else 1 << 28)
     matmul_size = matmul_size or (8192 if cuda else 1024)
-    dtype = torch.bfloat16 if cuda else torch.float32
     copy = _median(_copy(copy_bytes, device), seconds, stopwatch)
-    matmul = _median(_product(matmul_size, dtype, device), seconds, stopwatch)
+    products = {
+        name: _median(_product(matmul_size, getattr(torch, name), device), seconds, stopwatch)
+        for name in dict.fromkeys(map(_product_dtype, dtypes))
+    }
     return Roofs(
         copy_rate=2 * copy_bytes / (1e-3 * copy),
         copy_bytes=copy_bytes,
-        matmul_rate=2 * matmul_size**3 / (1e-3 * matmul),
+        matmul_rates={name: 2 * matmul_size**3 / (1e-3 * median) for name, median in products.items()},
         matmul_size=matmul_size,
-        matmul_dtype=str(dtype).removeprefix("torch."),
         datasheet_copy_rate=datasheet_copy_rate,
     )
+
+
+def _product_dtype(dtype: torch.dtype) -> str:
+    return str(torch.bfloat16 if dtype == torch.float16 else dtype).removeprefix("torch.")
 
 
 def _copy(size: int, device: torch.device) -> Call:

@@ -18,7 +18,7 @@ from fastgan.bench.measure import Row
 from fastgan.bench.roofline import Roofs
 from fastgan.checkpoint import replacing
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -86,9 +86,10 @@ def roofs_table(machine: dict[str, Any], roofs: Roofs) -> Group:
     versions += [f"triton {machine['triton']}"] if machine["triton"] else []
     sheet = f" of {roofs.datasheet_copy_rate / 1e9:.0f} by clock and bus width" if roofs.datasheet_copy_rate else ""
     reached = f"copy {roofs.copy_rate / 1e9:.1f} GB/s{sheet} ({roofs.copy_bytes >> 20} MiB, read + written)"
-    product = f"{roofs.matmul_dtype} product {roofs.matmul_rate / 1e12:.3g} TFLOP/s ({roofs.matmul_size} squared)"
+    rates = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in roofs.matmul_rates.items())
     return Group(
-        Text(f"{machine['device']}{capability}{threads}; {', '.join(versions)}"), Text(f"{reached}; {product}")
+        Text(f"{machine['device']}{capability}{threads}; {', '.join(versions)}"),
+        Text(f"{reached}; products of {roofs.matmul_size} squared: {rates}"),
     )
 
 
@@ -99,34 +100,44 @@ def rows_table(rows: Sequence[Row]) -> Group:
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("direction", no_wrap=True)
     table.add_column("by", no_wrap=True)
-    for name in ("ms", "20-80 %", "GB/s", "of copy", "speed-up", "MiB"):
+    rates = ("GB/s", "TFLOP/s") if first.flops else ("GB/s",)
+    for name in ("ms", "20-80 %", *rates, "of floor", "speed-up", "MiB"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("note")
     notes: list[str] = []
     shown = None
     for row in rows:
+        if row.direction != shown:
+            table.add_row(row.direction, *(Text(text, "dim") for text in _floor(row)))
+            shown = row.direction
         if row.detail and row.detail not in notes:
             notes.append(row.detail)
         mark = f"[{notes.index(row.detail) + 1}]" if row.detail else ""
         style = {"wrong": "bold red", "failed": "bold red", "left out": "dim"}.get(row.status, "")
         table.add_row(
-            Text(row.direction if row.direction != shown else ""),
+            "",
             Text(row.implementation, style),
             *_figures(row),
             Text(f"{row.status.upper() + ' ' if row.status in ('wrong', 'failed') else ''}{mark}", style),
         )
-        shown = row.direction
     return Group(table, *(Text(f"[{number}] {note}", "dim") for number, note in enumerate(notes, start=1)))
+
+
+def _floor(row: Row) -> list[str]:
+    seconds = 1e-3 * row.floor
+    flops = [f"{row.flops / seconds / 1e12:.3g}"] if row.flops else []
+    return ["floor", f"{row.floor:.3f}", "", f"{row.bytes / seconds / 1e9:.1f}", *flops, "100 %"]
 
 
 def _figures(row: Row) -> list[str]:
     if row.time is None or row.bytes_per_second is None or row.share is None or row.peak_bytes is None:
-        return ["-"] * 6
+        return ["-"] * (7 if row.flops else 6)
     time = row.time
     return [
         f"{time.median:.3f}",
         f"{time.low:.3f}-{time.high:.3f}",
         f"{row.bytes_per_second / 1e9:.1f}",
+        *([f"{row.flops_per_second / 1e12:.3g}"] if row.flops_per_second else []),
         f"{100 * row.share:.0f} %",
         f"{row.speedup:.2f}",
         f"{row.peak_bytes / 2**20:.1f}",

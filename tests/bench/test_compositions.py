@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fastgan.bench.case import DIRECTIONS, run
 from fastgan.bench.cases import RESAMPLING
 from fastgan.bench.compositions import UPFIRDN2D, bias_act_lrelu
+from fastgan.bench.layer_compositions import COMPOSITIONS
+from fastgan.bench.layers import layer_cases
+from fastgan.bench.measure import distance
 from fastgan.ops import bias_act, provider, setup_filter, upfirdn2d
 
 LAYOUTS = pytest.mark.parametrize(
@@ -36,3 +40,21 @@ def test_a_composition_gives_what_bias_act_gives(way, bias, clamp, memory_format
         expected = bias_act(x, b, act="lrelu", clamp=clamp)
     torch.testing.assert_close(bias_act_lrelu(clamp)[way](x, b), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(x, before)  # in place is only what the composition made itself
+
+
+@pytest.mark.parametrize("layout", ["nchw", "channels_last"])
+@pytest.mark.parametrize("kind", COMPOSITIONS)
+def test_a_composition_gives_what_a_layer_gives(kind, layout):
+    """With all derivatives, and in the layout of its input."""
+    torch.manual_seed(0)
+    case = next(case for case in layer_cases((2, 4, 8, 6)) if case.kind == kind)
+    inputs = case.inputs(torch.float32, layout, torch.device("cpu"))
+    form = torch.contiguous_format if layout == "nchw" else torch.channels_last
+    assert case.compositions
+    for direction in DIRECTIONS:
+        with provider("reference"):
+            expected = {name: t.double() for name, t in run(case.function, inputs.double(), direction).items()}
+        for way, composition in case.compositions.items():
+            results = run(composition, inputs, direction)
+            assert distance(results, expected, inputs.decided) < 3e-6, (way, direction)
+            assert "y" not in results or results["y"].is_contiguous(memory_format=form), way

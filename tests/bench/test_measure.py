@@ -8,16 +8,22 @@ import pytest
 import torch
 
 from fastgan.bench import measure
-from fastgan.bench.cases import DIRECTIONS, cases
+from fastgan.bench.case import DIRECTIONS
+from fastgan.bench.cases import cases
+from fastgan.bench.layers import layer_cases
 from fastgan.bench.measure import Bench, distance
 from fastgan.bench.memory import peak_bytes
+from fastgan.bench.roofline import Roofs
 from fastgan.ops import providers
 
 CPU = torch.device("cpu")
+ROOFS = Roofs(1e6, 1 << 20, {"float32": 1e9, "bfloat16": 1e9, "float64": 1e9}, 64)
 
 
 def small(op: str = "bias_act"):
     """A case of an operator, small enough for tests."""
+    if op == "conv2d_layer":
+        return next(iter(layer_cases((2, 4, 6, 4))))
     case = cases("cpu", (op,), quick=True)[0]
     return replace(case, x_shape=(2, 3, 6, 4), y_shape=(2, 3, 6, 4) if op == "bias_act" else (2, 3, 12, 8))
 
@@ -29,13 +35,13 @@ def stopwatch(call) -> float:
 
 
 def measured(case, direction="forward", dtype="fp32"):
-    bench = Bench(CPU, copy_rate=1e6, seconds=0.0, stopwatch=stopwatch, compiled=False)
+    bench = Bench(CPU, ROOFS, seconds=0.0, stopwatch=stopwatch, compiled=False)
     return {row.implementation: row for row in bench.measure(case, dtype, "nchw", direction)}
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp64"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d"])
+@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_layer"])
 def test_every_implementation_is_right(op, dtype, direction):
     rows = measured(small(op), direction, dtype)
     assert list(rows)[:2] == ["reference", "torch"] and "native" in rows
@@ -154,7 +160,7 @@ def test_a_provider_that_serves_and_raises_has_failed(native_provider):
 
 
 def test_what_fails_while_it_is_timed_is_told(native_provider):
-    bench, calls = Bench(CPU, 1e6, 0.0, stopwatch, compiled=False), []
+    bench, calls = Bench(CPU, ROOFS, 0.0, stopwatch, compiled=False), []
 
     def late(call):
         calls.append(call)
@@ -178,7 +184,7 @@ def test_nothing_is_computed_after_the_device_is_lost(native_provider, monkeypat
 @pytest.mark.needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_compiled_reference_is_measured():
-    bench = Bench(CPU, copy_rate=1e6, seconds=0.0, stopwatch=stopwatch)
+    bench = Bench(CPU, ROOFS, seconds=0.0, stopwatch=stopwatch)
     rows = {row.implementation: row for row in bench.measure(small(), "fp32", "nchw", "forward")}
     assert rows["torch.compile"].status == "timed", rows["torch.compile"].detail
     rows = {row.implementation: row for row in bench.measure(small(), "fp32", "nchw", "double backward")}

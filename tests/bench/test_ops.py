@@ -15,7 +15,7 @@ from fastgan.bench.ops import OpsOptions
 from fastgan.bench.roofline import Roofs, measure_roofs
 from tests.bench.test_measure import small
 
-ROOFS = Roofs(1e9, 1 << 20, 1e12, 64, "float32")
+ROOFS = Roofs(1e9, 1 << 20, {"float32": 1e12, "bfloat16": 2e12}, 64)
 
 
 @pytest.fixture
@@ -51,7 +51,12 @@ def test_a_run_is_complete(quick, tmp_path):
 def test_the_roofs_alone(quick, tmp_path):
     status, text = run(options(json=tmp_path / "roofs.json"), what="roofline")
     record = json.loads((tmp_path / "roofs.json").read_text())
-    assert status == 0 and record["complete"] and record["rows"] == [] and record["roofs"]["matmul_rate"] == 1e12
+    assert (
+        status == 0
+        and record["complete"]
+        and record["rows"] == []
+        and record["roofs"]["matmul_rates"] == {"float32": 1e12, "bfloat16": 2e12}
+    )
     assert "copy 1.0 GB/s" in text and "timed" not in text
 
 
@@ -133,7 +138,7 @@ def test_a_reference_that_cannot_run_leaves_the_others(quick, tmp_path):
         ({"seconds": 0.0}, "--seconds must be above 0, got 0.0"),
         ({"minutes": -1.0}, "--minutes must be above 0, got -1.0"),
         ({"threads": 0}, "--threads must be above 0, got 0"),
-        ({"op": ()}, "--op must be some of bias_act, upfirdn2d; got none"),
+        ({"op": ()}, "--op must be some of bias_act, upfirdn2d, conv2d_layer; got none"),
         ({"dtype": ("fp8",)}, "--dtype must be some of bf16, fp16, fp32, fp64; got fp8"),
     ],
 )
@@ -160,6 +165,15 @@ def test_the_plain_entry_takes_the_same_options(capsys):
 
 
 def test_roofs_count_bytes_and_operations():
-    roofs = measure_roofs(torch.device("cpu"), seconds=0.0, stopwatch=lambda call: 2.0, copy_bytes=1000, matmul_size=10)
-    assert roofs.copy_rate == 2 * 1000 / 2e-3 and roofs.matmul_rate == 2 * 10**3 / 2e-3
-    assert (roofs.copy_bytes, roofs.matmul_size, roofs.matmul_dtype) == (1000, 10, "float32")
+    kinds = (torch.float16, torch.bfloat16, torch.float32)
+    sizes = {"copy_bytes": 1000, "matmul_size": 10}
+    roofs = measure_roofs(torch.device("cpu"), kinds, seconds=0.0, stopwatch=lambda call: 2.0, **sizes)
+    assert roofs.copy_rate == 2 * 1000 / 2e-3 and (roofs.copy_bytes, roofs.matmul_size) == (1000, 10)
+    assert roofs.matmul_rates == {"bfloat16": 2 * 10**3 / 2e-3, "float32": 2 * 10**3 / 2e-3}
+
+
+def test_the_floor_is_the_longer_of_bytes_and_products():
+    assert ROOFS.floor(2_000_000, 0, torch.float64) == pytest.approx(2.0)  # ms; no products, no rate needed
+    assert ROOFS.floor(2_000_000, 10**10, torch.float32) == pytest.approx(10.0)
+    assert ROOFS.floor(2_000_000, 10**10, torch.float16) == pytest.approx(5.0)
+    assert ROOFS.floor(2_000_000, 10**9, torch.bfloat16) == pytest.approx(2.0)

@@ -1,0 +1,216 @@
+"""Times a training step of StyleGAN2 on this CPU, operator by operator: python bench/training_step.py [--json FILE].
+
+StyleGAN2 of 64x64 images with 8192 / resolution channels, at most 256, and 8 images a step, R1 every 16th step and path
+lengths every 4th, on packaged images: the default providers against `provider("reference")`, each in both memory
+formats. Every phase of a step (an update of G, of D, a lazy penalty, the moving average) is run by the training loop's
+own pieces, all four in turns; a step is the sum of the medians, each divided by its interval. The profiler then tells
+how a phase divides between kinds of operators, by the time that each spends itself.
+
+Compared are the faster memory formats of both. Exits with 1 where that ratio is below its target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastgan.bench.machine import describe_machine
+from fastgan.bench.memory import silent
+from fastgan.bench.timing import Timing, interleaved
+from fastgan.data import BatchSource, load_dataset
+from fastgan.losses.objective import Term
+from fastgan.models.registry import build, family
+from fastgan.ops import native, provider
+from fastgan.ops.allocation import tune_cpu_allocator
+from fastgan.train.gan import two_player_game
+from fastgan.train.loop import update
+from fastgan.train.options import TrainingOptions
+from fastgan.train.players import Player
+
+TARGET = 1.25
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+PROVIDERS: dict[str, Callable[[], AbstractContextManager]] = {
+    "native": nullcontext,  # what an operator takes where none is named
+    "reference": lambda: provider("reference"),
+}
+# Kind of operator -> names; the outermost of an operator and its callers that has a kind of the first four decides.
+KINDS = {
+    "FIR": r"fastgan::upfirdn2d|aten::pad$|aten::constant_pad_nd",
+    "convolutions": r"aten::\w*conv|fastgan::conv2d_(?!layer|epilogue|style)",
+    "small matrices": r"aten::(linear|addmm|mm|bmm|matmul|baddbmm)$",
+    "optimizer": r"Optimizer\.|aten::(_fused_adam_|lerp_|_foreach_\w+|linalg_vector_norm)$",
+    "element-wise": r"fastgan::(bias_act|conv2d_epilogue|conv2d_style)|"
+    r"aten::(mul|add|sub|div|neg|addcmul|clamp\w*|leaky_relu\w*|where|sum|mean|square|sqrt|rsqrt|pow|softplus\w*|sigmoid\w*"
+    r"|normal|threshold\w*|gt|lt|ge|le|eq|ne|logical_\w+|bitwise_\w+)_?$",
+}
+OWNERS = ("FIR", "convolutions", "small matrices", "optimizer")
+
+
+class Game:
+    """Both networks and all that trains them, as a run has them.
+
+    Attributes:
+        phases: call by name.
+        intervals: steps from one call of a phase to the next.
+        state: of the training.
+    """
+
+    def __init__(self, served_by: str, layout: str, resolution: int, batch: int, channel_base: int, channel_max: int):
+        options = replace(
+            TrainingOptions(**family("stylegan2").training),  # type: ignore[arg-type]
+            batch=batch, r1_interval=16, pl_interval=4, channels_last=layout == "channels_last",
+        )  # fmt: skip
+        torch.manual_seed(options.seed)
+        sizes = {"resolution": resolution, "channel_base": channel_base, "channel_max": channel_max}
+        _, G, D = build("stylegan2", **sizes)
+        for network in (G, D):
+            network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
+        images = load_dataset("emoji64", resolution=(resolution, resolution)).unlabelled()
+        source = BatchSource(images, batch, seed=options.seed, channels_last=options.channels_last)
+        self.state = two_player_game(G, D, options, source, torch.device("cpu"))
+        self._provider = PROVIDERS[served_by]
+        self._batches: dict[str, list] = {}
+        self.phases: dict[str, Callable[[], None]] = {}
+        self.intervals: dict[str, int] = {}
+        for player in self.state.players:
+            for terms in player.stages(0):
+                name = terms[0].name
+                self.phases[name] = lambda player=player, terms=terms: self._update(player, terms)
+                self.intervals[name] = terms[0].interval
+        self.phases["average"], self.intervals["average"] = self._average, 1
+
+    def _update(self, player: Player, terms: tuple[Term, ...]) -> None:
+        """One stage of a player; a lazy one takes the batch of the stage before it."""
+        for other in self.state.players:
+            for parameter in other.parameters:
+                parameter.requires_grad_(other is player)
+        if terms[0].interval == 1:
+            self._batches[player.name] = [player.source.next() for _ in range(player.accumulate)]
+        with self._provider():
+            update(player, terms, self._batches[player.name], self.state)
+
+    def _average(self) -> None:
+        self.state.images += self.state.images_per_step
+        for ema in self.state.emas.values():
+            ema.update(self.state.images, self.state.images_per_step)
+
+
+def kind_of(event: Any) -> str:
+    """The kind of operator that a profiled event's own time belongs to.
+
+    The reference's FIR is a padding and a convolution whose channels see themselves alone; a convolution of 1x1 may be
+    a product of matrices inside of its operator.
+    """
+    chain = [event]
+    while chain[-1].cpu_parent is not None:
+        chain.append(chain[-1].cpu_parent)
+    inside = any(caller.name.startswith("fastgan::conv2d_layer") for caller in chain)
+    for caller in reversed(chain):
+        kind = next((kind for kind in OWNERS if re.match(KINDS[kind], caller.name)), None)
+        if kind == "convolutions" and caller.name.startswith("aten"):
+            depthwise = any(len(shape) == 4 and shape[1] == 1 for shape in caller.input_shapes or ())
+            return "FIR" if depthwise else kind
+        if kind is not None:
+            return "convolutions" if kind == "small matrices" and inside else kind
+    return "element-wise" if re.match(KINDS["element-wise"], event.name) else "rest"
+
+
+def shares(call: Callable[[], object]) -> dict[str, float]:
+    """Kind of operator -> share of a call's time, three calls together."""
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with silent(), torch.profiler.profile(activities=cpu, record_shapes=True) as profiled:
+        for _ in range(3):
+            call()
+    times: Counter[str] = Counter()
+    for event in profiled.events() or ():
+        times[kind_of(event)] += event.self_cpu_time_total
+    total = sum(times.values())
+    return {kind: times[kind] / total for kind in (*KINDS, "rest")}
+
+
+def measure(games: dict[str, Game], seconds: float) -> tuple[dict[str, dict[str, Timing]], dict[str, dict[str, float]]]:
+    """Phase -> game -> its time; and game -> kind of operator -> milliseconds a step, which sum up to the step's."""
+    intervals = next(iter(games.values())).intervals
+    timings: dict[str, dict[str, Timing]] = {}
+    kinds: dict[str, dict[str, float]] = {name: dict.fromkeys((*KINDS, "rest"), 0.0) for name in games}
+    for phase, interval in intervals.items():
+        timings[phase] = interleaved({name: game.phases[phase] for name, game in games.items()}, seconds=seconds)
+        for name, game in games.items():
+            for kind, share in shares(game.phases[phase]).items():
+                kinds[name][kind] += share * timings[phase][name].median / interval
+    return timings, kinds
+
+
+def show(games: dict[str, Game], timings: dict[str, dict[str, Timing]], kinds: dict[str, dict[str, float]]) -> None:
+    """The tables: milliseconds of each phase when it runs, and of a step, on average."""
+    intervals = next(iter(games.values())).intervals
+    print(f"{'phase':24}" + "".join(f"{name:>26}" for name in games))
+    for phase, times in timings.items():
+        title = phase if intervals[phase] == 1 else f"{phase}, 1 step of {intervals[phase]}"
+        cells = (f"{t.median:.1f} ({t.low:.1f} to {t.high:.1f})" for t in times.values())
+        print(f"{title:24}" + "".join(f"{cell:>26}" for cell in cells))
+    print("\na step, by kind of operator")
+    for kind in (*KINDS, "rest"):
+        cells = (f"{row[kind]:.1f} ({row[kind] / sum(row.values()):.0%})" for row in kinds.values())
+        print(f"{kind:24}" + "".join(f"{cell:>26}" for cell in cells))
+    print(f"{'step':24}" + "".join(f"{sum(row.values()):>26.1f}" for row in kinds.values()) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of the operators")
+    parser.add_argument("--seconds", type=float, default=20.0, help="spent on each phase, at least five rounds")
+    for name, value in (("resolution", 64), ("batch", 8), ("channel-base", 8192), ("channel-max", 256)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if native.unavailable is not None:
+        sys.exit(f"nothing to time: {native.unavailable}")
+    tuned = tune_cpu_allocator()
+    machine = describe_machine(torch.device("cpu"))
+    print(f"{machine['device']}, {options.threads} threads, torch {machine['torch']}, {native.info}")
+    busy = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0) > options.threads / 4
+    print(f"load average before: {machine['load_average']}" + (" - BUSY: not to be quoted" if busy else ""))
+    sizes = {name: getattr(options, name) for name in ("resolution", "batch", "channel_base", "channel_max")}
+    print(f"StyleGAN2, {sizes}; allocator tuned: {tuned}; milliseconds: median (20th to 80th percentile)\n")
+    games = {f"{served_by} {layout}": Game(served_by, layout, **sizes) for served_by in PROVIDERS for layout in LAYOUTS}
+    timings, kinds = measure(games, options.seconds)
+    show(games, timings, kinds)
+    steps = {name: sum(row.values()) for name, row in kinds.items()}
+    ours, baseline = (min((n for n in steps if n.startswith(by)), key=lambda n: steps[n]) for by in PROVIDERS)
+    ratio, skipped = (
+        steps[baseline] / steps[ours],
+        sum(int(n) for g in games.values() for n in g.state.skipped.values()),
+    )
+    verdict = "pass" if ratio >= TARGET else "FAIL"
+    print(f"{verdict} {ours} is {ratio:.2f} times as fast as {baseline}; target {TARGET}; {skipped} updates left out")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        phases = {phase: {name: asdict(t) for name, t in times.items()} for phase, times in timings.items()}
+        result = {"steps": steps, "ratio": ratio, "target": TARGET, "passed": ratio >= TARGET, "skipped": skipped}
+        record = {
+            "machine": machine,
+            "allocator_tuned": tuned,
+            "sizes": sizes,
+            "phases": phases,
+            "kinds": kinds,
+            **result,
+        }
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    return 0 if ratio >= TARGET else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
