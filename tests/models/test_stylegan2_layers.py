@@ -81,7 +81,7 @@ def test_r1_takes_the_least_convolutions(native_provider):
 
 
 def test_path_length_takes_few_convolutions(native_provider):
-    """Seven a layer: forward, gradient, tangent, weight gradient; once more the gradient, which is not kept; backward."""
+    """Seven a layer: forward, gradient, tangent, weight gradient; the gradient again, which is not kept; backward."""
     G, _ = networks()
     ws = torch.randn(2, G.num_ws, 8)
     layers = len(G.synthesis.layers) + len(G.synthesis.to_rgb)
@@ -120,7 +120,7 @@ def kept_bytes(call: Callable[[], torch.Tensor]) -> int:
 
 
 def test_a_step_keeps_a_third_less(native_provider):
-    """Bytes an image, at the step's peak: the generator's, through the discriminator, or the discriminator's own two."""
+    """Bytes an image, at the step's peak: the generator's, through the discriminator, or the discriminator's two."""
     cfg = StyleGAN2Config(resolution=(64, 64), channel_base=2048, channel_max=64, mapping_layers=2, w_dim=8, z_dim=8)
     G, D = Generator(cfg), Discriminator(cfg)
 

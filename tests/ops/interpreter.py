@@ -18,7 +18,6 @@ from fastgan.ops import providers, triton_provider
 from fastgan.ops.bias_act import op as bias_act
 from fastgan.ops.bias_act import triton_form as bias_act_form
 from fastgan.ops.conv2d_layer import op as conv2d_layer
-from fastgan.ops.conv2d_layer import raw
 from fastgan.ops.conv2d_layer import triton_form as conv2d_layer_form
 from fastgan.ops.conv2d_layer.compiled import Compiled
 from fastgan.ops.conv2d_layer.gemm import GemmPasses
@@ -44,9 +43,8 @@ def _register() -> None:
     bias_act_form.implement(NAME, "CPU")
     upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
     upfirdn2d_form.implement(NAME, "CPU")
-    raw.define(NAME)
-    conv2d_layer_form.implement(NAME, "CPU")
     conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=True)})
+    conv2d_layer_form.implement(NAME, "CPU")
     for op in ("bias_act", "conv2d_layer", "upfirdn2d"):
         providers.register_provider(op, NAME, lambda device, dtype, detail: None)
 

@@ -16,7 +16,6 @@ import torch
 from fastgan.ops import providers
 from fastgan.ops.bias_act import op as bias_act
 from fastgan.ops.conv2d_layer import op as conv2d_layer
-from fastgan.ops.conv2d_layer import raw
 from fastgan.ops.conv2d_layer.compiled import Compiled
 from fastgan.ops.conv2d_layer.gemm import GemmPasses
 from fastgan.ops.registration import LIBRARY
@@ -33,7 +32,6 @@ def _register() -> None:
     build(FOLDER, "fastgan_shim", f"-DFASTGAN_TORCH_DIR={Path(torch.__file__).parent}")
     for schema in ("bias_act_activations_shim() -> str", "shim_launches() -> str"):
         LIBRARY.define(schema)
-    raw.define(NAME)
     torch.ops.load_library(str(FOLDER / "_native_shim.so"))
     numbering = tuple(torch.ops.fastgan.bias_act_activations_shim().split(","))
     bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, numbering)

@@ -7,19 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastgan.ops.conv2d_layer import formulas
+from fastgan.ops.conv2d_layer import formulas, raw
 from fastgan.ops.conv2d_layer.formulas import Gradients, Layer, Wanted, WantedSecond
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.passes import Epilogue, Passes
 from fastgan.ops.gradients import weight_gradients_wanted
 from fastgan.ops.layout import dense_format
-from fastgan.ops.conv2d_layer import raw  # noqa: F401  (defines what the passes call)
 from fastgan.ops.registration import LIBRARY, register
 
 _INPUTS = "Tensor x, Tensor w, Tensor? in_scale, Tensor? scale, Tensor? noise, Tensor? b"
-_SETTINGS = (
-    "Tensor? f, int up, int down, int[] padding, int act, float alpha, float gain, float clamp, bool fast"
-)
+_SETTINGS = "Tensor? f, int up, int down, int[] padding, int act, float alpha, float gain, float clamp, bool fast"
 
 
 class Compiled:
@@ -31,6 +28,7 @@ class Compiled:
     """
 
     def __init__(self, provider: str, passes: dict[str, Passes]):
+        raw.define(provider)
         self.forward_op = register(
             f"conv2d_layer_{provider}",
             f"({_INPUTS}, Tensor? residual, {_SETTINGS}, bool keep_mask) -> (Tensor, Tensor)",
@@ -93,9 +91,7 @@ class Compiled:
         ]
         grads = (None,) * 8
         if any(want):
-            results = self.double_backward_op(
-                *dd, dy, x, w, in_scale, scale, noise, b, y, mask, f, *ctx.settings, want
-            )
+            results = self.double_backward_op(*dd, dy, x, w, in_scale, scale, noise, b, y, mask, f, *ctx.settings, want)
             grads = tuple(grad if wanted else None for grad, wanted in zip(results, want, strict=True))
         return *grads, *(None,) * 11
 
@@ -135,8 +131,7 @@ def _double_backward_fake(
 
 def _like_where_wanted(tensors, want, x) -> tuple[Tensor, ...]:
     return tuple(
-        torch.empty_like(tensor) if wanted else x.new_empty([0])
-        for tensor, wanted in zip(tensors, want, strict=True)
+        torch.empty_like(tensor) if wanted else x.new_empty([0]) for tensor, wanted in zip(tensors, want, strict=True)
     )
 
 

@@ -73,9 +73,7 @@ def backward(layer: Layer, dy: Tensor, y: Tensor | None, mask: Tensor | None, wa
     """The first derivative. y is read where scale's gradient is wanted."""
     x, w, in_scale, e = layer.x, layer.w, layer.in_scale, layer.epilogue
     a, dscale, dnoise, db = layer.passes.epilogue_backward(dy, mask, y, e, want.scale, want.noise, want.b)
-    dz, dw = layer.resampling.gradients(
-        x, w, in_scale, a, of_input=want.x or want.in_scale, of_weight=want.w
-    )
+    dz, dw = layer.resampling.gradients(x, w, in_scale, a, of_input=want.x or want.in_scale, of_weight=want.w)
     din_scale = None
     if dz is not None and in_scale is not None:
         if want.in_scale:

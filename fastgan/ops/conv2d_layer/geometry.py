@@ -35,8 +35,10 @@ class Geometry(NamedTuple):
         return cls(up, down, (px0, px1, py0, py1))
 
     def crop(self, kh: int, kw: int) -> tuple[int, int, int, int]:
-        """Padding of the FIR after a transposed convolution, which starts k - 1 samples before a valid one and leaves out
-        the last up - 1 inserted zeros."""
+        """Padding of the FIR after a transposed convolution.
+
+        That one starts k - 1 samples before a valid one, and leaves out the last up - 1 inserted zeros.
+        """
         px0, px1, py0, py1 = self.padding
         return px0 - (kw - 1), px1 - (kw - self.up), py0 - (kh - 1), py1 - (kh - self.up)
 

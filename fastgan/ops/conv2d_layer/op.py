@@ -41,7 +41,7 @@ def conv2d_resample(
     clamp: float | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """y = residual + clamp(act(R + b)·gain, ±clamp) with R = ↓down(w ∗ f ∗ x), or w ∗ f ∗ ↑up(x): a whole layer at once.
+    """y = residual + clamp(act(R + b)·gain, ±clamp) with R = ↓down(w ∗ f ∗ x), or w ∗ f ∗ ↑up(x), a layer at once.
 
     Up-sampling by a kernel is a transposed convolution, then the FIR (gain up²); down-sampling is the FIR, then a
     strided convolution. A 1×1 kernel is applied at the lower of the two rates.
@@ -157,7 +157,9 @@ def modulated_conv2d(
     if flag("demodulate", demodulate):
         if x.dtype == torch.float16 and weight.numel() and styles.numel():
             fan_in = weight[0].numel()
-            weight = weight / (weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in)).clamp_min(1e-8)
+            weight = weight / (weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in)).clamp_min(
+                1e-8
+            )
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
         dcoefs = demodulation_coefficients(weight, styles)
     if input_gain is not None:

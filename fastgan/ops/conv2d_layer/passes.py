@@ -77,7 +77,7 @@ class Convolution(NamedTuple):
         )
 
     def adjoint(self, size: tuple[int, int], result: tuple[int, int], kernel: tuple[int, int]) -> Convolution:
-        """What takes the gradient of a result of this size to that of an image of `size`, with w's O and I exchanged."""
+        """From the gradient of a result of this size to that of an image of `size`, with w's O and I exchanged."""
         if kernel == (1, 1) and self.stride == 1 and not any(self.padding):
             return self
         px0, px1, py0, py1 = self.padding

@@ -35,8 +35,8 @@ SCHEMAS = {
     # float32, contiguous, 3x3, stride 1, by Winograd's F(tile x tile, 3x3), tile 2 or 4. adjoint: x has O channels and
     # w, turned by 180°, maps them to its I: the gradient of such a convolution for its input.
     "conv2d_winograd": (
-        f"(Tensor x, Tensor w, bool adjoint, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, {_EPILOGUE}, "
-        "int tile) -> (Tensor, Tensor)"
+        f"(Tensor x, Tensor w, bool adjoint, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, "
+        f"{_EPILOGUE}, int tile) -> (Tensor, Tensor)"
     ),
     # x [N, I, H, W], dy [N, O, H', W'] -> dw [O, I, 3, 3]
     "conv2d_winograd_weight_gradient": (
@@ -49,7 +49,3 @@ def define(provider: str) -> None:
     """Define every schema as `fastgan::<name>_<provider>`."""
     for name, schema in SCHEMAS.items():
         LIBRARY.define(f"{name}_{provider}{schema}")
-
-
-for _provider in ("native", "triton"):
-    define(_provider)

@@ -1,4 +1,4 @@
-"""R(w, x), a convolution with resampling, and its adjoints: a FIR pass, a convolution, a FIR pass, as the case needs."""
+"""R(w, x), a convolution with resampling, and its adjoints: a convolution, with a FIR pass before or after it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Resampling:
     def gradients(
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, dy: Tensor, *, of_input: bool, of_weight: bool
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Rᵀ(w, dy) and W(in_scale·x, dy), where wanted: the gradients of R(w, z) for z, and for w at z = in_scale·x."""
+        """Rᵀ(w, dy) and W(in_scale·x, dy), where wanted: gradients of R(w, z) for z, and for w at in_scale·x."""
         size = (x.shape[2], x.shape[3])
         inner = size if self.before is None else self.before.output_size(size)
         if self.after is not None:

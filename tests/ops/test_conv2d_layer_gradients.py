@@ -1,0 +1,151 @@
+"""conv2d_resample and modulated_conv2d: gradient, second gradient, opcheck, compile."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastgan.ops import conv2d_resample, exact_convolutions, provider
+from tests.ops.cases import CONV2D_LAYER_CASES, DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
+from tests.ops.layers import DOUBLE, TAPS, by_definition, inputs, layer
+
+provider_context = provider  # the fixture of the same name hides it inside tests
+CASES = pytest.mark.parametrize("case", CONV2D_LAYER_CASES.values(), ids=CONV2D_LAYER_CASES)
+FORMATS = pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """Products as their formulas say; what Winograd's algorithm adds is tested by itself."""
+    with exact_convolutions():
+        yield
+
+
+# 1. gradient
+
+
+def gradients(tensors, arguments, dy):
+    y = layer(tensors, arguments)
+    return torch.autograd.grad(y, list(tensors.values()), dy.to(y.dtype))
+
+
+@CASES
+@FORMATS
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+def test_gradient(provider, case, dtype, memory_format):
+    tensors, arguments = inputs(case, dtype, memory_format, requires_grad=True)
+    dy = torch.randn(by_definition(tensors, arguments).shape, dtype=DOUBLE)
+    poison_allocator(dy)
+    mine = gradients(tensors, arguments, dy)
+    with provider_context("reference"):
+        own = gradients(tensors, arguments, dy)
+    doubles = {name: tensor.detach().double().requires_grad_() for name, tensor in tensors.items()}
+    y, dy = by_definition(doubles, arguments), dy.to(dtype).double()
+    exact = torch.autograd.grad(y, list(doubles.values()), dy, allow_unused=True, materialize_grads=True)
+    for name, grad, exact_grad, own_grad in zip(tensors, mine, exact, own, strict=True):
+        try:
+            assert_close_to(grad, exact_grad, own_grad)
+        except AssertionError as error:
+            raise AssertionError(f"gradient of {name}") from error
+
+
+@CASES
+def test_gradcheck(provider, case):
+    tensors, arguments = inputs(case, DOUBLE, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda *values: layer(dict(zip(tensors, values, strict=True)), arguments),
+        list(tensors.values()),
+        fast_mode=True,
+    )
+
+
+def test_parameters_left_out(compiled_provider):
+    tensors, arguments = inputs(CONV2D_LAYER_CASES["generator-up"], DOUBLE, requires_grad=True)
+    full = gradients(tensors, arguments, torch.ones(2, 4, 10, 8))
+    for name in tensors:
+        alone = {key: t.detach().requires_grad_(key == name) for key, t in tensors.items()}
+        y = layer(alone, arguments)
+        (grad,) = torch.autograd.grad(y, alone[name], torch.ones_like(y))
+        torch.testing.assert_close(grad, full[list(tensors).index(name)])
+
+
+# 2. second gradient
+
+
+@CASES
+def test_gradgradcheck(provider, case):
+    tensors, arguments = inputs(case, DOUBLE, requires_grad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda *values: layer(dict(zip(tensors, values, strict=True)), arguments),
+        list(tensors.values()),
+        fast_mode=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["generator-up", "discriminator-down", "to-rgb"])
+@pytest.mark.parametrize("second", ["x", "w", "styles", "b"])
+def test_second_gradient_of_each_input(compiled_provider, name, second):
+    """Of the first gradient for one input alone, for all inputs: every term of the double backward by itself."""
+    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], DOUBLE, requires_grad=True)
+    if second not in tensors:
+        return
+
+    def first(*values):
+        given = dict(zip(tensors, values, strict=True))
+        y = layer(given, arguments)
+        weights = torch.linspace(0.5, 2, y.numel(), dtype=DOUBLE).view(y.shape)
+        return torch.autograd.grad((y * weights + y.square()).sum(), given[second], create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(first, list(tensors.values()), fast_mode=True)
+
+
+def test_third_derivative_is_refused(compiled_provider):
+    x, w = torch.randn(1, 2, 4, 4, requires_grad=True), torch.randn(2, 2, 3, 3, requires_grad=True)
+    (dx,) = torch.autograd.grad(conv2d_resample(x, w, padding=1).pow(3).sum(), x, create_graph=True)
+    (dw,) = torch.autograd.grad(dx.pow(2).sum(), w, create_graph=True)
+    with pytest.raises(RuntimeError, match="is the last derivative that this operator has"):
+        torch.autograd.grad(dw.square().sum(), w)
+
+
+# 3. opcheck
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", ["generator", "generator-up", "discriminator-down"])
+def test_opcheck(compiled_provider, name, memory_format):
+    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32, memory_format, requires_grad=True)
+    styles, b = tensors.get("styles"), tensors["b"]
+    scale = None if styles is None else (1 + torch.rand(2, tensors["w"].shape[0])).requires_grad_()
+    noise = tensors.get("noise")
+    noise = None if noise is None else noise.detach().view(-1, 1, *noise.shape[-2:]).requires_grad_()
+    up, down = arguments["up"], arguments["down"]
+    settings = (arguments["f"], up, down, [2, 2, 2, 2], 2, 0.2, 1.5, 1.0, False)
+    if name == "generator":
+        settings = (None, 1, 1, [1, 1, 1, 1], *settings[4:])
+    if name == "generator-up":
+        settings = (TAPS, 2, 1, [3, 2, 3, 2], *settings[4:])
+    inputs_ = (tensors["x"], tensors["w"], styles, scale, noise, b, None)
+    operator = getattr(torch.ops.fastgan, f"conv2d_layer_{compiled_provider}")
+    torch.library.opcheck(operator, (*inputs_, *settings, True))
+    y, mask = (t.detach() for t in operator(*inputs_, *settings, True))
+    dy = torch.randn_like(y).requires_grad_()
+    want = [t is not None for t in inputs_[:6]]
+    backward = getattr(torch.ops.fastgan, f"conv2d_layer_backward_{compiled_provider}")
+    kept = (*inputs_[:6], y.requires_grad_() if scale is not None else None, mask)
+    torch.library.opcheck(backward, (dy, *kept, *settings, want))
+
+
+# 4. compile
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.needs_compiler)])
+def test_compile(provider, backend):
+    tensors, arguments = inputs(CONV2D_LAYER_CASES["generator-up"], torch.float32, requires_grad=True)
+    eager = gradients(tensors, arguments, torch.ones(2, 4, 10, 8))
+
+    def loss(*values):
+        return layer(dict(zip(tensors, values, strict=True)), arguments).sum()
+
+    compiled = torch.compile(loss, backend=backend, fullgraph=True)
+    grads = torch.autograd.grad(compiled(*tensors.values()), list(tensors.values()))
+    torch.testing.assert_close(grads, eager, rtol=1e-5, atol=1e-5)
