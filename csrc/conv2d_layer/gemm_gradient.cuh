@@ -28,7 +28,7 @@ struct GradientLaunch {
   bool packets_scale = false;  // rows of in_scale are whole packets, aligned
   unsigned tiles_m = 1, tiles_n = 1, slices = 1;
   int64_t chunks = 0;  // of a slice
-  Pixel chunk{};       // how far it is from one chunk to the next
+  Pixel chunk{}, apart{};  // how far it is from one chunk to the next, and between pixels of a thread
 };
 
 // A stage holds, of each pixel of a chunk, `side` numbers of the fixed operand, then those of the moved one. Packets are
@@ -82,7 +82,7 @@ struct TensorColumns : TensorSums<T, rows, columns> {
 
 // The same without tensor cores: lanes have packets of rows, every fourth, and of columns, every eighth.
 template <class T, int side, int rows, int columns>
-struct PlainColumns {
+struct PlainColumns : Immediate {
   using A = Accumulate<T>;
   static constexpr int n = kLanes<T>, down = rows / (4 * n), across = columns / (8 * n);
   A sum[down][n][across][n] = {};
@@ -136,7 +136,7 @@ struct GradientLoader {
   unsigned char* const memory;
   int own_pixel, own_packet, fixed_channel, moved_channel, tap_y, tap_x;
   bool in_tap;  // not beyond the last tap
-  Pixel at[pixels];  // of the next chunk
+  Pixel first;  // of the next chunk
   Packet<T, lanes> held[streamed ? 1 : pixels][2];
   unsigned inside = 0;  // which of those are, two bits each
 
@@ -149,30 +149,31 @@ struct GradientLoader {
     moved_channel = int(column - tap * l.moved_channels);
     in_tap = tap < conv.axis_y.taps * conv.axis_x.taps;
     tap_y = int(tap / conv.axis_x.taps), tap_x = int(tap - tap_y * conv.axis_x.taps);
-#pragma unroll
-    for (int i = 0; i < pixels; ++i) at[i] = l.fixed.pixel(first_pixel + own_pixel + i * pixels_apart);
+    first = l.fixed.pixel(first_pixel + own_pixel);
   }
 
   __device__ __forceinline__ void fetch(int stage) {
     const Conv2dArgs& conv = l.a.conv;
     unsigned char* const to = memory + stage * Tile::stage_bytes;
     inside = 0;
+    Pixel p = first;
 #pragma unroll
     for (int i = 0; i < pixels; ++i) {
-      const Pixel& p = at[i];
       const bool summed = p.image < int(conv.images);
       fetch(to, i, 0, l.fixed, p.image, p.y, p.x, fixed_channel, summed);
       const int y = p.y * int(conv.stride) + tap_y - int(conv.axis_y.pad0);
       const int x = p.x * int(conv.stride) + tap_x - int(conv.axis_x.pad0);
       const bool there = unsigned(y) < unsigned(l.moved.height) && unsigned(x) < unsigned(l.moved.width);
       fetch(to, i, 1, l.moved, p.image, y, x, moved_channel, summed && in_tap && there);
+      move(p, l.apart);
     }
-    if constexpr (streamed) advance();
+    if constexpr (streamed) move(first, l.chunk);
   }
 
   __device__ __forceinline__ void store(int stage) {
     if constexpr (streamed) return;
     unsigned char* const to = memory + stage * Tile::stage_bytes;
+    Pixel p = first;
 #pragma unroll
     for (int i = 0; i < pixels; ++i) {
 #pragma unroll
@@ -182,12 +183,13 @@ struct GradientLoader {
         Packet<T, lanes>& packet = held[i][moved];
         if (operand.scaled && (inside >> (2 * i + moved) & 1))
           scale_channels(packet,
-                         static_cast<const A*>(l.a.conv.in_scale) + int64_t(at[i].image) * operand.channels + channel,
+                         static_cast<const A*>(l.a.conv.in_scale) + int64_t(p.image) * operand.channels + channel,
                          l.packets_scale, left);
         store_shared_packet(reinterpret_cast<T*>(to + place(i, moved)), packet);
       }
+      move(p, l.apart);
     }
-    advance();
+    move(first, l.chunk);
   }
 
  private:
@@ -208,14 +210,10 @@ struct GradientLoader {
       inside |= unsigned(is) << (2 * i + moved);
     }
   }
-  __device__ __forceinline__ void advance() {
-#pragma unroll
-    for (int i = 0; i < pixels; ++i) {
-      Pixel& p = at[i];
-      p.x += l.chunk.x, p.y += l.chunk.y, p.image += l.chunk.image;
-      if (p.x >= l.fixed.width) p.x -= l.fixed.width, ++p.y;
-      if (p.y >= l.fixed.height) p.y -= l.fixed.height, ++p.image;
-    }
+  __device__ __forceinline__ void move(Pixel& p, const Pixel& by) const {
+    p.x += by.x, p.y += by.y, p.image += by.image;
+    if (p.x >= l.fixed.width) p.x -= l.fixed.width, ++p.y;
+    if (p.y >= l.fixed.height) p.y -= l.fixed.height, ++p.image;
   }
 };
 
