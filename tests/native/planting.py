@@ -19,6 +19,7 @@ class Plant:
         bug: what stands there instead.
         caught: a pattern in what the test prints.
         sanitizer: "address" where only it sees the bug, else "".
+        test: the C++ test, if it is not called after the source's folder.
     """
 
     source: str
@@ -26,6 +27,7 @@ class Plant:
     bug: str
     caught: str
     sanitizer: str = ""
+    test: str = ""
 
 
 def altered(text: str, snippet: str, bug: str) -> str:

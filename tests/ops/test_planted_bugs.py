@@ -19,6 +19,8 @@ from tests.native.planting import Plant, altered, run_cpp_test
 
 BIAS_ACT, PACKET = "bias_act/bias_act_cuda.cu", "bias_act/bias_act_packet.cuh"
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
+TILE_OF_GEMM, LOAD, GEMM_EPILOGUE = (f"conv2d_layer/gemm_{name}.cuh" for name in ("tile", "load", "epilogue"))
+WEIGHT_GRADIENT = "conv2d_layer/weight_gradient_cuda.cu"
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
 UNWRITTEN = "FAILED: cuda shim .*: {} is -?nan, not "
@@ -89,11 +91,53 @@ CUDA_PLANTS = {
         "std::max<int64_t>(1, ay.out / (P::rows << l.log_y))",
         UNWRITTEN.format("element \\d+"),
     ),
+    "missing wait: a chunk is multiplied before its copies are there": Plant(
+        TILE_OF_GEMM, "    wait_copies<lead - 1>();\n", "", UNWRITTEN.format("y"), test="implicit_gemm"
+    ),
+    "missing barrier: a chunk is multiplied before it is there for all": Plant(
+        TILE_OF_GEMM,
+        "    sums.publish();\n    __syncthreads();",
+        "    sums.publish();",
+        UNWRITTEN.format("y"),
+        test="implicit_gemm",
+    ),
+    "too few stages: products still read what the next chunk overwrites": Plant(
+        TILE_OF_GEMM,
+        "lead = kStages - 1 - Sums::in_flight;",
+        "lead = kStages - 1;",
+        WRONG.format("y"),
+        test="implicit_gemm",
+    ),
+    "out-of-bounds: channels beyond the last are read one by one": Plant(
+        LOAD,
+        "    if (k < count) packet.v[k] = p[k];",
+        "    packet.v[k] = p[k];",
+        SANITIZER + r"gemm_load\.cuh:\d+",
+        "address",
+        "implicit_gemm",
+    ),
+    "wrong stride: pixels of a row are counted by its height": Plant(
+        LOAD,
+        "((of_image * l.a.axis_y.in + at_y) * l.a.axis_x.in + at_x)",
+        "((of_image * l.a.axis_y.in + at_y) * l.a.axis_y.in + at_x)",
+        WRONG.format("y"),
+        test="implicit_gemm",
+    ),
+    "unwritten output: the last channel of a part of a packet": Plant(
+        GEMM_EPILOGUE,
+        "if (k < count) y[k] = packet.v[k];",
+        "if (k + 1 < count) y[k] = packet.v[k];",
+        UNWRITTEN.format("y"),
+        test="implicit_gemm",
+    ),
+    "wrong stride: slices of dw overlap": Plant(
+        WEIGHT_GRADIENT, "from[slice * slice_size]", "from[slice * pitch]", WRONG.format("dw"), test="implicit_gemm"
+    ),
 }
 
 
 @pytest.mark.parametrize("sanitizer", ["", "address"], ids=["plain", "address"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d"])
+@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "implicit_gemm"])
 def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
     run = run_cpp_test(op, sanitizer)
     assert run.returncode == 0 and re.fullmatch(rf"{op}: \d+ cases\n", run.stdout), run.stdout
@@ -101,7 +145,7 @@ def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
 
 @pytest.mark.parametrize("plant", [pytest.param(p, id=f"{p.source}-{name}") for name, p in CUDA_PLANTS.items()])
 def test_cuda_plant(shim_tools, plant):
-    run = run_cpp_test(plant.source.split("/")[0], plant.sanitizer, plant)
+    run = run_cpp_test(plant.test or plant.source.split("/")[0], plant.sanitizer, plant)
     assert run.returncode != 0 and re.search(plant.caught, run.stdout), run.stdout
 
 
