@@ -45,10 +45,12 @@ __device__ __forceinline__ int pixel_offset(int pixel, int packet) {
 // Sums of a warp's rows x columns, of operands that lie pixel by pixel.
 template <class T, int side, int rows, int columns>
 struct TensorColumns : TensorSums<T, rows, columns> {
+  // `streamed`: registers are not short for packets that are held.
+  template <bool streamed>
   __device__ __forceinline__ void multiply(const unsigned char* a, int row, const unsigned char* b, int column) {
     const int lane = int(threadIdx.x) % 32;
     constexpr int taken = sizeof(T) == 2 ? 16 : 8;  // pixels at a time
-#pragma unroll
+#pragma unroll(streamed || rows < 64 ? kChunk<T> / taken : 1)
     for (int pixel = 0; pixel < kChunk<T>; pixel += taken) {
       uint32_t part_a[rows / 16][4], part_b[columns / 16][4];
       if constexpr (sizeof(T) == 2) {
@@ -87,6 +89,7 @@ struct PlainColumns : Immediate {
   static constexpr int n = kLanes<T>, down = rows / (4 * n), across = columns / (8 * n);
   A sum[down][n][across][n] = {};
 
+  template <bool streamed>
   __device__ __forceinline__ void multiply(const unsigned char* a, int row, const unsigned char* b, int column) {
     const int own_row = row / n + int(threadIdx.x) % 32 / 8, own_column = column / n + int(threadIdx.x) % 8;
 #pragma unroll 2
@@ -135,7 +138,6 @@ struct GradientLoader {
   const GradientLaunch& l;
   unsigned char* const memory;
   int own_pixel, own_packet, fixed_channel, moved_channel, tap_y, tap_x;
-  bool in_tap;  // not beyond the last tap
   Pixel first;  // of the next chunk
   Packet<T, lanes> held[streamed ? 1 : pixels][2];
   unsigned inside = 0;  // which of those are, two bits each
@@ -146,8 +148,8 @@ struct GradientLoader {
         fixed_channel(first_row + own_packet * lanes) {
     const int64_t column = first_column + own_packet * lanes, tap = column / l.moved_channels;
     const Conv2dArgs& conv = l.a.conv;
-    moved_channel = int(column - tap * l.moved_channels);
-    in_tap = tap < conv.axis_y.taps * conv.axis_x.taps;
+    const bool in_tap = tap < conv.axis_y.taps * conv.axis_x.taps;  // else beyond the last channel
+    moved_channel = in_tap ? int(column - tap * l.moved_channels) : l.moved_channels;
     tap_y = int(tap / conv.axis_x.taps), tap_x = int(tap - tap_y * conv.axis_x.taps);
     first = l.fixed.pixel(first_pixel + own_pixel);
   }
@@ -164,7 +166,7 @@ struct GradientLoader {
       const int y = p.y * int(conv.stride) + tap_y - int(conv.axis_y.pad0);
       const int x = p.x * int(conv.stride) + tap_x - int(conv.axis_x.pad0);
       const bool there = unsigned(y) < unsigned(l.moved.height) && unsigned(x) < unsigned(l.moved.width);
-      fetch(to, i, 1, l.moved, p.image, y, x, moved_channel, summed && in_tap && there);
+      fetch(to, i, 1, l.moved, p.image, y, x, moved_channel, summed && there);
       move(p, l.apart);
     }
     if constexpr (streamed) move(first, l.chunk);

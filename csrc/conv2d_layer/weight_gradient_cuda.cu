@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads, 2) conv2d_weight_gradient_kernel(Gra
                                         first * kChunk<typename Tile::T>);
   multiply_chunks(int(chunks), loader, sums, [&](int stage) {
     const unsigned char* const fixed = memory + stage * Tile::stage_bytes;
-    sums.multiply(fixed, row, fixed + Tile::stage_bytes / 2, column);
+    sums.template multiply<streamed>(fixed, row, fixed + Tile::stage_bytes / 2, column);
   });
   const int64_t pitch = int64_t(l.tiles_n) * Tile::side;
   const int64_t first_row = (int64_t(slice) * l.tiles_m + tile_m) * Tile::side + row;
