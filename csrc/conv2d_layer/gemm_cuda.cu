@@ -11,6 +11,8 @@
 // 20 KiB (tensor), 48, 24, 36 KiB (plain).
 // `streamed`: x comes by asynchronous copies. Else, where it is scaled or not in whole packets, it goes through
 // registers.
+//  warpgroup  wide tiles of halves on compute capability 9.0: wgmma m64n128k16 by the four warps together, of the same
+//          shared memory; the products of a chunk go on while the next is waited for.
 // Share of the matrix rate: not yet run on a GPU.
 #include "conv2d_layer/gemm_epilogue.cuh"
 
@@ -18,38 +20,48 @@ namespace fastgan {
 namespace cuda {
 namespace {
 
-template <class T_, bool tensor, int rows_, int columns_, int warp_rows_, int warp_columns_>
+// A warp has warp_rows x warp_columns of the sums, its rows in sixteens that are rows_apart apart.
+template <class T_, class Sums_, int rows_, int columns_, int warp_rows_, int warp_columns_, int rows_apart_ = 16>
 struct ConvTile {
   using T = T_;
-  using Sums = std::conditional_t<tensor, TensorRows<T, warp_rows_, warp_columns_>,
-                                  PlainRows<T, warp_rows_, warp_columns_>>;
+  using Sums = Sums_;
   static constexpr int rows = rows_, columns = columns_, warp_rows = warp_rows_, warp_columns = warp_columns_;
-  static constexpr int warps_across = columns / warp_columns, stage_bytes = (rows + columns) * kRowBytes;
+  static constexpr int rows_apart = rows_apart_, warps_across = columns / warp_columns;
+  static constexpr bool warpgroup = rows_apart > 16;  // all warps multiply all of the tile
+  static constexpr int stage_bytes = (rows + columns) * kRowBytes;
   static constexpr int pitch = warp_columns + 8;  // of the sums: neighbouring rows begin at other banks
   static constexpr int sum_bytes = kWarps * warp_rows * pitch * int(sizeof(Accumulate<T>));
   static constexpr int shared_bytes = std::max(kStages * stage_bytes, sum_bytes);
   static_assert(rows / warp_rows * warps_across == kWarps, "each warp has a part of the tile");
 };
 
-enum class Form { wide, small, narrow };
-template <class T, bool tensor, Form form>
-struct TileOf;
-template <class T>
-struct TileOf<T, true, Form::wide> : ConvTile<T, true, 128, 128, 64, 64> {};
-template <class T>
-struct TileOf<T, true, Form::small> : ConvTile<T, true, 64, 64, 32, 32> {};
-template <class T>
-struct TileOf<T, true, Form::narrow> : ConvTile<T, true, 128, 16, 32, 16> {};
-template <class T>
-struct TileOf<T, false, Form::wide> : ConvTile<T, false, 128, 64, 32, 64> {};
-template <class T>
-struct TileOf<T, false, Form::small> : ConvTile<T, false, 64, 32, 16, 32> {};
-template <class T>
-struct TileOf<T, false, Form::narrow> : ConvTile<T, false, 128, 16, 32, 16> {};
+enum class Form { warpgroup, wide, small, narrow };
+inline const char* const kFormNames[] = {"warpgroup", "wide", "small", "narrow"};
+
+template <class T, int rows, int columns, int warp_rows, int warp_columns>
+using TensorTile = ConvTile<T, TensorRows<T, warp_rows, warp_columns>, rows, columns, warp_rows, warp_columns>;
+template <class T, int rows, int columns, int warp_rows, int warp_columns>
+using PlainTile = ConvTile<T, PlainRows<T, warp_rows, warp_columns>, rows, columns, warp_rows, warp_columns>;
+
+// Calls f with the tile of a form.
+template <class T, bool tensor, class F>
+void with_tile(Form form, const F& f) {
+  if constexpr (sizeof(T) == 2)
+    if (form == Form::warpgroup) return f(ConvTile<T, WarpgroupRows<T>, 128, 128, 32, 128, 64>());
+  if constexpr (tensor) {
+    if (form == Form::wide) return f(TensorTile<T, 128, 128, 64, 64>());
+    form == Form::narrow ? f(TensorTile<T, 128, 16, 32, 16>()) : f(TensorTile<T, 64, 64, 32, 32>());
+  } else {
+    if constexpr (sizeof(T) == 4)
+      if (form == Form::wide) return f(PlainTile<T, 128, 64, 32, 64>());
+    form == Form::narrow ? f(PlainTile<T, 128, 16, 32, 16>()) : f(PlainTile<T, 64, 32, 16, 32>());
+  }
+}
 
 template <class Tile, bool streamed>
 __global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l) {
   using T = typename Tile::T;
+  if constexpr (Tile::warpgroup && !kWarpgroups) return;
   FASTGAN_SHARED(unsigned char, memory);
   const unsigned of_tile = blockIdx.x / l.tiles_n, tile_n = blockIdx.x - of_tile * l.tiles_n;
   const unsigned phase = of_tile / l.tiles_m, tile_m = of_tile - phase * l.tiles_m;  // the first phase has most taps
@@ -58,13 +70,14 @@ __global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l) {
 
   const int first_column = int(tile_n) * Tile::columns;
   const int chunks = (pixels.y.taps * pixels.x.taps * l.channels + kChunk<T> - 1) / kChunk<T>;
-  const int warp = int(threadIdx.x) / 32, warp_row = warp / Tile::warps_across * Tile::warp_rows;
+  const int warp = int(threadIdx.x) / 32;
+  const int warp_row = warp / Tile::warps_across * (Tile::warpgroup ? 16 : Tile::warp_rows);
   const int warp_column = warp % Tile::warps_across * Tile::warp_columns;
   typename Tile::Sums sums;
   ConvLoader<Tile, streamed> loader(l, pixels, memory, first_column);
-  multiply_chunks(chunks, loader, [&](int stage) {
+  multiply_chunks(chunks, loader, sums, [&](int stage) {
     const unsigned char* const rows = memory + stage * Tile::stage_bytes;
-    sums.multiply(rows + warp_row * kRowBytes, rows + (Tile::rows + warp_column) * kRowBytes);
+    sums.multiply(rows + (Tile::warpgroup ? 0 : warp_row * kRowBytes), rows + (Tile::rows + warp_column) * kRowBytes);
   });
   finish_tile<Tile>(l, pixels, sums, memory, warp_row, first_column + warp_column);
 }
@@ -109,18 +122,25 @@ struct ConvMemory {
   }
 };
 
-// The form for a shape. Results do not depend on it: the order of a sum is the same in all.
+// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
+#if FASTGAN_SHIM
+constexpr int64_t kManyTiles = 4;  // small tests reach every form
+#else
+constexpr int64_t kManyTiles = 256;
+#endif
+
+// The form for a shape. Sums are made in the same order in all.
 Form form_of(const Conv2dArgs& a) {
-  constexpr int64_t kManyTiles = 256;  // about two for every multiprocessor of a large GPU
   const int64_t pixels = a.images * a.axis_y.out * a.axis_x.out;
   if (a.out_channels <= 16) return Form::narrow;
   const int64_t tiles = divide_up(pixels, 128) * divide_up(a.out_channels, 128);
-  return a.dtype != DType::f64 && a.out_channels > 64 && tiles >= kManyTiles ? Form::wide : Form::small;
+  if (a.dtype == DType::f64 || a.out_channels <= 64 || tiles < kManyTiles) return Form::small;
+  const bool halves = a.dtype == DType::f16 || a.dtype == DType::bf16;
+  return halves && has_warpgroups(a.stream) ? Form::warpgroup : Form::wide;
 }
 
-template <class T, bool tensor, Form form>
-void run_form(ConvLaunch l) {
-  using Tile = TileOf<T, tensor, form>;
+template <class Tile>
+void run_tile(ConvLaunch l) {
   const Conv2dArgs& a = l.a;
   const int64_t phases = a.transposed ? a.stride : 1;
   const auto longest = [&](const ConvAxis& axis) { return divide_up(axis.out, phases); };
@@ -135,25 +155,20 @@ void run_form(ConvLaunch l) {
 
 template <class T, bool tensor>
 void run(const ConvLaunch& l) {
-  switch (form_of(l.a)) {
-    case Form::wide:
-      if constexpr (sizeof(T) < 8) return run_form<T, tensor, Form::wide>(l);
-    case Form::small: return run_form<T, tensor, Form::small>(l);
-    case Form::narrow: return run_form<T, tensor, Form::narrow>(l);
-  }
+  with_tile<T, tensor>(form_of(l.a), [&](auto tile) { run_tile<decltype(tile)>(l); });
 }
 
 template <class T, bool tensor>
 void list_forms(KernelList& list) {
-  const auto add = [&](auto tile, const char* form) {
-    using Tile = decltype(tile);
-    const std::string name = std::string("conv2d ") + (tensor ? "tensor " : "plain ") + form;
-    list.push_back({name + " streamed " + type_name<T>(), reinterpret_cast<const void*>(conv2d_kernel<Tile, true>)});
-    list.push_back({name + " " + type_name<T>(), reinterpret_cast<const void*>(conv2d_kernel<Tile, false>)});
-  };
-  if constexpr (sizeof(T) < 8) add(TileOf<T, tensor, Form::wide>(), "wide");
-  add(TileOf<T, tensor, Form::small>(), "small");
-  add(TileOf<T, tensor, Form::narrow>(), "narrow");
+  for (const Form form : {Form::warpgroup, Form::wide, Form::small, Form::narrow}) {
+    if ((form == Form::warpgroup && sizeof(T) > 2) || (form == Form::wide && sizeof(T) > 4)) continue;
+    with_tile<T, tensor>(form, [&](auto tile) {
+      using Tile = decltype(tile);
+      const std::string name = std::string("conv2d ") + (tensor ? "tensor " : "plain ") + kFormNames[int(form)];
+      list.push_back({name + " streamed " + type_name<T>(), reinterpret_cast<const void*>(conv2d_kernel<Tile, true>)});
+      list.push_back({name + " " + type_name<T>(), reinterpret_cast<const void*>(conv2d_kernel<Tile, false>)});
+    });
+  }
 }
 
 }  // namespace

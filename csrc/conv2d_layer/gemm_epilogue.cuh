@@ -106,7 +106,8 @@ struct ConvEpilogue {
   }
 };
 
-// Finishes a warp's part of a tile. Its sums go through shared memory, so that threads have neighbouring channels.
+// Finishes a warp's part of a tile, 16 rows every Tile::rows_apart rows from first_row on. Its sums go through shared
+// memory, so that threads have neighbouring channels.
 template <class Tile>
 __device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixels& pixels,
                                             const typename Tile::Sums& sums, unsigned char* memory, int first_row,
@@ -120,12 +121,12 @@ __device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixe
   __syncwarp();
 #pragma unroll 2
   for (int i = int(threadIdx.x) % 32; i < Tile::warp_rows * across; i += 32) {
-    const int row = i / across, column = i % across * n;
+    const int own_row = i / across, column = i % across * n, row = own_row / 16 * Tile::rows_apart + own_row % 16;
     if (first_row + row >= pixels.left || first_column + column >= l.a.out_channels) continue;
     Pixel pixel = pixels.at(unsigned(first_row + row));
     pixel.y = pixels.y.first + pixels.y.step * pixel.y;
     pixel.x = pixels.x.first + pixels.x.step * pixel.x;
-    epilogue.finish(own + row * pitch + column, pixel, first_column + column);
+    epilogue.finish(own + own_row * pitch + column, pixel, first_column + column);
   }
 }
 

@@ -28,7 +28,7 @@ struct GradientLaunch {
   bool packets_scale = false;  // rows of in_scale are whole packets, aligned
   unsigned tiles_m = 1, tiles_n = 1, slices = 1;
   int64_t chunks = 0;  // of a slice
-  Pixel chunk{};       // how far it is from one chunk to the next
+  Pixel chunk{}, apart{};  // how far it is from one chunk to the next, and between pixels of a thread
 };
 
 // A stage holds, of each pixel of a chunk, `side` numbers of the fixed operand, then those of the moved one. Packets are
@@ -45,10 +45,12 @@ __device__ __forceinline__ int pixel_offset(int pixel, int packet) {
 // Sums of a warp's rows x columns, of operands that lie pixel by pixel.
 template <class T, int side, int rows, int columns>
 struct TensorColumns : TensorSums<T, rows, columns> {
+  // `streamed`: registers are not short for packets that are held.
+  template <bool streamed>
   __device__ __forceinline__ void multiply(const unsigned char* a, int row, const unsigned char* b, int column) {
     const int lane = int(threadIdx.x) % 32;
     constexpr int taken = sizeof(T) == 2 ? 16 : 8;  // pixels at a time
-#pragma unroll
+#pragma unroll(streamed || rows < 64 ? kChunk<T> / taken : 1)
     for (int pixel = 0; pixel < kChunk<T>; pixel += taken) {
       uint32_t part_a[rows / 16][4], part_b[columns / 16][4];
       if constexpr (sizeof(T) == 2) {
@@ -82,11 +84,12 @@ struct TensorColumns : TensorSums<T, rows, columns> {
 
 // The same without tensor cores: lanes have packets of rows, every fourth, and of columns, every eighth.
 template <class T, int side, int rows, int columns>
-struct PlainColumns {
+struct PlainColumns : Immediate {
   using A = Accumulate<T>;
   static constexpr int n = kLanes<T>, down = rows / (4 * n), across = columns / (8 * n);
   A sum[down][n][across][n] = {};
 
+  template <bool streamed>
   __device__ __forceinline__ void multiply(const unsigned char* a, int row, const unsigned char* b, int column) {
     const int own_row = row / n + int(threadIdx.x) % 32 / 8, own_column = column / n + int(threadIdx.x) % 8;
 #pragma unroll 2
@@ -135,8 +138,7 @@ struct GradientLoader {
   const GradientLaunch& l;
   unsigned char* const memory;
   int own_pixel, own_packet, fixed_channel, moved_channel, tap_y, tap_x;
-  bool in_tap;  // not beyond the last tap
-  Pixel at[pixels];  // of the next chunk
+  Pixel first;  // of the next chunk
   Packet<T, lanes> held[streamed ? 1 : pixels][2];
   unsigned inside = 0;  // which of those are, two bits each
 
@@ -146,33 +148,34 @@ struct GradientLoader {
         fixed_channel(first_row + own_packet * lanes) {
     const int64_t column = first_column + own_packet * lanes, tap = column / l.moved_channels;
     const Conv2dArgs& conv = l.a.conv;
-    moved_channel = int(column - tap * l.moved_channels);
-    in_tap = tap < conv.axis_y.taps * conv.axis_x.taps;
+    const bool in_tap = tap < conv.axis_y.taps * conv.axis_x.taps;  // else beyond the last channel
+    moved_channel = in_tap ? int(column - tap * l.moved_channels) : l.moved_channels;
     tap_y = int(tap / conv.axis_x.taps), tap_x = int(tap - tap_y * conv.axis_x.taps);
-#pragma unroll
-    for (int i = 0; i < pixels; ++i) at[i] = l.fixed.pixel(first_pixel + own_pixel + i * pixels_apart);
+    first = l.fixed.pixel(first_pixel + own_pixel);
   }
 
   __device__ __forceinline__ void fetch(int stage) {
     const Conv2dArgs& conv = l.a.conv;
     unsigned char* const to = memory + stage * Tile::stage_bytes;
     inside = 0;
+    Pixel p = first;
 #pragma unroll
     for (int i = 0; i < pixels; ++i) {
-      const Pixel& p = at[i];
       const bool summed = p.image < int(conv.images);
       fetch(to, i, 0, l.fixed, p.image, p.y, p.x, fixed_channel, summed);
       const int y = p.y * int(conv.stride) + tap_y - int(conv.axis_y.pad0);
       const int x = p.x * int(conv.stride) + tap_x - int(conv.axis_x.pad0);
       const bool there = unsigned(y) < unsigned(l.moved.height) && unsigned(x) < unsigned(l.moved.width);
-      fetch(to, i, 1, l.moved, p.image, y, x, moved_channel, summed && in_tap && there);
+      fetch(to, i, 1, l.moved, p.image, y, x, moved_channel, summed && there);
+      move(p, l.apart);
     }
-    if constexpr (streamed) advance();
+    if constexpr (streamed) move(first, l.chunk);
   }
 
   __device__ __forceinline__ void store(int stage) {
     if constexpr (streamed) return;
     unsigned char* const to = memory + stage * Tile::stage_bytes;
+    Pixel p = first;
 #pragma unroll
     for (int i = 0; i < pixels; ++i) {
 #pragma unroll
@@ -182,12 +185,13 @@ struct GradientLoader {
         Packet<T, lanes>& packet = held[i][moved];
         if (operand.scaled && (inside >> (2 * i + moved) & 1))
           scale_channels(packet,
-                         static_cast<const A*>(l.a.conv.in_scale) + int64_t(at[i].image) * operand.channels + channel,
+                         static_cast<const A*>(l.a.conv.in_scale) + int64_t(p.image) * operand.channels + channel,
                          l.packets_scale, left);
         store_shared_packet(reinterpret_cast<T*>(to + place(i, moved)), packet);
       }
+      move(p, l.apart);
     }
-    advance();
+    move(first, l.chunk);
   }
 
  private:
@@ -208,14 +212,10 @@ struct GradientLoader {
       inside |= unsigned(is) << (2 * i + moved);
     }
   }
-  __device__ __forceinline__ void advance() {
-#pragma unroll
-    for (int i = 0; i < pixels; ++i) {
-      Pixel& p = at[i];
-      p.x += l.chunk.x, p.y += l.chunk.y, p.image += l.chunk.image;
-      if (p.x >= l.fixed.width) p.x -= l.fixed.width, ++p.y;
-      if (p.y >= l.fixed.height) p.y -= l.fixed.height, ++p.image;
-    }
+  __device__ __forceinline__ void move(Pixel& p, const Pixel& by) const {
+    p.x += by.x, p.y += by.y, p.image += by.image;
+    if (p.x >= l.fixed.width) p.x -= l.fixed.width, ++p.y;
+    if (p.y >= l.fixed.height) p.y -= l.fixed.height, ++p.image;
   }
 };
 

@@ -108,8 +108,8 @@ struct ConvLoader {
   const PhaseAxis &axis_y, &axis_x;
   unsigned char* const memory;
   int channel, tap_y = 0, tap_x = 0;  // of the next chunk
-  int y[rows], x[rows];               // input of tap 0
-  int64_t origin[rows];               // its place in x
+  int y[rows], x[rows];              // input of tap 0
+  int64_t origin[async ? rows : 1];  // its place in x; registers are short where packets are held
   int image[async ? 1 : rows];
   int own_row, own_packet, column;    // column of the product, a row of w
   Packet<T, lanes> held[async ? 1 : rows];
@@ -128,9 +128,12 @@ struct ConvLoader {
       if constexpr (!async) image[i] = pixel.image;
       y[i] = axis_y.in_first + axis_y.in_step * pixel.y;
       x[i] = axis_x.in_first + axis_x.in_step * pixel.x;
-      origin[i] = ((pixel.image * l.a.axis_y.in + y[i]) * l.a.axis_x.in + x[i]) * l.a.in_channels;
+      if constexpr (async) origin[i] = place(pixel.image, y[i], x[i]);
       if (int64_t(offset) >= pixels.left) y[i] = -(1 << 30);  // outside, whatever the tap
     }
+  }
+  __device__ __forceinline__ int64_t place(int64_t of_image, int at_y, int at_x) const {
+    return ((of_image * l.a.axis_y.in + at_y) * l.a.axis_x.in + at_x) * l.a.in_channels;
   }
   // Brings the channel back into a tap.
   __device__ __forceinline__ void settle() {
@@ -146,18 +149,18 @@ struct ConvLoader {
     const bool summed = tap_y < axis_y.taps && axis_x.taps > 0;
     const T* const from = static_cast<const T*>(a.x);
     unsigned char* const to = memory + stage_offset(stage);
-    const int64_t tap_origin = (tap_y * a.axis_x.in + tap_x) * a.in_channels + channel;
+    const int64_t from_origin = (tap_y * a.axis_x.in + tap_x) * a.in_channels + channel;
     inside = 0;
 #pragma unroll
     for (int i = 0; i < rows; ++i) {
       const int at_y = y[i] + tap_y, at_x = x[i] + tap_x;
       const bool is = summed && unsigned(at_y) < unsigned(a.axis_y.in) && unsigned(at_x) < unsigned(a.axis_x.in);
-      const T* const p = is ? from + origin[i] + tap_origin : from;
       if constexpr (async) {
-        copy_async(to + row_offset(own_row + 32 * i, own_packet), p, is);
+        copy_async(to + row_offset(own_row + 32 * i, own_packet), is ? from + origin[i] + from_origin : from, is);
       } else {
         held[i] = {};
-        if (is) held[i] = load_channels(p, l.packets_in, int(a.in_channels) - channel);
+        if (is)
+          held[i] = load_channels(from + place(image[i], at_y, at_x) + channel, l.packets_in, int(a.in_channels) - channel);
         inside |= unsigned(is) << i;
       }
     }

@@ -22,9 +22,16 @@ __device__ __forceinline__ int row_offset(int row, int packet) {
   return row * kRowBytes + ((packet ^ (row >> 1 & 3)) << 4);
 }
 
+// What multiply_chunks asks of sums whose products are done when multiply() returns.
+struct Immediate {
+  static constexpr int in_flight = 0;  // chunks whose products may be still going on
+  __device__ __forceinline__ static void publish() {}
+  __device__ __forceinline__ static void settle() {}
+};
+
 // Sums of rows x columns, a warp's, in the tensor cores' order.
 template <class T, int rows, int columns>
-struct TensorSums {
+struct TensorSums : Immediate {
   using A = float;
   float sum[rows / 16][columns / 8][4] = {};
 
@@ -86,7 +93,7 @@ struct TensorRows : TensorSums<T, rows, columns> {
 
 // The same without tensor cores: lanes have every fourth row and every eighth column.
 template <class T, int rows, int columns>
-struct PlainRows {
+struct PlainRows : Immediate {
   using A = Accumulate<T>;
   A sum[rows / 4][columns / 8] = {};
 
@@ -118,21 +125,61 @@ struct PlainRows {
   }
 };
 
-// Runs loader and sums over the chunks: the loader fetches the next chunk into a stage, and may leave what it has in
-// registers until store().
-template <class Loader, class Multiply>
-__device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, const Multiply& multiply) {
+// 128 x 128 by the block's four warps together: each has rows 16w to 16w + 15 of both halves.
+template <class T>
+struct WarpgroupRows {
+  using A = float;
+  static constexpr int in_flight = 1;
+  float sum[2][64] = {};
+
+  __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
+    begin_products();
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int offset = 0; offset < kRowBytes; offset += 32)
+        warpgroup_multiply<T>(sum[half], rows_in_shared(a + half * 64 * kRowBytes, offset), rows_in_shared(b, offset));
+    commit_products();
+    wait_products<in_flight>();
+  }
+  __device__ __forceinline__ static void publish() { publish_to_warpgroups(); }
+  __device__ __forceinline__ void settle() {
+    wait_products<0>();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) settle_products(sum[half]);
+  }
+
+  // The 16 rows of the first half, then those of the second.
+  __device__ __forceinline__ void store(float* to, int64_t pitch) const {
+    const int row = int(threadIdx.x) % 32 / 4, column = int(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float* const at = to + (i * 8 + row) * pitch + column;
+#pragma unroll
+      for (int n = 0; n < 16; ++n)
+        *reinterpret_cast<float2*>(at + n * 8) =
+            make_float2(sum[i / 2][4 * n + i % 2 * 2], sum[i / 2][4 * n + i % 2 * 2 + 1]);
+    }
+  }
+};
+
+// Runs loader and sums over the chunks: the loader fetches a chunk into a stage, and may leave what it has in registers
+// until store(). A stage is written again when all products of it are done.
+template <class Loader, class Sums, class Multiply>
+__device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums& sums, const Multiply& multiply) {
+  constexpr int lead = kStages - 1 - Sums::in_flight;
 #pragma unroll 1
-  for (int stage = 0; stage < kStages - 1; ++stage) {
+  for (int stage = 0; stage < lead; ++stage) {
     loader.fetch(stage);
     commit_copies();
     loader.store(stage);
   }
-  int stage = 0, ahead = kStages - 1;
+  int stage = 0, ahead = lead;
 #pragma unroll 1
   for (int chunk = 0; chunk < chunks; ++chunk) {
-    wait_copies<kStages - 2>();
-    __syncthreads();  // the chunk is there for all, and all are done with the one before
+    wait_copies<lead - 1>();
+    sums.publish();
+    __syncthreads();  // the chunk is there for all, and all are done with the stage to come
     loader.fetch(ahead);
     commit_copies();
     multiply(stage);
@@ -140,6 +187,7 @@ __device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, cons
     stage = stage + 1 == kStages ? 0 : stage + 1;
     ahead = ahead + 1 == kStages ? 0 : ahead + 1;
   }
+  sums.settle();
   wait_copies<0>();
   __syncthreads();  // the stages are free
 }

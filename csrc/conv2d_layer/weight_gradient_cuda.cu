@@ -35,9 +35,9 @@ __global__ void __launch_bounds__(kThreads, 2) conv2d_weight_gradient_kernel(Gra
   typename Tile::Sums sums;
   GradientLoader<Tile, streamed> loader(l, memory, int(tile_m) * Tile::side, int64_t(tile_n) * Tile::side,
                                         first * kChunk<typename Tile::T>);
-  multiply_chunks(int(chunks), loader, [&](int stage) {
+  multiply_chunks(int(chunks), loader, sums, [&](int stage) {
     const unsigned char* const fixed = memory + stage * Tile::stage_bytes;
-    sums.multiply(fixed, row, fixed + Tile::stage_bytes / 2, column);
+    sums.template multiply<streamed>(fixed, row, fixed + Tile::stage_bytes / 2, column);
   });
   const int64_t pitch = int64_t(l.tiles_n) * Tile::side;
   const int64_t first_row = (int64_t(slice) * l.tiles_m + tile_m) * Tile::side + row;
@@ -96,6 +96,7 @@ void set_tiles(GradientLaunch& l) {
   l.chunks = std::max<int64_t>(1, divide_up(all, slices));
   l.slices = unsigned(std::max<int64_t>(1, divide_up(all, l.chunks)));
   l.chunk = l.fixed.pixel(kChunk<typename Tile::T>);
+  l.apart = l.fixed.pixel(GradientLoader<Tile, true>::pixels_apart);
 }
 
 GradientLaunch launch_of(const ConvWeightGradientArgs& a) {

@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -80,25 +81,18 @@ struct Warp {
   alignas(16) unsigned char slots[2][32][16];  // what the lanes exchange, two generations
 };
 
-// What a thread has asked to be copied to shared memory. It is done at the wait, so that a missing one shows.
-struct Copies {
-  struct Copy {
-    void* to;
-    const void* from;  // null: zeros
-  };
-  std::vector<Copy> queue;
+// What a thread has asked for, in groups. It is done at the wait, so that a missing or a late one shows.
+struct Later {
+  std::vector<std::function<void()>> queue;
   std::vector<size_t> group_ends;
+  void commit() { group_ends.push_back(queue.size()); }
   void wait(size_t left) {
     if (group_ends.size() <= left) return;
-    const size_t groups = group_ends.size() - left, end = group_ends[groups - 1];
-    for (size_t i = 0; i < end; ++i)
-      if (queue[i].from)
-        std::memcpy(queue[i].to, queue[i].from, 16);
-      else
-        std::memset(queue[i].to, 0, 16);
-    queue.erase(queue.begin(), queue.begin() + std::ptrdiff_t(end));
-    group_ends.erase(group_ends.begin(), group_ends.begin() + std::ptrdiff_t(groups));
-    for (size_t& later : group_ends) later -= end;
+    const auto groups = std::ptrdiff_t(group_ends.size() - left), end = std::ptrdiff_t(group_ends[size_t(groups) - 1]);
+    for (std::ptrdiff_t i = 0; i < end; ++i) queue[size_t(i)]();
+    queue.erase(queue.begin(), queue.begin() + end);
+    group_ends.erase(group_ends.begin(), group_ends.begin() + groups);
+    for (size_t& later : group_ends) later -= size_t(end);
   }
 };
 
@@ -107,7 +101,7 @@ struct Block {
   uint3 index{};
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  std::vector<Copies> copies;  // one a thread
+  std::vector<Later> copies, products;  // one a thread
   char* stacks = nullptr;
   unsigned char* shared = nullptr;
   Barrier barrier;
@@ -167,13 +161,11 @@ inline void require_aligned(const void* p) {
 }
 
 // The twins of gpu.h's PTX, described there.
-inline Copies& own_copies() { return block->copies[size_t(block->running - block->fibers.data())]; }
-inline void copy_async(void* to, const void* from) {
+inline Later& own(std::vector<Later>& all) { return all[size_t(block->running - block->fibers.data())]; }
+inline void copy_async(void* to, const void* from) {  // null: zeros
   require_aligned(to), require_aligned(from);
-  own_copies().queue.push_back({to, from});
+  own(block->copies).queue.push_back([to, from] { from ? std::memcpy(to, from, 16) : std::memset(to, 0, 16); });
 }
-inline void commit_copies() { own_copies().group_ends.push_back(own_copies().queue.size()); }
-inline void wait_copies(int left) { own_copies().wait(size_t(left)); }
 
 inline void load_matrices(uint32_t (&m)[4], const void* row, bool transposed) {
   struct Row {
@@ -235,6 +227,28 @@ void tensor_multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint3
     }
 }
 
+template <class T>
+void warpgroup_multiply(float (&sum)[64], uint64_t a, uint64_t b) {
+  const unsigned g = block->running->lane / 4, t = block->running->lane % 4, warp = block->running->warp % 4;
+  // Place k of a row that a descriptor tells: groups of 8 rows, bits 4 and 5 of an address exchanged by 7 and 8.
+  const auto number = [](uint64_t rows, unsigned row, unsigned k) {
+    const unsigned plain = unsigned(rows & 0x3FFF) * 16 + row / 8 * (unsigned(rows >> 32 & 0x3FFF) * 16) + row % 8 * 64 + k * 2;
+    uint16_t bits;
+    std::memcpy(&bits, block->shared + (plain ^ (plain >> 3 & 0x30)), 2);
+    return number_of<T>(bits, 0);
+  };
+  own(block->products).queue.push_back([&sum, a, b, g, t, warp, number] {
+    for (unsigned k = 0; k < 16; ++k) {
+      const float top = number(a, 16 * warp + g, k), bottom = number(a, 16 * warp + g + 8, k);
+      for (unsigned column = 0; column < 32; ++column) {
+        const float other = number(b, column / 2 * 8 + 2 * t + column % 2, k);
+        sum[column / 2 * 4 + column % 2] += top * other;
+        sum[column / 2 * 4 + column % 2 + 2] += bottom * other;
+      }
+    }
+  });
+}
+
 // How often each kernel ran in this process, and with which order of threads.
 inline std::map<const void*, int64_t>& launches() {
   static std::map<const void*, int64_t> counts;
@@ -252,7 +266,8 @@ inline unsigned order_seed() {
 inline void run_block(Block& b, unsigned seed) {
   const unsigned count = unsigned(b.fibers.size());
   for (Warp& warp : b.warps) warp.barrier = Barrier{};
-  for (Copies& copies : b.copies) copies.queue.clear(), copies.group_ends.clear();
+  b.copies.assign(count, Later());
+  b.products.assign(count, Later());
   b.barrier = Barrier{};
   b.barrier.alive = count;
   for (unsigned i = 0; i < count; ++i) {
@@ -307,7 +322,6 @@ void launch(const void* kernel, dim3 grid, dim3 size, size_t shared_bytes, F&& b
     b.grid = grid, b.size = size;
     b.fibers.resize(threads);
     b.warps.resize((threads + 31) / 32);
-    b.copies.resize(threads);
     // Kept from launch to launch: fresh pages cost more than most launches. Only what is used becomes memory.
     static thread_local const std::unique_ptr<char[]> stacks(new char[kMostThreads * kStack]);
     b.stacks = stacks.get();

@@ -21,12 +21,12 @@
 #include "common/gpu_stream.h"
 #include "cuda/kernel_list.h"
 
-// Dynamic shared memory as a T*, aligned to 16 bytes.
+// Dynamic shared memory as a T*, aligned to 1024 bytes; under the shim to 16.
 #if FASTGAN_SHIM
 #define FASTGAN_SHARED(T, name) T* const name = reinterpret_cast<T*>(::fastgan::shim::shared_memory())
 #else
 #define FASTGAN_SHARED(T, name)                                        \
-  extern __shared__ __align__(16) unsigned char fastgan_shared_memory[]; \
+  extern __shared__ __align__(1024) unsigned char fastgan_shared_memory[]; \
   T* const name = reinterpret_cast<T*>(fastgan_shared_memory)
 #endif
 
@@ -130,7 +130,7 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool insi
 }
 __device__ __forceinline__ void commit_copies() {
 #if FASTGAN_SHIM
-  shim::commit_copies();
+  shim::own(shim::block->copies).commit();
 #else
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
@@ -138,7 +138,7 @@ __device__ __forceinline__ void commit_copies() {
 template <int n>
 __device__ __forceinline__ void wait_copies() {
 #if FASTGAN_SHIM
-  shim::wait_copies(n);
+  shim::own(shim::block->copies).wait(n);
 #else
   asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
 #endif
@@ -198,6 +198,97 @@ __device__ __forceinline__ void tensor_multiply(float (&sum)[4], const uint32_t 
 #undef FASTGAN_MMA
 #endif
 }
+
+// A group of 4 warps multiplies matrices that lie in shared memory, on GPUs of compute capability 9.0 alone.
+#if FASTGAN_SHIM || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool kWarpgroups = true;
+#else
+constexpr bool kWarpgroups = false;  // what follows then does nothing, in kernels that are not launched
+#endif
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define FASTGAN_WARPGROUP_PTX(...) asm volatile(__VA_ARGS__)
+#else
+#define FASTGAN_WARPGROUP_PTX(...) ((void)0)
+#endif
+// Whether the GPU is one, and this library was compiled for it.
+inline bool has_warpgroups(const GpuStream& stream) {
+  (void)stream;
+#if FASTGAN_SHIM
+  return std::getenv("FASTGAN_SHIM_WARPGROUPS") != nullptr;
+#elif FASTGAN_WITH_WARPGROUPS
+  int major = 0;
+  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device) == cudaSuccess && major == 9;
+#else
+  return false;
+#endif
+}
+
+// Tells where a matrix lies: rows of 64 bytes, whose packets of 16 are permuted, packet p of row r in place p ^ (r / 2 %
+// 4). The first row begins at a multiple of 512 bytes, `offset` at 32 bytes further in every row.
+__device__ __forceinline__ uint64_t rows_in_shared(const void* rows, int offset) {
+#if FASTGAN_SHIM
+  const unsigned at = unsigned(static_cast<const unsigned char*>(rows) - shim::block->shared) + unsigned(offset);
+#else
+  const unsigned at = unsigned(__cvta_generic_to_shared(rows)) + unsigned(offset);
+#endif
+  constexpr uint64_t eight_rows = 512 / 16, permuted_64_bytes = 2;
+  return (at >> 4 & 0x3FFF) | uint64_t(1) << 16 | eight_rows << 32 | permuted_64_bytes << 62;
+}
+// What this thread has written to shared memory, or has copied there, is seen by the products after the next barrier.
+__device__ __forceinline__ void publish_to_warpgroups() {
+  FASTGAN_WARPGROUP_PTX("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// Before the first product of a group: the sums are as they stand.
+__device__ __forceinline__ void begin_products() { FASTGAN_WARPGROUP_PTX("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void commit_products() {
+#if FASTGAN_SHIM
+  shim::own(shim::block->products).commit();
+#endif
+  FASTGAN_WARPGROUP_PTX("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Until but the last n groups are done, and have read what they multiply.
+template <int n>
+__device__ __forceinline__ void wait_products() {
+#if FASTGAN_SHIM
+  shim::own(shim::block->products).wait(n);
+#endif
+  FASTGAN_WARPGROUP_PTX("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
+}
+// sum += a b, 64 x 128 x 16 halves, asynchronously. Warp w has rows 16w to 16w + 15; sum[4j] to sum[4j + 3] are what
+// tensor_multiply has of columns 8j to 8j + 7.
+template <class T>
+__device__ __forceinline__ void warpgroup_multiply(float (&sum)[64], uint64_t a, uint64_t b) {
+#if FASTGAN_SHIM
+  shim::warpgroup_multiply<T>(sum, a, b);
+#else
+  (void)sum, (void)a, (void)b;
+#define FASTGAN_SUM4(i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
+#define FASTGAN_SUM16(i) FASTGAN_SUM4(i), FASTGAN_SUM4(i + 4), FASTGAN_SUM4(i + 8), FASTGAN_SUM4(i + 12)
+#define FASTGAN_WGMMA(types)                                                                                       \
+  FASTGAN_WARPGROUP_PTX(                                                                                           \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." types " "                                                     \
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                    \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                           \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                           \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, 1, 1, 1, 0, 0;"  \
+      : FASTGAN_SUM16(0), FASTGAN_SUM16(16), FASTGAN_SUM16(32), FASTGAN_SUM16(48)                                  \
+      : "l"(a), "l"(b))
+  if constexpr (std::is_same<T, __half>::value)
+    FASTGAN_WGMMA("f16.f16");
+  else
+    FASTGAN_WGMMA("bf16.bf16");
+#undef FASTGAN_WGMMA
+#undef FASTGAN_SUM16
+#undef FASTGAN_SUM4
+#endif
+}
+// After the last wait: reads of the sums stay behind it.
+__device__ __forceinline__ void settle_products(float (&sum)[64]) {
+  (void)sum;
+#pragma unroll
+  for (int i = 0; i < 64; ++i) FASTGAN_WARPGROUP_PTX("" : "+f"(sum[i])::"memory");
+}
+#undef FASTGAN_WARPGROUP_PTX
 
 inline bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }  // null is
 

@@ -19,7 +19,7 @@ class Plant:
         bug: what stands there instead.
         caught: a pattern in what the test prints.
         sanitizer: "address" where only it sees the bug, else "".
-        op: whose test catches it, if not that of the source's folder.
+        test: the C++ test, if it is not called after the source's folder.
     """
 
     source: str
@@ -27,7 +27,7 @@ class Plant:
     bug: str
     caught: str
     sanitizer: str = ""
-    op: str = ""
+    test: str = ""
 
 
 def altered(text: str, snippet: str, bug: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
@@ -63,6 +64,18 @@ CASES = {
     "3x3-up-one-pixel": Conv((3, 1, 1, 1), (1, 3, 3), stride=2, transposed=True),
     "empty": Conv((0, 24, 5, 7), (40, 3, 3), (1, 1, 1, 1)),
 }
+
+
+# Much work: wide tiles.
+WIDE = Conv((2, 24, 13, 11), (136, 3, 3), (1, 1, 1, 1))
+WIDE_UP = Conv((2, 24, 11, 13), (136, 3, 3), stride=2, transposed=True)
+
+
+def launched() -> Counter[str]:
+    """How often each kernel has run."""
+    from tests.ops import shim
+
+    return Counter(shim.launches())
 
 
 def convolution(x: Tensor, w: Tensor, conv: Conv) -> Tensor:
@@ -219,8 +232,26 @@ def test_many_channels(precision):
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
 @pytest.mark.parametrize("operands", [["b"], ["in_scale", "scale", "b"]], ids=["streamed", "scaled"])
 def test_wide_tiles(precision, operands):
-    layer = Layer.random(Conv((2, 8, 128, 121), (136, 1, 1)), precision, act="lrelu", clamp=0.7, keep_mask=True)
+    """Which the shim takes for less work than a GPU does."""
+    before = launched()
+    layer = Layer.random(WIDE, precision, act="lrelu", clamp=0.7, keep_mask=True)
     layer.with_operands(*operands).check()
+    assert sum("wide" in name for name in launched() - before) == 1
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("operands", [["b"], ["in_scale", "scale", "b"]], ids=["streamed", "scaled"])
+@pytest.mark.parametrize("conv", [WIDE, WIDE_UP], ids=["3x3", "3x3-up"])
+def test_warpgroups(monkeypatch, conv, precision, operands):
+    """What GPUs of compute capability 9.0 have instead: the same numbers as wide tiles."""
+    layer = Layer.random(conv, precision, act="lrelu", clamp=0.7, keep_mask=True).with_operands(*operands)
+    y, mask = layer.run()
+    monkeypatch.setenv("FASTGAN_SHIM_WARPGROUPS", "1")
+    before = launched()
+    layer.check()
+    assert sum("warpgroup" in name for name in launched() - before) == 1
+    for of_warpgroups, of_wide in zip(layer.run(), (y, mask), strict=True):
+        assert torch.equal(of_warpgroups, of_wide)
 
 
 @pytest.mark.parametrize("precision", DTYPES)

@@ -22,6 +22,8 @@ EPILOGUE, EPILOGUE_PACKET, EPILOGUE_SUMS = (
     f"conv2d_layer/epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
 )
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
+TILE_OF_GEMM, LOAD, GEMM_EPILOGUE = (f"conv2d_layer/gemm_{name}.cuh" for name in ("tile", "load", "epilogue"))
+WEIGHT_GRADIENT = "conv2d_layer/weight_gradient_cuda.cu"
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
 UNWRITTEN = "FAILED: cuda shim .*: {} is -?nan, not "
@@ -106,27 +108,69 @@ CUDA_PLANTS = {
         "  __syncthreads();\n  const int mine",
         "  const int mine",
         UNWRITTEN.format("(dscale|db)"),
-        op="conv2d_epilogue",
+        test="conv2d_epilogue",
     ),
     "wrong stride: parts of neighbouring channels overlap": Plant(
         EPILOGUE_SUMS,
         "(n * l.a.channels + o) * l.parts + k",
         "n * l.a.channels + o + k",
         WRONG.format("(dscale|db)"),
-        op="conv2d_epilogue",
+        test="conv2d_epilogue",
     ),
     "unwritten output: noise of the last pixel": Plant(
         EPILOGUE,
         "pixel[u] + k < a.pixels)",
         "pixel[u] + k + 1 < a.pixels)",
         UNWRITTEN.format("dnoise"),
-        op="conv2d_epilogue",
+        test="conv2d_epilogue",
+    ),
+    "missing wait: a chunk is multiplied before its copies are there": Plant(
+        TILE_OF_GEMM, "    wait_copies<lead - 1>();\n", "", UNWRITTEN.format("y"), test="implicit_gemm"
+    ),
+    "missing barrier: a chunk is multiplied before it is there for all": Plant(
+        TILE_OF_GEMM,
+        "    sums.publish();\n    __syncthreads();",
+        "    sums.publish();",
+        UNWRITTEN.format("y"),
+        test="implicit_gemm",
+    ),
+    "too few stages: products still read what the next chunk overwrites": Plant(
+        TILE_OF_GEMM,
+        "lead = kStages - 1 - Sums::in_flight;",
+        "lead = kStages - 1;",
+        WRONG.format("y"),
+        test="implicit_gemm",
+    ),
+    "out-of-bounds: channels beyond the last are read one by one": Plant(
+        LOAD,
+        "    if (k < count) packet.v[k] = p[k];",
+        "    packet.v[k] = p[k];",
+        SANITIZER + r"gemm_load\.cuh:\d+",
+        "address",
+        "implicit_gemm",
+    ),
+    "wrong stride: pixels of a row are counted by its height": Plant(
+        LOAD,
+        "((of_image * l.a.axis_y.in + at_y) * l.a.axis_x.in + at_x)",
+        "((of_image * l.a.axis_y.in + at_y) * l.a.axis_y.in + at_x)",
+        WRONG.format("y"),
+        test="implicit_gemm",
+    ),
+    "unwritten output: the last channel of a part of a packet": Plant(
+        GEMM_EPILOGUE,
+        "if (k < count) y[k] = packet.v[k];",
+        "if (k + 1 < count) y[k] = packet.v[k];",
+        UNWRITTEN.format("y"),
+        test="implicit_gemm",
+    ),
+    "wrong stride: slices of dw overlap": Plant(
+        WEIGHT_GRADIENT, "from[slice * slice_size]", "from[slice * pitch]", WRONG.format("dw"), test="implicit_gemm"
     ),
 }
 
 
 @pytest.mark.parametrize("sanitizer", ["", "address"], ids=["plain", "address"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_epilogue"])
+@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_epilogue", "implicit_gemm"])
 def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
     run = run_cpp_test(op, sanitizer)
     assert run.returncode == 0 and re.fullmatch(rf"{op}: \d+ cases\n", run.stdout), run.stdout
@@ -134,7 +178,7 @@ def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
 
 @pytest.mark.parametrize("plant", [pytest.param(p, id=f"{p.source}-{name}") for name, p in CUDA_PLANTS.items()])
 def test_cuda_plant(shim_tools, plant):
-    run = run_cpp_test(plant.op or plant.source.split("/")[0], plant.sanitizer, plant)
+    run = run_cpp_test(plant.test or plant.source.split("/")[0], plant.sanitizer, plant)
     assert run.returncode != 0 and re.search(plant.caught, run.stdout), run.stdout
 
 
