@@ -14,16 +14,26 @@ from unittest import mock
 
 import torch
 
-from fastgan.ops import bias_act, setup_filter, skip_weight_gradients, upfirdn2d
-from fastgan.ops.conv2d_layer import raw as conv2d_layer
+from fastgan.ops import (
+    bias_act,
+    conv2d_resample,
+    exact_convolutions,
+    modulated_conv2d,
+    setup_filter,
+    skip_weight_gradients,
+    upfirdn2d,
+)
 from tests.ops.cases import DTYPE_IDS, DTYPES, arranged
 
 LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "unaligned"}  # by their names in cases.arranged
 # Shapes of x. CUDA sums db in one step of the first two, in several of the third in channels_last, and of the last.
 BIAS_ACT = [(2, 5, 7, 3), (2, 8, 3, 3), (2, 8, 40, 40), (8, 3, 65, 129)]
-CONV2D_EPILOGUE = [(2, 40, 9, 8), (1, 5, 7, 3)]  # CUDA sums over the channels of the first in several steps
+# Shapes of x, channels of y, kernel size. CUDA sums over the channels of y in several steps in the second, and has tiles
+# of its own for few channels and for many.
+CONV2D_LAYER = [((2, 16, 9, 8), 3, 1), ((2, 8, 5, 6), 40, 3), ((1, 5, 7, 3), 5, 3)]
+WIDE_CONV2D_LAYER = ((2, 8, 16, 16), 72, 3)
 UPFIRDN2D = [(2, 16, 9, 8), (1, 5, 7, 67)]
-Coverage = dict[str, dict[str, str]]  # kernel -> dtype -> letters of the layouts it ran in
+Coverage = dict[str, dict[str, str | None]]  # kernel -> dtype -> letters of the layouts it ran in; None: no such kernel
 
 
 def calls(dtype: torch.dtype, layout: str, device: str = "cpu", cuda: bool = True) -> None:
@@ -43,10 +53,13 @@ def calls(dtype: torch.dtype, layout: str, device: str = "cpu", cuda: bool = Tru
         _bias_act(leaf(*shape), torch.randn(shape[1], device=device).to(dtype).requires_grad_())
     for shape in UPFIRDN2D:
         _upfirdn2d(leaf(*shape))
+    for shape, channels, kernel in (*CONV2D_LAYER, WIDE_CONV2D_LAYER) if cuda else CONV2D_LAYER:
+        x, w = leaf(*shape), torch.randn(channels, shape[1], kernel, kernel, device=device).to(dtype).requires_grad_()
+        _conv2d_layer(x, w)
+        with exact_convolutions():
+            _conv2d_layer(x, w)
     if cuda:
         upfirdn2d(leaf(1, 8, 5, 4), torch.ones(120, device=device) / 120, padding=60)
-        for shape in CONV2D_EPILOGUE:
-            _conv2d_epilogue(leaf(*shape).detach(), "shim" if device == "cpu" else "native")
 
 
 def _bias_act(x: torch.Tensor, b: torch.Tensor) -> None:
@@ -61,16 +74,16 @@ def _bias_act(x: torch.Tensor, b: torch.Tensor) -> None:
     torch.autograd.grad(dx.square().sum(), x)
 
 
-def _conv2d_epilogue(u: torch.Tensor, name: str) -> None:
-    """Forward, backward with and without sums, by the raw operators."""
-    passes = {op: getattr(torch.ops.fastgan, f"{op}_{name}") for op in conv2d_layer.SCHEMAS}
-    n, o, h, w = u.shape
-    scale = torch.rand(n, o, device=u.device, dtype=torch.promote_types(u.dtype, torch.float32)) + 0.5
-    noise, b, numbers = u.new_ones(n, 1, h, w), u.new_ones(o), (2, 0.2, 1.4, 1.0)
-    y, mask = passes["conv2d_epilogue"](u, scale, noise, b, None, *numbers, True)
-    for wanted in (True, False):
-        passes["conv2d_epilogue_backward"](u, mask, y, scale, noise, b, *numbers, wanted, wanted, wanted)
-    passes["conv2d_style_gradient"](u, y, scale)
+def _conv2d_layer(x: torch.Tensor, w: torch.Tensor) -> None:
+    """A generator's layer and a discriminator's, with their gradients, with those of all inputs and of x alone."""
+    styles, noise = torch.rand_like(x[:, :, 0, 0]).requires_grad_(), torch.randn(1, device=x.device).requires_grad_()
+    b, pad = torch.randn(w.shape[0], device=x.device).to(x.dtype).requires_grad_(), w.shape[2] // 2
+    y = modulated_conv2d(x, w, styles, noise, padding=pad, b=b, act="lrelu", clamp=1.0)
+    torch.autograd.grad(y.sum(), [x, w, styles, noise, b])
+    y = conv2d_resample(x, w, padding=pad, b=b, act="lrelu")
+    torch.autograd.grad(y.sum(), [x, w, b])
+    y = conv2d_resample(x, w.detach(), padding=pad, act="lrelu")
+    torch.autograd.grad(y.sum(), x)
 
 
 def _upfirdn2d(x: torch.Tensor) -> None:
@@ -110,15 +123,15 @@ def covered(stand_in) -> Coverage:
                     counts[kernel] = total - before[kernel]
             for kernel, count in counts.items():
                 form, of = kernel.rsplit(" ", 1)
-                row = table.setdefault(form, dict.fromkeys(DTYPE_IDS, ""))
+                row = table.setdefault(form, dict.fromkeys(DTYPE_IDS))
                 if of == str(dtype)[6:]:
-                    row[name] += layout if count else ""
+                    row[name] = (row[name] or "") + (layout if count else "")
     return table
 
 
 def missing(table: Coverage) -> list[str]:
     """Kernels that a dtype leaves out."""
-    return [f"{kernel} {dtype}" for kernel, row in table.items() for dtype, layouts in row.items() if not layouts]
+    return [f"{kernel} {dtype}" for kernel, row in table.items() for dtype, layouts in row.items() if layouts == ""]
 
 
 def text(title: str, table: Coverage) -> str:
@@ -126,8 +139,12 @@ def text(title: str, table: Coverage) -> str:
     width = max(map(len, table))
     lines = [f"{title:{width}}  " + "  ".join(f"{name:5}" for name in DTYPE_IDS)]
     for kernel in sorted(table):
-        lines.append(f"{kernel:{width}}  " + "  ".join(f"{table[kernel][name] or '-':5}" for name in DTYPE_IDS))
+        lines.append(f"{kernel:{width}}  " + "  ".join(f"{_cell(table[kernel][name]):5}" for name in DTYPE_IDS))
     return "\n".join(lines)
+
+
+def _cell(layouts: str | None) -> str:
+    return "" if layouts is None else layouts or "-"
 
 
 if __name__ == "__main__":
