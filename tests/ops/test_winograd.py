@@ -123,7 +123,7 @@ def test_error_of_many_channels(shape, tile):
     y, _ = convolve(x, w, (1, 1, 1, 1), tile)
     want = exact(x, w, (1, 1, 1, 1))
     own = error(F.conv2d(x, w, padding=1), want)
-    assert error(y, want) < (8 if tile == 2 else 30) * max(own, 1e-7)
+    assert error(y, want) < (2 if tile == 2 else 9) * own  # measured: 1.2 and 5.7
 
 
 # Weight gradient
@@ -167,10 +167,7 @@ def test_weight_gradient(case, tile):
 def test_weight_gradient_of_many_channels(shape, tile):
     x, dy = torch.randn(shape), torch.randn(shape)
     want = exact_gradient(x, dy, (1, 1, 1, 1))
-    own = torch.ops.aten.convolution_backward(
-        dy, x, want.float(), None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
-    )[1]
-    assert error(gradient(x, dy, (1, 1, 1, 1), tile), want) < (8 if tile == 2 else 30) * max(error(own, want), 1e-7)
+    assert error(gradient(x, dy, (1, 1, 1, 1), tile), want) < (1.2e-6 if tile == 2 else 5e-6)  # measured: 6e-7, 3.3e-6
 
 
 # Epilogue
