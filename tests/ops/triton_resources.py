@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for GPUs that need not be there, and reads what each would use of them.
 
-    python -m tests.ops.triton_resources            prints a JSON object: variant -> [registers, shared, spilled bytes]
+    python -m tests.ops.triton_resources [80 ...]   prints a JSON object: variant -> [registers, shared, spilled bytes]
     python -m tests.ops.triton_resources --write    makes it the bounds of the installed Triton in triton_resources.json
 
 The variants are what `fastgan.kernels.launch` plans for the tensors below, with the types and divisibilities that a
@@ -187,18 +187,18 @@ def resources(plan: launch.Plan, architecture: int) -> list[int]:
     return [registers, max(shared, compiled.metadata.shared), stack + local]
 
 
-def measure() -> dict[str, list[int]]:
-    """Resources of every variant, for every architecture."""
+def measure(architectures: tuple[int, ...] = ARCHITECTURES) -> dict[str, list[int]]:
+    """Resources of every variant, for each architecture."""
     return {
         f"{name} sm_{architecture}": resources(plan, architecture)
-        for architecture in ARCHITECTURES
+        for architecture in architectures
         for name, plan in plans()
     }
 
 
 if __name__ == "__main__":
-    table = measure()
     if "--write" in sys.argv[1:]:
-        bounds.write(BOUNDS, triton.__version__, table)
+        bounds.write(BOUNDS, triton.__version__, measure())
     else:
+        table = measure(tuple(map(int, sys.argv[1:])) or ARCHITECTURES)
         print(json.dumps({"triton": triton.__version__, "resources": table}))
