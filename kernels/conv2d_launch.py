@@ -200,10 +200,12 @@ def conv2d(
     up, down = (geometry.stride, 1) if geometry.transposed else (1, geometry.stride)
     batch, channels, (out_y, out_x) = y.shape[0], y.shape[1], y.shape[2:]
     pixels = divide_up(out_y, up) * divide_up(out_x, up)  # of the largest phase
-    how = _multiplies(x, tf32)
+    how, wide = _multiplies(x, tf32), _wide(x, w, y)
     for size in ("many", "few"):
         block = BLOCKS["conv2d", how, size]
-        fitted = _fitted(block, batch * pixels, channels, x.shape[1])
+        fitted = _fitted(
+            block, batch * pixels, channels, min(x.shape[1], 32) if wide else x.shape[1]
+        )  # to spill nothing
         rows = fitted["ROWS"]
         sample = pixels % rows == 0 or pixels >= 4 * rows
         row_blocks = batch * divide_up(pixels, rows) if sample else divide_up(batch * pixels, rows)
@@ -220,7 +222,7 @@ def conv2d(
     arguments |= dict(clamp=float(formula[3]), CLAMPS=formula[3] >= 0, **_gains(formula))
     arguments |= dict(TAPS_Y=w.shape[1], TAPS_X=w.shape[2], UP=up, DOWN=down, TURN=-1 if geometry.transposed else 1)
     arguments |= dict(COMPUTE=compute_type(x), PRECISION="tf32" if how == "tf32" else "ieee", LAST=last)
-    arguments |= dict(SAMPLE=sample, WIDE=_wide(x, w, y), **fitted)
+    arguments |= dict(SAMPLE=sample, WIDE=wide, **fitted)
     return Plan(conv2d_kernel, programs, arguments, block.warps, block.stages)
 
 

@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for GPUs that need not be there, and reads what each would use of them.
 
-    python -m tests.ops.triton_resources            prints a JSON object: variant -> [registers, shared, spilled bytes]
+    python -m tests.ops.triton_resources [80 ...]   prints a JSON object: variant -> [registers, shared, spilled bytes]
     python -m tests.ops.triton_resources --write    makes it the bounds of the installed Triton in triton_resources.json
 
 The variants are what `fastgan.kernels.launch` plans for the tensors below, with the types and divisibilities that a
@@ -92,16 +92,16 @@ def _layer_passes(dtype: torch.dtype, last: bool) -> Iterator[tuple[str, launch.
 
 
 def _conv2d(
-    kind: str, dtype: torch.dtype, last: bool, size: int = 64, tf32: bool = False
+    kind: str, dtype: torch.dtype, last: bool, size: int = 64, tf32: bool = False, batch: int = 16
 ) -> Iterator[tuple[str, launch.Plan]]:
     """A layer of a generator ("styled"), one that up-samples ("transposed"), or one of a discriminator ("residual"),
     and the gradient for its weights.
     """
     channels = 128 if size > 8 else 512
-    x = _images(dtype, last, (16, channels, size, size))
+    x = _images(dtype, last, (batch, channels, size, size))
     w, mask, styles = x.new_empty(channels, 3, 3, channels), x.new_empty(x.numel() // 4, dtype=torch.uint8), _factors(x)
-    b, noise = x.new_empty(channels), x.new_empty(16, 1, size, size)
-    name = f"{kind} {size}x{size} {'tf32 ' * tf32}{_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
+    b, noise = x.new_empty(channels), x.new_empty(batch, 1, size, size)
+    name = f"{kind} {batch}x{size}x{size} {'tf32 ' * tf32}{_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
     geometry = conv2d_launch.Geometry(1, False, (1, 1))
     operands: dict[str, Any] = dict.fromkeys(("scale", "noise", "b", "residual"))
     in_scale, formula, still, moved = styles, _LRELU, x, x
@@ -112,7 +112,7 @@ def _conv2d(
         in_scale = None
     else:
         geometry, mask, formula = conv2d_launch.Geometry(2, True, (0, 0)), None, _LINEAR
-        moved = _images(dtype, last, (16, channels, 2 * size + 1, 2 * size + 1))
+        moved = _images(dtype, last, (batch, channels, 2 * size + 1, 2 * size + 1))
     plan = conv2d_launch.conv2d(x, w, in_scale, operands, moved, mask, last, geometry, formula, tf32)
     yield f"conv2d {name}", plan
     slices = conv2d_launch.Slices.of(still, moved, 9, tf32)
@@ -142,6 +142,7 @@ def plans() -> Iterator[tuple[str, launch.Plan]]:
         yield _upfirdn2d(torch.float32, last, (12,), 2, 2)
         yield from _conv2d("styled", torch.float32, last, tf32=True)
         yield from _conv2d("residual", torch.float16, last, size=4)
+        yield from _conv2d("styled", torch.float16, last, batch=4200)  # 64-bit offsets
     for kind in ("transposed", "residual"):
         yield from _conv2d(kind, torch.float16, True)
         yield from _conv2d(kind, torch.float32, False)
@@ -186,18 +187,18 @@ def resources(plan: launch.Plan, architecture: int) -> list[int]:
     return [registers, max(shared, compiled.metadata.shared), stack + local]
 
 
-def measure() -> dict[str, list[int]]:
-    """Resources of every variant, for every architecture."""
+def measure(architectures: tuple[int, ...] = ARCHITECTURES) -> dict[str, list[int]]:
+    """Resources of every variant, for each architecture."""
     return {
         f"{name} sm_{architecture}": resources(plan, architecture)
-        for architecture in ARCHITECTURES
+        for architecture in architectures
         for name, plan in plans()
     }
 
 
 if __name__ == "__main__":
-    table = measure()
     if "--write" in sys.argv[1:]:
-        bounds.write(BOUNDS, triton.__version__, table)
+        bounds.write(BOUNDS, triton.__version__, measure())
     else:
+        table = measure(tuple(map(int, sys.argv[1:])) or ARCHITECTURES)
         print(json.dumps({"triton": triton.__version__, "resources": table}))
