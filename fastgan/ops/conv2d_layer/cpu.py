@@ -9,7 +9,10 @@ from torch import Tensor
 from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Padding, Passes
 from fastgan.ops.layout import dense_format
 
-_FEW = 16  # channels: with fewer, transforms and weights cost Winograd's algorithm more than its products save
+_NARROW = 16  # channels of a result that no convolution of oneDNN suits
+# Below these, transforms and weights cost Winograd's algorithm more than its products save; measured on an Intel Xeon
+# with AVX-512, as ratios to oneDNN.
+_LEAST_CHANNELS, _LEAST_TILES = 8, 16
 
 
 class CpuPasses(Passes):
@@ -47,15 +50,18 @@ class CpuPasses(Passes):
 def _winograd_tile(x: Tensor, w: Tensor, convolution: Convolution, size: tuple[int, int]) -> int:
     """The tile of Winograd's algorithm, 0 where another is better; size is the result's (H, W)."""
     allowed = convolution.fast and w.shape[2:] == (3, 3) and convolution.stride == 1 and not convolution.transposed
-    if not allowed or dense_format(x) != torch.contiguous_format or min(w.shape[:2]) < _FEW or min(size) < 4:
+    if not allowed or dense_format(x) != torch.contiguous_format or min(w.shape[:2]) < _LEAST_CHANNELS:
         return 0
-    return 4 if min(size) >= 12 else 2
+    for tile in (4, 2):
+        if x.shape[0] * -(-size[0] // tile) * -(-size[1] // tile) >= _LEAST_TILES:
+            return tile
+    return 0
 
 
 def _is_narrow(x: Tensor, w: Tensor, convolution: Convolution) -> bool:
     """A modulated 1×1 kernel to a few channels, such as to-RGB: one product of matrices an image."""
     plain = convolution == (1, False, (0, 0, 0, 0), convolution.fast)
-    return plain and w.shape[0] < _FEW and w.shape[2:] == (1, 1) and x.is_contiguous() and x.numel() > 0
+    return plain and w.shape[0] < _NARROW and w.shape[2:] == (1, 1) and x.is_contiguous() and x.numel() > 0
 
 
 def _turned(padding: Padding, size: tuple[int, int], result: tuple[int, int]) -> Padding:
