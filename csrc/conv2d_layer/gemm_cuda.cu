@@ -4,16 +4,16 @@
 // would insert are never multiplied. Bytes: reads x once from memory and once a tap from the caches, w once a row of tiles,
 // writes y and 2 bits an element. w is copied first (one pass that reads and writes it) where its memory is not [out,
 // taps, taps, in] in whole packets of 16 bytes.
-//  tensor  halves: mma m16n8k16; float32 where tf32 is allowed: m16n8k8. Sums in float32.
-//  plain   float32 and float64, in FMA of their own.
-// Tiles of 128 threads: wide 128 pixels x 128 channels (plain: 128 x 64), for much work; narrow 128 x 16, for up to 16
-// channels; small 64 x 64 (plain: 64 x 32) for the rest. Shared memory: 4 stages of a chunk, or the tile's sums: 72, 36,
-// 20 KiB (tensor), 48, 24, 36 KiB (plain).
+//  tensor     halves: mma m16n8k16; float32 where tf32 is allowed: m16n8k8. Sums in float32.
+//  plain      float32 and float64, in FMA of their own.
+//  warpgroup  halves on compute capability 9.0, for much work: wgmma m64n128k16 by all warps of a block together; a
+//             chunk's products go on while the next is waited for.
+// Tiles of 128 threads, pixels x channels: wide 128 x 128 (plain: 128 x 64), for much work; narrow 128 x 16, for up to 16
+// channels; small 64 x 64 (plain: 64 x 32) for the rest. Shared memory, which holds 4 stages of a chunk, and then the
+// tile's sums: wide 72 KiB (plain: 48; warpgroup: 68), narrow 36, small 32 (plain: 24). Registers: at most 255 (wide,
+// warpgroup), 168, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: x comes by asynchronous copies. Else, where it is scaled or not in whole packets, it goes through
-// registers.
-//  warpgroup  wide tiles of halves on compute capability 9.0: wgmma m64n128k16 by the four warps together, of the same
-//          shared memory; the products of a chunk go on while the next is waited for.
-// Share of the matrix rate: not yet run on a GPU.
+// registers. Share of the matrix rate: not yet run on a GPU.
 #include "conv2d_layer/gemm_epilogue.cuh"
 
 namespace fastgan {

@@ -108,6 +108,7 @@ struct ConvLoader {
   const PhaseAxis &axis_y, &axis_x;
   unsigned char* const memory;
   int channel, tap_y = 0, tap_x = 0;  // of the next chunk
+  int64_t in_x, in_w, w_row;          // its place from a pixel's tap 0, and in a row of w; where that row begins
   int y[rows], x[rows];              // input of tap 0
   int64_t origin[async ? rows : 1];  // its place in x; registers are short where packets are held
   int image[async ? 1 : rows];
@@ -120,6 +121,7 @@ struct ConvLoader {
       : l(launch), axis_y(pixels.y), axis_x(pixels.x), memory(stages), own_row(int(threadIdx.x) / 4),
         own_packet(int(threadIdx.x) % 4), column(first_column + own_row) {
     channel = own_packet * lanes;
+    w_row = column * row_of_w();
     settle();
 #pragma unroll
     for (int i = 0; i < rows; ++i) {
@@ -141,7 +143,12 @@ struct ConvLoader {
       channel -= l.channels;
       if (++tap_x >= axis_x.taps) tap_x = 0, ++tap_y;
     }
+    const int tap = (axis_y.tap_first + axis_y.tap_step * tap_y) * int(l.a.axis_x.taps) + axis_x.tap_first +
+                    axis_x.tap_step * tap_x;
+    in_x = (tap_y * l.a.axis_x.in + tap_x) * l.a.in_channels + channel;
+    in_w = int64_t(tap) * l.channels + channel;
   }
+  __device__ __forceinline__ int64_t row_of_w() const { return l.channels * l.a.axis_y.taps * l.a.axis_x.taps; }
   __device__ __forceinline__ static int stage_offset(int stage) { return stage * Tile::stage_bytes; }
 
   __device__ __forceinline__ void fetch(int stage) {
@@ -149,14 +156,13 @@ struct ConvLoader {
     const bool summed = tap_y < axis_y.taps && axis_x.taps > 0;
     const T* const from = static_cast<const T*>(a.x);
     unsigned char* const to = memory + stage_offset(stage);
-    const int64_t from_origin = (tap_y * a.axis_x.in + tap_x) * a.in_channels + channel;
     inside = 0;
 #pragma unroll
     for (int i = 0; i < rows; ++i) {
       const int at_y = y[i] + tap_y, at_x = x[i] + tap_x;
       const bool is = summed && unsigned(at_y) < unsigned(a.axis_y.in) && unsigned(at_x) < unsigned(a.axis_x.in);
       if constexpr (async) {
-        copy_async(to + row_offset(own_row + 32 * i, own_packet), is ? from + origin[i] + from_origin : from, is);
+        copy_async(to + row_offset(own_row + 32 * i, own_packet), is ? from + origin[i] + in_x : from, is);
       } else {
         held[i] = {};
         if (is)
@@ -164,15 +170,13 @@ struct ConvLoader {
         inside |= unsigned(is) << i;
       }
     }
-    const int tap = (axis_y.tap_first + axis_y.tap_step * tap_y) * int(a.axis_x.taps) + axis_x.tap_first +
-                    axis_x.tap_step * tap_x;
-    const int64_t w_row = int64_t(l.channels) * int(a.axis_y.taps * a.axis_x.taps);
     const T* const w = static_cast<const T*>(l.w);
+    const int64_t apart = 32 * row_of_w();
 #pragma unroll
     for (int j = 0; j < Tile::columns; j += 32) {
       if (Tile::columns < 32 && own_row >= Tile::columns) break;
       const bool is = summed && column + j < int(a.out_channels);
-      const T* const p = is ? w + (column + j) * w_row + int64_t(tap) * l.channels + channel : w;
+      const T* const p = is ? w + w_row + j / 32 * apart + in_w : w;
       copy_async(to + row_offset(Tile::rows + own_row + j, own_packet), p, is);
     }
     if constexpr (async) advance();
@@ -192,8 +196,8 @@ struct ConvLoader {
     advance();
   }
   __device__ __forceinline__ void advance() {
-    channel += kChunk<T>;
-    settle();
+    channel += kChunk<T>, in_x += kChunk<T>, in_w += kChunk<T>;
+    if (channel >= l.channels) settle();
   }
 };
 

@@ -4,8 +4,8 @@
 // tiles, x once a tap and row of tiles, from the L2 cache for the most part; slices x dw in float32 written and read.
 //  tensor  halves: mma m16n8k16, float32 where tf32 is allowed: m16n8k8. Sums in float32.
 //  plain   float32 and float64, in FMA of their own.
-// Tiles of 128 threads: wide 128 x 128 (halves), small 64 x 64 (float64: 32 x 32). Shared memory: 4 stages of a chunk of
-// 64 bytes of pixels, 64, 32 KiB; no more than 32 KiB otherwise.
+// Tiles of 128 threads: wide 128 x 128 (halves), small 64 x 64 (float64: 32 x 32). Shared memory, 4 stages of a chunk of
+// pixels: 64 KiB, 32 (float64: 16). Registers: at most 255 (wide), 160, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: both operands come by asynchronous copies. Else, where x is scaled or they are not whole packets, they go
 // through registers. Share of the matrix rate: not yet run on a GPU.
 #include "conv2d_layer/gemm_gradient.cuh"
