@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,21 +118,26 @@ def kind_of(event: Any) -> str:
         chain.append(chain[-1].cpu_parent)
     inside = any(caller.name.startswith("fastgan::conv2d_layer") for caller in chain)
     for caller in reversed(chain):
-        kind = next((kind for kind in OWNERS if re.match(KINDS[kind], caller.name)), None)
+        kind = _kind_by_name(caller.name)
+        kind = kind if kind in OWNERS else None
         if kind == "convolutions" and caller.name.startswith("aten"):
             depthwise = any(len(shape) == 4 and shape[1] == 1 for shape in caller.input_shapes or ())
             return "FIR" if depthwise else kind
         if kind is not None:
             return "convolutions" if kind == "small matrices" and inside else kind
-    return "element-wise" if re.match(KINDS["element-wise"], event.name) else "rest"
+    return _kind_by_name(event.name)
+
+
+@cache
+def _kind_by_name(name: str) -> str:
+    return next((kind for kind, names in KINDS.items() if re.match(names, name)), "rest")
 
 
 def shares(call: Callable[[], object]) -> dict[str, float]:
-    """Kind of operator -> share of a call's time, three calls together."""
+    """Kind of operator -> share of a call's time."""
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with silent(), torch.profiler.profile(activities=cpu, record_shapes=True) as profiled:
-        for _ in range(3):
-            call()
+        call()
     times: Counter[str] = Counter()
     for event in profiled.events() or ():
         times[kind_of(event)] += event.self_cpu_time_total
@@ -140,26 +146,24 @@ def shares(call: Callable[[], object]) -> dict[str, float]:
 
 
 def measure(games: dict[str, Game], seconds: float) -> tuple[dict[str, dict[str, Timing]], dict[str, dict[str, float]]]:
-    """Phase -> game -> its time; and game -> kind of operator -> milliseconds a step, which sum up to the step's."""
+    """Phase -> game -> its time, told as it goes; and game -> kind of operator -> milliseconds of a step."""
     intervals = next(iter(games.values())).intervals
+    print(f"{'phase':24}" + "".join(f"{name:>26}" for name in games))
     timings: dict[str, dict[str, Timing]] = {}
     kinds: dict[str, dict[str, float]] = {name: dict.fromkeys((*KINDS, "rest"), 0.0) for name in games}
     for phase, interval in intervals.items():
         timings[phase] = interleaved({name: game.phases[phase] for name, game in games.items()}, seconds=seconds)
+        title = phase if interval == 1 else f"{phase}, 1 step of {interval}"
+        cells = (f"{t.median:.1f} ({t.low:.1f} to {t.high:.1f})" for t in timings[phase].values())
+        print(f"{title:24}" + "".join(f"{cell:>26}" for cell in cells), flush=True)
         for name, game in games.items():
             for kind, share in shares(game.phases[phase]).items():
                 kinds[name][kind] += share * timings[phase][name].median / interval
     return timings, kinds
 
 
-def show(games: dict[str, Game], timings: dict[str, dict[str, Timing]], kinds: dict[str, dict[str, float]]) -> None:
-    """The tables: milliseconds of each phase when it runs, and of a step, on average."""
-    intervals = next(iter(games.values())).intervals
-    print(f"{'phase':24}" + "".join(f"{name:>26}" for name in games))
-    for phase, times in timings.items():
-        title = phase if intervals[phase] == 1 else f"{phase}, 1 step of {intervals[phase]}"
-        cells = (f"{t.median:.1f} ({t.low:.1f} to {t.high:.1f})" for t in times.values())
-        print(f"{title:24}" + "".join(f"{cell:>26}" for cell in cells))
+def show(kinds: dict[str, dict[str, float]]) -> None:
+    """Milliseconds of a step, on average."""
     print("\na step, by kind of operator")
     for kind in (*KINDS, "rest"):
         cells = (f"{row[kind]:.1f} ({row[kind] / sum(row.values()):.0%})" for row in kinds.values())
@@ -184,10 +188,10 @@ def main() -> int:
     busy = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0) > options.threads / 4
     print(f"load average before: {machine['load_average']}" + (" - BUSY: not to be quoted" if busy else ""))
     sizes = {name: getattr(options, name) for name in ("resolution", "batch", "channel_base", "channel_max")}
-    print(f"StyleGAN2, {sizes}; allocator tuned: {tuned}; milliseconds: median (20th to 80th percentile)\n")
+    print(f"StyleGAN2, {sizes}; allocator tuned: {tuned}; milliseconds: median (20th to 80th percentile)\n", flush=True)
     games = {f"{served_by} {layout}": Game(served_by, layout, **sizes) for served_by in PROVIDERS for layout in LAYOUTS}
     timings, kinds = measure(games, options.seconds)
-    show(games, timings, kinds)
+    show(kinds)
     steps = {name: sum(row.values()) for name, row in kinds.items()}
     ours, baseline = (min((n for n in steps if n.startswith(by)), key=lambda n: steps[n]) for by in PROVIDERS)
     ratio, skipped = (

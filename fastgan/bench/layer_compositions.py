@@ -115,7 +115,8 @@ COMPOSITIONS: dict[str, dict[str, Function]] = {
     "G 3x3": {"conv2d of the scaled input": _scaled_input, "grouped conv2d": _grouped},
     "G up 2": {
         **{f"conv_transpose2d of the scaled input, {way}": partial(_up, fir=fir) for way, fir in FILTERS.items()},
-        **{f"grouped conv_transpose2d, {way}": partial(_up_grouped, fir=fir) for way, fir in FILTERS.items()},
+        "grouped conv_transpose2d, conv2d": partial(_up_grouped, fir=FILTERS["conv2d"]),
+        "grouped conv_transpose2d, separable conv2d": partial(_up_grouped, fir=FILTERS["separable conv2d"]),
         "filter folded into conv_transpose2d": _up_folded,
     },
     "to-RGB": {"conv2d of the scaled input": _rgb_of_scaled, "matrix product": _rgb_product},
