@@ -132,32 +132,31 @@ def double_backward(
     """
     x, in_scale, e, passes = layer.x, layer.in_scale, layer.epilogue, layer.passes
     a, dscale, _, _ = passes.epilogue_backward(dy, mask, y, e, need_scale=dd.scale is not None)
-    p = _sum(_times(dd.x, in_scale), _times(x, dd.in_scale) if dd.in_scale is not None else None)
-    tangents = _tangents(layer, p, dd.w) if want.dy or want.scale else None
-    out: dict[str, Tensor | None] = {}
-    if want.scale and e.scale is not None and tangents is not None:
-        out["scale"] = _pixel_sum(tangents, a) / e.scale
+    p = _sum(_times(dd.x, in_scale), None if dd.in_scale is None else _times(x, dd.in_scale))
+    r = _tangents(layer, p, dd.w) if want.dy or want.scale else None
+    out: dict[str, Tensor | None] = _second_of_convolution(layer, a, p, dd, want)
+    if want.scale and e.scale is not None and r is not None:
+        out["scale"] = _pixel_sum(r, a) / e.scale
     slopes = e._replace(scale=None, noise=None, b=None, residual=None)
-    tangent = _sum(_times(tangents, e.scale), dd.noise, None if dd.b is None else dd.b[None, :, None, None])
+    tangent = _sum(_times(r, e.scale), dd.noise, None if dd.b is None else dd.b[None, :, None, None])
     if dd.scale is not None and e.scale is not None and y is not None:
         ratio = dd.scale / e.scale
         m = passes.epilogue_backward(torch.ones_like(dy), mask, None, slopes)[0]
         v = torch.where(m == 0, 0, y / m)
         for part in (e.noise, None if e.b is None else e.b[:, None, None]):
             v = v if part is None else v - part
-        tangent = _sum(tangent, _times(v, ratio))
-        out["y"] = _times(torch.where(m == 0, 0, dy), ratio) if want.y else None
-        if want.scale:
-            out["scale"] = _sum(out.get("scale"), -ratio * dscale)
+        tangent = _sum(tangent, v * _column(ratio, v))
+        out["scale"] = _sum(out.get("scale"), -ratio * dscale) if want.scale else None
+        out["y"] = torch.where(m == 0, 0, dy) * _column(ratio, dy) if want.y else None
         if want.noise or want.b:
-            loss = _times(a, -ratio / e.scale)
-            out["noise"] = loss.sum(dim=1, keepdim=True) if want.noise else None
+            loss = a * _column(-ratio / e.scale, a)
+            over = [1] if e.noise is None or e.noise.shape[0] == len(loss) else [0, 1]
+            out["noise"] = loss.sum(dim=over, keepdim=True) if want.noise else None
             out["b"] = loss.sum(dim=[0, 2, 3]) if want.b else None
     if want.dy and tangent is not None:
         tangent = tangent.to(dy.dtype).expand(dy.shape).contiguous(memory_format=dense_format(dy))
         out["dy"] = passes.epilogue_backward(tangent, mask, None, slopes)[0]
-    out |= _second_of_convolution(layer, a, p, dd, want)
-    return SecondGradients(**{name: value for name, value in out.items()})
+    return SecondGradients(**out)
 
 
 def _tangents(layer: Layer, p: Tensor | None, ddw: Tensor | None) -> Tensor | None:
@@ -183,13 +182,19 @@ def _second_of_convolution(
     if want.x:
         out["x"] = _sum(_times(dz, dd.in_scale) if dd.in_scale is not None else None, _times(of_ddw, in_scale))
     if styled:
-        out["in_scale"] = _sum(_pixel_sum(dd.x, dz), _pixel_sum(x, of_ddw))
+        of_x = None if dd.x is None or dz is None else _pixel_sum(dd.x, dz)
+        out["in_scale"] = _sum(of_x, None if of_ddw is None else _pixel_sum(x, of_ddw))
     return out
+
+
+def _column(scale: Tensor, x: Tensor) -> Tensor:
+    """[N, C] beside images [N, C, H, W]."""
+    return scale[:, :, None, None].to(x.dtype)
 
 
 def _times(x: Tensor | None, scale: Tensor | None) -> Tensor | None:
     """scale [N, C] times x [N, C, H, W]; None stands for 0 and for 1."""
-    return x if x is None or scale is None else x * scale[:, :, None, None].to(x.dtype)
+    return x if x is None or scale is None else x * _column(scale, x)
 
 
 def _sum(*terms: Tensor | None) -> Tensor | None:
@@ -201,9 +206,7 @@ def _sum(*terms: Tensor | None) -> Tensor | None:
     return total
 
 
-def _pixel_sum(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+def _pixel_sum(x: Tensor, y: Tensor) -> Tensor:
     """Σ over H, W of x·y."""
-    if x is None or y is None:
-        return None
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     return (x * y).sum(dim=[2, 3], dtype=dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -42,7 +43,7 @@ class Geometry(NamedTuple):
         px0, px1, py0, py1 = self.padding
         return px0 - (kw - 1), px1 - (kw - self.up), py0 - (kh - 1), py1 - (kh - self.up)
 
-    def output_size(self, x: tuple[int, int], w: tuple[int, int], f: tuple[int, int]) -> tuple[int, int]:
+    def output_size(self, x: Sequence[int], w: Sequence[int], f: Sequence[int]) -> tuple[int, int]:
         """(H', W') of an image of (H, W) under a kernel of (kh, kw) and a FIR of (fh, fw), (1, 1) for none."""
         px0, px1, py0, py1 = self.padding
         fh, fw = f if self.up > 1 or self.down > 1 else (1, 1)

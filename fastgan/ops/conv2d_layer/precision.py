@@ -31,4 +31,6 @@ def fast_products(x: Tensor) -> bool:
     """Whether a layer of x may round more than its formula needs."""
     if _exact_depth or x.dtype != torch.float32:
         return False
-    return not x.is_cuda or torch.backends.cudnn.conv.fp32_precision == "tf32"
+    if not x.is_cuda:
+        return True
+    return torch.backends.cudnn.conv.fp32_precision == "tf32"  # pyright: ignore[reportAttributeAccessIssue]
