@@ -242,5 +242,6 @@ FAMILY = Family(
         "r1_interval": 16,
         "pl_weight": 2.0,
         "pl_interval": 4,
+        "channels_last": None,  # Winograd's convolutions of a CPU want contiguous images
     },
 )

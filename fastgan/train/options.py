@@ -39,7 +39,7 @@ class TrainingOptions:
         ema_kimg: half-life of the averaged generator in kimg; None for batch·10/32.
         ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
         mirror: flip images left-right at random.
-        channels_last: memory format of networks and images; the faster one on CPUs.
+        channels_last: memory format of networks and images; None: channels_last on GPUs alone.
         metrics: names of `metrics.METRICS`, measured at every snapshot.
     """
 
@@ -64,7 +64,7 @@ class TrainingOptions:
     ema_kimg: float | None = None
     ema_rampup: float = 0.05
     mirror: bool = False
-    channels_last: bool = True
+    channels_last: bool | None = True
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -83,8 +83,8 @@ class TrainingOptions:
             self._check_number("batch_gpu", 1, int)
             if self.batch % self.batch_gpu:
                 raise ValueError(f"batch must be a multiple of batch_gpu={self.batch_gpu}, got {self.batch}")
-        for name in ("mirror", "channels_last"):
-            check_choice(name, getattr(self, name), (False, True))
+        check_choice("mirror", self.mirror, (False, True))
+        check_choice("channels_last", self.channels_last, (None, False, True))
         check_choice("loss", self.loss, tuple(ADVERSARIAL))
         object.__setattr__(self, "metrics", as_names("metrics", self.metrics))
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()

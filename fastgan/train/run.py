@@ -66,7 +66,8 @@ class Run:
         torch.manual_seed(options.seed)
         G: Any
         _, G, D = build(config.model, **config.architecture)
-        memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+        channels_last = device.type != "cpu" if options.channels_last is None else options.channels_last
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
         for network in (G, D):
             network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         source = BatchSource(
@@ -74,7 +75,7 @@ class Run:
             options.micro_batch,
             seed=options.seed,
             mirror=options.mirror,
-            channels_last=options.channels_last,
+            channels_last=channels_last,
             device=device,
         )
         self.state = two_player_game(G, D, options, source, device)
