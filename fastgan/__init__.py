@@ -7,8 +7,11 @@ if TYPE_CHECKING:
     from fastgan.generate import Sampler
     from fastgan.ops import (
         bias_act,
+        conv2d_resample,
         downsample2d,
+        exact_convolutions,
         filter2d,
+        modulated_conv2d,
         provider,
         setup_filter,
         skip_weight_gradients,
@@ -20,8 +23,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Sampler",
     "bias_act",
+    "conv2d_resample",
     "downsample2d",
+    "exact_convolutions",
     "filter2d",
+    "modulated_conv2d",
     "provider",
     "setup_filter",
     "skip_weight_gradients",

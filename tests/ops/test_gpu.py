@@ -15,13 +15,32 @@ import itertools
 import pytest
 import torch
 
-from fastgan.ops import bias_act, native, provider, providers, setup_filter, upfirdn2d
+from fastgan.ops import (
+    bias_act,
+    exact_convolutions,
+    modulated_conv2d,
+    native,
+    provider,
+    providers,
+    setup_filter,
+    upfirdn2d,
+)
 from fastgan.ops.bias_act.activations import ACTIVATIONS
-from tests.ops.cases import BIAS_ACT_SHAPES, DTYPE_IDS, DTYPES, FORMATS, UPFIRDN_CASES, arranged, assert_close_to
+from tests.ops.cases import (
+    BIAS_ACT_SHAPES,
+    CONV2D_LAYER_CASES,
+    DTYPE_IDS,
+    DTYPES,
+    FORMATS,
+    UPFIRDN_CASES,
+    arranged,
+    assert_close_to,
+)
+from tests.ops.layers import inputs, layer
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
-OPS = ["bias_act", "upfirdn2d"]
+OPS = ["bias_act", "conv2d_layer", "upfirdn2d"]
 
 
 @pytest.fixture(params=["native", "triton"])
@@ -106,6 +125,16 @@ def device_call(op):
     """(call, leaves, dy) of an operator at the size of a small layer, on the device."""
     x, b = moved([random((2, 32, 64, 64), torch.float32), random((32,), torch.float32)])
     f = setup_filter([1, 3, 3, 1], device=CUDA)
+    if op == "conv2d_layer":
+        x, w, styles = moved(
+            [x.contiguous(memory_format=torch.channels_last), torch.randn(24, 32, 3, 3), torch.rand(2, 32)]
+        )
+        settings = {"padding": 1, "b": torch.randn(24, device=CUDA), "act": "lrelu"}
+        return (
+            lambda *leaves: modulated_conv2d(*leaves, **settings),
+            [x, w, styles],
+            torch.randn(2, 24, 64, 64, device=CUDA),
+        )
     if op == "bias_act":
         return lambda x, b: bias_act(x, b, act="lrelu", clamp=1.0), [x, b], torch.randn_like(x)
     return lambda x: upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1]), [x], torch.randn(2, 32, 128, 128, device=CUDA)
@@ -212,6 +241,24 @@ def test_upfirdn2d(kernels, case, dtype, memory_format):
         y_shape = call("cpu", x).shape
     ddx = random(shape, dtype) if dtype in (torch.float64, torch.float32) else None
     assert_like_reference(call, [x], random(y_shape, dtype), ddx)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("case", CONV2D_LAYER_CASES.values(), ids=CONV2D_LAYER_CASES)
+def test_conv2d_layer(kernels, case, dtype, memory_format):
+    tensors, arguments = inputs(case, dtype, memory_format, requires_grad=True)
+    f = arguments["f"]
+
+    def call(device, *given):
+        settings = arguments | {"f": None if f is None else f.to(device)}
+        return layer(dict(zip(tensors, given, strict=True)), settings)
+
+    with exact_convolutions(), provider("reference"):
+        y_shape = call("cpu", *tensors.values()).shape
+    with exact_convolutions():
+        ddx = random(case[0], dtype) if dtype == torch.float32 else None
+        assert_like_reference(call, list(tensors.values()), random(y_shape, dtype), ddx)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
