@@ -45,10 +45,20 @@ struct ConvWeightGradientArgs {
   void* dw = nullptr;        // [out_channels, in_channels, taps, taps]
 };
 
+// A 3x3 convolution transposed with stride 2, then a FIR along both axes, then the epilogue: u[p] is the sum over k of
+// g[k] conv(x)[p - pad0 + k], zeros outside, where g is the filter, or it reversed. Not of float64.
+struct Conv2dUpArgs {
+  Conv2dArgs conv;  // taps, stride, transposed as said; the axes' out and pad0 are of u
+  const float* filter = nullptr;  // [4], in the GPU's memory
+  bool flip = false;  // true: g is the filter
+  float fir_gain = 1;
+};
+
 namespace cuda {
 
 int64_t conv2d_workspace(const Conv2dArgs& a);
 void conv2d(const Conv2dArgs& a);
+void conv2d_up(const Conv2dUpArgs& a);  // workspace as conv2d
 
 // Sums are made of slices of the pixels that the sizes alone decide, added in order.
 int64_t conv2d_weight_gradient_workspace(const ConvWeightGradientArgs& a);

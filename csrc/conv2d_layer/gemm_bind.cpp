@@ -87,8 +87,14 @@ void check_images(const Tensor& t, const Tensor& x, int64_t channels, const Conv
   check_device(t, x, op, name);
 }
 
-void set_epilogue(Conv2dArgs& a, const Tensor& x, const Optional& scale, const Optional& noise, const Optional& b,
-                  const Optional& residual, int64_t act, double alpha, double gain, double clamp) {
+struct Epilogue {
+  Optional scale, noise, b, residual;
+  int64_t act;
+  double alpha, gain, clamp;
+};
+
+void set_epilogue(Conv2dArgs& a, const Tensor& x, const Epilogue& e) {
+  const auto& [scale, noise, b, residual, act, alpha, gain, clamp] = e;
   a.scale = scale_of(scale, x, a.out_channels, "conv2d", "scale");
   if (noise) {
     STD_TORCH_CHECK(noise->dim() == 4 && (noise->size(0) == a.images || noise->size(0) == 1) && noise->size(1) == 1 &&
@@ -116,20 +122,18 @@ void set_epilogue(Conv2dArgs& a, const Tensor& x, const Optional& scale, const O
   a.clamp = clamp;
 }
 
-template <class Device>
-std::tuple<Tensor, Tensor> conv2d(Tensor x, Tensor w, Optional in_scale, int64_t stride, bool transposed, int64_t padx0,
-                                  int64_t padx1, int64_t pady0, int64_t pady1, Optional scale, Optional noise, Optional b,
-                                  Optional residual, int64_t act, double alpha, double gain, double clamp, bool keep_mask,
-                                  bool tf32) {
+// y and its mask, made by launch(arguments).
+template <class Device, class Launch>
+std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Optional& in_scale, const Geometry& g,
+                                    const Epilogue& e, bool keep_mask, bool tf32, const Launch& launch) {
   STD_TORCH_CHECK(w.dim() == 4 && x.dim() == 4 && w.size(1) == x.size(1) && w.scalar_type() == x.scalar_type(),
                   "conv2d: w must be [O, I, kh, kw], with the channels and the dtype of x");
   STD_TORCH_CHECK(w.is_contiguous() || is_channels_last(w), "conv2d: w must be contiguous or channels_last");
   check_device(w, x, "conv2d", "w");
-  const Geometry g{stride, transposed, padx0, padx1, pady0, pady1};
   Conv2dArgs a = arguments_of(x, "conv2d", w.size(0), w.size(2), w.size(3), g, tf32);
   a.w_channels_last = !w.is_contiguous();
   a.in_scale = scale_of(in_scale, x, a.in_channels, "conv2d", "in_scale");
-  set_epilogue(a, x, scale, noise, b, residual, act, alpha, gain, clamp);
+  set_epilogue(a, x, e);
   Tensor y = empty_images(x, a.images, a.out_channels, a.axis_y.out, a.axis_x.out, true);
   Tensor mask = empty_bytes(x, keep_mask ? (y.numel() + 3) / 4 : 0);
   if (y.numel() == 0) return {y, mask};
@@ -142,8 +146,42 @@ std::tuple<Tensor, Tensor> conv2d(Tensor x, Tensor w, Optional in_scale, int64_t
     a.workspace = workspace.emplace(empty_bytes(x, bytes)).mutable_data_ptr();
   const Device device(x);
   a.stream = device.stream();
-  cuda::conv2d(a);
+  launch(a);
   return {y, mask};
+}
+
+template <class Device>
+std::tuple<Tensor, Tensor> conv2d(Tensor x, Tensor w, Optional in_scale, int64_t stride, bool transposed, int64_t padx0,
+                                  int64_t padx1, int64_t pady0, int64_t pady1, Optional scale, Optional noise, Optional b,
+                                  Optional residual, int64_t act, double alpha, double gain, double clamp, bool keep_mask,
+                                  bool tf32) {
+  const Geometry g{stride, transposed, padx0, padx1, pady0, pady1};
+  return convolve<Device>(x, w, in_scale, g, {scale, noise, b, residual, act, alpha, gain, clamp}, keep_mask, tf32,
+                          [](const Conv2dArgs& a) { cuda::conv2d(a); });
+}
+
+// The sizes of what follows the FIR are those of a transposed convolution with other padding.
+template <class Device>
+std::tuple<Tensor, Tensor> conv2d_up(Tensor x, Tensor w, Tensor f, Optional in_scale, int64_t padx0, int64_t padx1,
+                                     int64_t pady0, int64_t pady1, bool flip_filter, double fir_gain, Optional scale,
+                                     Optional noise, Optional b, Optional residual, int64_t act, double alpha, double gain,
+                                     double clamp, bool keep_mask, bool tf32) {
+  STD_TORCH_CHECK(x.scalar_type() != ScalarType::Double, "conv2d_up: x must not be float64");
+  STD_TORCH_CHECK(f.dim() == 1 && f.size(0) == 4 && is_dense(f) && f.scalar_type() == ScalarType::Float,
+                  "conv2d_up: f must be contiguous, of shape [4], in float32");
+  check_device(f, x, "conv2d_up", "f");
+  STD_TORCH_CHECK(w.dim() == 4 && w.size(2) == 3 && w.size(3) == 3, "conv2d_up: w must be [O, I, 3, 3]");
+  Conv2dUpArgs a;
+  a.filter = static_cast<const float*>(f.const_data_ptr());
+  a.flip = flip_filter;
+  a.fir_gain = float(fir_gain);
+  const auto launch = [&](const Conv2dArgs& conv) {
+    a.conv = conv;
+    a.conv.axis_x.pad0 = padx0, a.conv.axis_y.pad0 = pady0;
+    cuda::conv2d_up(a);
+  };
+  const Geometry g{2, true, -padx0, 3 - padx1, -pady0, 3 - pady1};
+  return convolve<Device>(x, w, in_scale, g, {scale, noise, b, residual, act, alpha, gain, clamp}, keep_mask, tf32, launch);
 }
 
 template <class Device>
@@ -172,6 +210,7 @@ Tensor conv2d_weight_gradient(Tensor x, Tensor dy, Optional in_scale, int64_t kh
 template <class Device, class Library>
 void implement(Library& m, const std::string& provider) {
   m.impl(("conv2d_" + provider).c_str(), TORCH_BOX(&conv2d<Device>));
+  m.impl(("conv2d_up_" + provider).c_str(), TORCH_BOX(&conv2d_up<Device>));
   m.impl(("conv2d_weight_gradient_" + provider).c_str(), TORCH_BOX(&conv2d_weight_gradient<Device>));
 }
 

@@ -175,9 +175,7 @@ void list_forms(KernelList& list) {
 
 int64_t conv2d_workspace(const Conv2dArgs& a) { return ConvMemory(a).bytes; }
 
-void conv2d(const Conv2dArgs& a) {
-  const int64_t numel = a.images * a.axis_y.out * a.axis_x.out * a.out_channels;
-  if (numel == 0) return;
+ConvLaunch prepare_conv2d(const Conv2dArgs& a) {
   const ConvMemory memory(a);
   ConvLaunch l;
   l.a = a;
@@ -192,6 +190,21 @@ void conv2d(const Conv2dArgs& a) {
     const int64_t weights = a.out_channels * a.axis_y.taps * a.axis_x.taps * l.channels;
     if (memory.copied)
       launch("conv2d", conv2d_weights_kernel<T>, divide_up(weights, kThreads), kThreads, 0, a.stream, l);
+  });
+  return l;
+}
+
+void pack_mask(const ConvLaunch& l) {
+  if (!l.codes) return;
+  const int64_t numel = l.a.images * l.a.axis_y.out * l.a.axis_x.out * l.a.out_channels;
+  launch("conv2d", conv2d_mask_kernel, divide_up(divide_up(numel, 4), kThreads), kThreads, 0, l.a.stream, l);
+}
+
+void conv2d(const Conv2dArgs& a) {
+  if (a.images * a.axis_y.out * a.axis_x.out * a.out_channels == 0) return;
+  const ConvLaunch l = prepare_conv2d(a);
+  dispatch_dtype(a.dtype, [&](auto t) {
+    using T = decltype(t);
     if constexpr (sizeof(T) == 2)
       run<T, true>(l);
     else if constexpr (sizeof(T) == 4)
@@ -199,8 +212,7 @@ void conv2d(const Conv2dArgs& a) {
     else
       run<T, false>(l);
   });
-  if (l.codes)
-    launch("conv2d", conv2d_mask_kernel, divide_up(divide_up(numel, 4), kThreads), kThreads, 0, a.stream, l);
+  pack_mask(l);
 }
 
 void conv2d_kernel_list(KernelList& list) {

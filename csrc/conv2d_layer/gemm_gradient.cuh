@@ -72,6 +72,8 @@ struct TensorColumns : TensorSums<T, rows, columns> {
             part_b[n][i] = word(b, pixel + lane % 4 + i % 2 * 4, column + 16 * n + lane / 4 + i / 2 * 8);
         }
       }
+      round_operand<T>(part_a);
+      round_operand<T>(part_b);
       this->add(part_a, part_b);
     }
   }
@@ -133,6 +135,7 @@ template <class Tile, bool streamed>
 struct GradientLoader {
   using T = typename Tile::T;
   using A = Accumulate<T>;
+  static constexpr int stages = kStages;
   static constexpr int lanes = kLanes<T>, across = Tile::side / lanes, pixels_apart = kThreads / across;
   static constexpr int pixels = kChunk<T> / pixels_apart;
   const GradientLaunch& l;
@@ -142,9 +145,9 @@ struct GradientLoader {
   Packet<T, lanes> held[streamed ? 1 : pixels][2];
   unsigned inside = 0;  // which of those are, two bits each
 
-  __device__ __forceinline__ GradientLoader(const GradientLaunch& launch, unsigned char* stages, int first_row,
+  __device__ __forceinline__ GradientLoader(const GradientLaunch& launch, unsigned char* stage_memory, int first_row,
                                             int64_t first_column, int64_t first_pixel)
-      : l(launch), memory(stages), own_pixel(int(threadIdx.x) / across), own_packet(int(threadIdx.x) % across),
+      : l(launch), memory(stage_memory), own_pixel(int(threadIdx.x) / across), own_packet(int(threadIdx.x) % across),
         fixed_channel(first_row + own_packet * lanes) {
     const int64_t column = first_column + own_packet * lanes, tap = column / l.moved_channels;
     const Conv2dArgs& conv = l.a.conv;

@@ -19,6 +19,11 @@ struct ConvLaunch {
   unsigned tiles_m = 1, tiles_n = 1;
 };
 
+// What precedes and follows a kernel that makes y: w is copied where it must be, and bytes of the mask are packed that
+// pixels share.
+ConvLaunch prepare_conv2d(const Conv2dArgs& a);
+void pack_mask(const ConvLaunch& l);
+
 // An axis of a convolution. A transposed one falls apart into phases, whose outputs are `step` apart and meet the same
 // taps: then no inserted zeros are multiplied. Tap t, from 0, of output first + step * u is w's tap tap_first + tap_step
 // * t, and its input in_first + in_step * u + t.
@@ -103,7 +108,7 @@ template <class Tile, bool async>
 struct ConvLoader {
   using T = typename Tile::T;
   using A = Accumulate<T>;
-  static constexpr int lanes = kLanes<T>, rows = Tile::rows / 32;
+  static constexpr int stages = kStages, lanes = kLanes<T>, rows = Tile::rows / 32;
   const ConvLaunch& l;
   const PhaseAxis &axis_y, &axis_x;
   unsigned char* const memory;
@@ -116,9 +121,9 @@ struct ConvLoader {
   Packet<T, lanes> held[async ? 1 : rows];
   unsigned inside = 0;  // which of those are
 
-  __device__ __forceinline__ ConvLoader(const ConvLaunch& launch, const PhasePixels& pixels, unsigned char* stages,
+  __device__ __forceinline__ ConvLoader(const ConvLaunch& launch, const PhasePixels& pixels, unsigned char* stage_memory,
                                         int first_column)
-      : l(launch), axis_y(pixels.y), axis_x(pixels.x), memory(stages), own_row(int(threadIdx.x) / 4),
+      : l(launch), axis_y(pixels.y), axis_x(pixels.x), memory(stage_memory), own_row(int(threadIdx.x) / 4),
         own_packet(int(threadIdx.x) % 4), column(first_column + own_row) {
     channel = own_packet * lanes;
     w_row = column * row_of_w();

@@ -1,6 +1,6 @@
 // The product of a block's tile of two matrices, from shared memory into registers. A block has 4 warps, and each a part
 // of the tile of its own. What it multiplies at a time, a chunk, is 64 bytes of numbers along the sum; chunks are fetched
-// kStages - 1 ahead.
+// ahead into further stages.
 #pragma once
 #include "cuda/gpu.h"
 
@@ -29,23 +29,30 @@ struct Immediate {
   __device__ __forceinline__ static void settle() {}
 };
 
+// What tensor cores are given of floats.
+template <class T, int n>
+__device__ __forceinline__ void round_operand(uint32_t (&part)[n][4]) {
+  if constexpr (sizeof(T) == 4)
+#pragma unroll
+    for (int i = 0; i < 4 * n; ++i) part[i / 4][i % 4] = round_tf32(part[i / 4][i % 4]);
+}
+
 // Sums of rows x columns, a warp's, in the tensor cores' order.
 template <class T, int rows, int columns>
 struct TensorSums : Immediate {
   using A = float;
   float sum[rows / 16][columns / 8][4] = {};
 
-  // a[rows][16 numbers or 8 of tf32] times b[columns][the same].
-  __device__ __forceinline__ void add(uint32_t (&a)[rows / 16][4], uint32_t (&b)[columns / 16][4]) {
-    if constexpr (sizeof(T) == 4) {
+  // Columns of a step of a chunk, from rows of a stage whose numbers are multiples of 8.
+  __device__ __forceinline__ static void load_columns(uint32_t (&b)[columns / 16][4], const unsigned char* stage, int step) {
+    const int lane = int(threadIdx.x) % 32, row = lane / 16 * 8 + lane % 8;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int m = 0; m < rows / 16; ++m) a[m][i] = round_tf32(a[m][i]);
-#pragma unroll
-        for (int n = 0; n < columns / 16; ++n) b[n][i] = round_tf32(b[n][i]);
-      }
-    }
+    for (int n = 0; n < columns / 16; ++n)
+      load_matrices<false>(b[n], stage + n * 16 * kRowBytes + row_offset(row, 2 * step + (lane >> 3 & 1)));
+  }
+
+  // a[rows][16 numbers or 8 of tf32] times b[columns][the same], both rounded.
+  __device__ __forceinline__ void add(const uint32_t (&a)[rows / 16][4], const uint32_t (&b)[columns / 16][4]) {
 #pragma unroll
     for (int m = 0; m < rows / 16; ++m)
 #pragma unroll
@@ -76,16 +83,15 @@ struct TensorRows : TensorSums<T, rows, columns> {
   __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
     const int lane = int(threadIdx.x) % 32, turn = lane >> 1 & 3;
     const unsigned char* const own_a = a + lane % 16 * kRowBytes;
-    const unsigned char* const own_b = b + (lane / 16 * 8 + lane % 8) * kRowBytes;
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
       uint32_t part_a[rows / 16][4], part_b[columns / 16][4];
 #pragma unroll
       for (int m = 0; m < rows / 16; ++m)
         load_matrices<false>(part_a[m], own_a + m * 16 * kRowBytes + (((2 * step + lane / 16) ^ turn) << 4));
-#pragma unroll
-      for (int n = 0; n < columns / 16; ++n)
-        load_matrices<false>(part_b[n], own_b + n * 16 * kRowBytes + (((2 * step + (lane >> 3 & 1)) ^ turn) << 4));
+      this->load_columns(part_b, b, step);
+      round_operand<T>(part_a);
+      round_operand<T>(part_b);
       this->add(part_a, part_b);
     }
   }
@@ -93,26 +99,20 @@ struct TensorRows : TensorSums<T, rows, columns> {
 
 // The same without tensor cores: lanes have every fourth row and every eighth column.
 template <class T, int rows, int columns>
-struct PlainRows : Immediate {
+struct PlainSums : Immediate {
   using A = Accumulate<T>;
   A sum[rows / 4][columns / 8] = {};
 
-  __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
-    const int row = int(threadIdx.x) % 32 / 8, column = int(threadIdx.x) % 8;
-#pragma unroll 1
-    for (int packet = 0; packet < 4; ++packet) {
-      Packet<T, kLanes<T>> part[rows / 4];
+  // A packet of the lane's rows times that of a stage's rows b.
+  __device__ __forceinline__ void add(const Packet<T, kLanes<T>> (&part)[rows / 4], const unsigned char* b, int packet) {
+    const int column = int(threadIdx.x) % 8;
 #pragma unroll
-      for (int i = 0; i < rows / 4; ++i)
-        part[i] = load_packet<kLanes<T>>(reinterpret_cast<const T*>(a + row_offset(row + 4 * i, packet)));
+    for (int j = 0; j < columns / 8; ++j) {
+      const auto other = load_packet<kLanes<T>>(reinterpret_cast<const T*>(b + row_offset(column + 8 * j, packet)));
 #pragma unroll
-      for (int j = 0; j < columns / 8; ++j) {
-        const auto other = load_packet<kLanes<T>>(reinterpret_cast<const T*>(b + row_offset(column + 8 * j, packet)));
+      for (int k = 0; k < kLanes<T>; ++k)
 #pragma unroll
-        for (int k = 0; k < kLanes<T>; ++k)
-#pragma unroll
-          for (int i = 0; i < rows / 4; ++i) sum[i][j] += part[i].v[k] * other.v[k];
-      }
+        for (int i = 0; i < rows / 4; ++i) sum[i][j] += part[i].v[k] * other.v[k];
     }
   }
 
@@ -122,6 +122,22 @@ struct PlainRows : Immediate {
     for (int i = 0; i < rows / 4; ++i)
 #pragma unroll
       for (int j = 0; j < columns / 8; ++j) at[4 * i * pitch + 8 * j] = sum[i][j];
+  }
+};
+
+// The same of both matrices' rows in shared memory.
+template <class T, int rows, int columns>
+struct PlainRows : PlainSums<T, rows, columns> {
+  __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
+    const int row = int(threadIdx.x) % 32 / 8;
+#pragma unroll 1
+    for (int packet = 0; packet < 4; ++packet) {
+      Packet<T, kLanes<T>> part[rows / 4];
+#pragma unroll
+      for (int i = 0; i < rows / 4; ++i)
+        part[i] = load_packet<kLanes<T>>(reinterpret_cast<const T*>(a + row_offset(row + 4 * i, packet)));
+      this->add(part, b, packet);
+    }
   }
 };
 
@@ -167,7 +183,7 @@ struct WarpgroupRows {
 // until store(). A stage is written again when all products of it are done.
 template <class Loader, class Sums, class Multiply>
 __device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums& sums, const Multiply& multiply) {
-  constexpr int lead = kStages - 1 - Sums::in_flight;
+  constexpr int stages = Loader::stages, lead = stages - 1 - Sums::in_flight;
 #pragma unroll 1
   for (int stage = 0; stage < lead; ++stage) {
     loader.fetch(stage);
@@ -184,8 +200,8 @@ __device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums
     commit_copies();
     multiply(stage);
     loader.store(ahead);
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-    ahead = ahead + 1 == kStages ? 0 : ahead + 1;
+    stage = stage + 1 == stages ? 0 : stage + 1;
+    ahead = ahead + 1 == stages ? 0 : ahead + 1;
   }
   sums.settle();
   wait_copies<0>();

@@ -165,6 +165,14 @@ __device__ __forceinline__ void load_matrices(uint32_t (&m)[4], const void* row)
 #endif
 }
 
+// The same number, of which a compiler does not know it: what follows from it is computed again, not kept in registers.
+__device__ __forceinline__ int recomputed(int v) {
+#if !FASTGAN_SHIM
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
+}
+
 // A float as tensor cores read it: 10 bits of mantissa, to nearest, ties away from 0. Unrounded ones they cut off.
 __device__ __forceinline__ uint32_t round_tf32(uint32_t bits) {
 #if FASTGAN_SHIM

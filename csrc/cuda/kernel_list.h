@@ -17,6 +17,7 @@ namespace cuda {
 void bias_act_kernel_list(KernelList& list);
 void conv2d_epilogue_kernel_list(KernelList& list);
 void conv2d_kernel_list(KernelList& list);
+void conv2d_up_kernel_list(KernelList& list);
 void conv2d_weight_gradient_kernel_list(KernelList& list);
 void upfirdn2d_kernel_list(KernelList& list);
 

@@ -11,6 +11,7 @@ std::string kernel_resources() {
   conv2d_epilogue_kernel_list(list);
   upfirdn2d_kernel_list(list);
   conv2d_kernel_list(list);
+  conv2d_up_kernel_list(list);
   conv2d_weight_gradient_kernel_list(list);
   std::string json;
   for (const KernelEntry& kernel : list) {

@@ -44,8 +44,14 @@ class Runner {
   }
 
   void run() {
-    forward();
+    forward(false);
     weight_gradient();
+  }
+
+  // The convolution, transposed with stride 2, then a FIR over its result with these zeros around it.
+  void run_up(const std::array<int64_t, 4>& padding) {
+    fir_padding_ = padding;
+    forward(true);
   }
 
  private:
@@ -103,12 +109,37 @@ class Runner {
     return c_.epilogue ? values : std::vector<double>(values.size(), otherwise);
   }
 
-  void forward() {
+  static constexpr double kFilter[] = {0.25, 0.5, 1, 0.125};  // turned round, as a convolution does
+
+  // v after the FIR, of the sizes that a and this object take from then on.
+  std::vector<double> filtered(const std::vector<double>& v, Conv2dArgs& a) {
+    const int64_t height = a.axis_y.out, width = a.axis_x.out;
+    a.axis_y.out += fir_padding_[2] + fir_padding_[3] - 3, a.axis_y.pad0 = fir_padding_[2];
+    a.axis_x.out += fir_padding_[0] + fir_padding_[1] - 3, a.axis_x.pad0 = fir_padding_[0];
+    plane_ = a.axis_y.out * a.axis_x.out;
+    numel_ = c_.images * plane_ * c_.out;
+    std::vector<double> u(size_t(numel_), 0.0);
+    for (int64_t i = 0; i < numel_; ++i) {
+      const int64_t pixel = i / c_.out, n = pixel / plane_;
+      const int64_t row = pixel % plane_ / a.axis_x.out, column = pixel % a.axis_x.out;
+      for (int64_t k = 0; k < 16; ++k) {
+        const int64_t y = row + k / 4 - a.axis_y.pad0, x = column + k % 4 - a.axis_x.pad0;
+        if (y >= 0 && y < height && x >= 0 && x < width)
+          u[size_t(i)] += 2 * kFilter[3 - k / 4] * kFilter[3 - k % 4] *
+                          v[size_t(((n * height + y) * width + x) * c_.out + i % c_.out)];
+      }
+    }
+    return u;
+  }
+
+  void forward(bool up) {
     std::vector<double> v(size_t(numel_), 0.0);
     each_tap([&](int64_t n, int64_t to, int64_t from, int64_t tap) {
       for (int64_t o = 0; o < c_.out; ++o)
         for (int64_t i = 0; i < c_.in; ++i) v[size_t(to * c_.out + o)] += w_[w_at(o, i, tap)] * x_at(n, from, i);
     });
+    Conv2dArgs a = a_;
+    if (up) v = filtered(v, a);
     std::vector<double> scales(size_t(c_.images * c_.out));
     for (double& s : scales) s = std::ldexp(1, int(numbers_.below(3)) - 1);
     scales = if_epilogue(scales, 1);
@@ -119,7 +150,6 @@ class Runner {
     Stored x(c_, c_.dtype, x_), w(c_, c_.dtype, w_), in_scale(c_, wide(), in_scale_), scale(c_, wide(), scales);
     Stored noise(c_, c_.dtype, noises), b(c_, c_.dtype, biases), residual(c_, c_.dtype, residuals);
     Guarded y_bytes((size_t(numel_) + c_.unaligned) * size_of(c_.dtype)), mask(size_t(numel_ + 3) / 4);
-    Conv2dArgs a = a_;
     a.x = x.data(), a.w = w.data();
     a.in_scale = c_.scaled ? in_scale.data() : nullptr;
     a.y = y_bytes.data() + c_.unaligned * size_of(c_.dtype);
@@ -130,7 +160,8 @@ class Runner {
     }
     Guarded workspace(size_t(cuda::conv2d_workspace(a)));
     a.workspace = workspace.data();
-    cuda::conv2d(a);
+    Guarded filter(DType::f32, std::vector<double>(kFilter, kFilter + 4));
+    up ? cuda::conv2d_up({a, reinterpret_cast<const float*>(filter.data()), false, 2}) : cuda::conv2d(a);
     for (int64_t i = 0; i < numel_; ++i) {
       const int64_t pixel = i / c_.out, o = i % c_.out, n = pixel / plane_;
       const double u = v[size_t(i)] * scales[size_t(n * c_.out + o)] + noises[size_t(pixel)] + biases[size_t(o)];
@@ -142,6 +173,7 @@ class Runner {
       if (c_.epilogue && (mask.data()[i / 4] >> (2 * (i % 4)) & 3) != code) fail(c_.name() + ": mask is wrong");
     }
     check(y_bytes.intact() && mask.intact() && workspace.intact(), c_.name() + ": bytes around an output");
+    check(filter.intact(), c_.name() + ": bytes around the filter");
     for (Stored* in : {&x, &w, &in_scale, &scale, &noise, &b, &residual})
       check(in->bytes.intact(), c_.name() + ": bytes around an input");
   }
@@ -187,6 +219,7 @@ class Runner {
   Conv2dArgs a_;
   int64_t plane_ = 0, numel_ = 0;
   std::vector<double> x_, w_, in_scale_;
+  std::array<int64_t, 4> fir_padding_{};
 };
 
 }  // namespace
@@ -222,6 +255,22 @@ int main() {
           setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);  // wide tiles once more
           Runner(c, numbers).run();
           unsetenv("FASTGAN_SHIM_WARPGROUPS");
+        }
+  const Shape ups[] = {
+      {1, 1, 1, 1, 1, 3, 3, 2, true, {1, 1, 1, 1}},    {2, 8, 24, 3, 4, 3, 3, 2, true, {1, 1, 1, 1}},
+      {2, 24, 20, 4, 3, 3, 3, 2, true, {2, 0, -1, 3}}, {1, 5, 7, 6, 5, 3, 3, 2, true, {-2, 1, 0, -1}},
+      {1, 16, 33, 11, 13, 3, 3, 2, true, {1, 1, 1, 1}},
+  };
+  for (const DType dtype : kDTypes)
+    for (const bool tf32 : {false, true})
+      for (const Shape& s : ups)
+        for (const bool scaled : {false, true}) {
+          if ((tf32 && dtype != DType::f32) || dtype == DType::f64) continue;
+          reorder_threads(count);
+          const bool epilogue = ++count % 3, unaligned = count % 5 == 0, w_channels_last = count % 4 == 0;
+          const Case c{dtype, tf32, s.images, s.in, s.out, s.height, s.width, 3, 3, 2, true, {0, 0, 0, 0},
+                       scaled, epilogue, unaligned, w_channels_last};
+          Runner(c, numbers).run_up(s.padding);
         }
   std::printf("implicit_gemm: %d cases\n", count);
 }

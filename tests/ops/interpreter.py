@@ -43,7 +43,7 @@ def _register() -> None:
     bias_act_form.implement(NAME, "CPU")
     upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
     upfirdn2d_form.implement(NAME, "CPU")
-    conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=True)})
+    conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=True, fused_up=False)})
     conv2d_layer_form.implement(NAME, "CPU")
     for op in ("bias_act", "conv2d_layer", "upfirdn2d"):
         providers.register_provider(op, NAME, lambda device, dtype, detail: None)

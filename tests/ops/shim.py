@@ -36,7 +36,7 @@ def _register() -> None:
     numbering = tuple(torch.ops.fastgan.bias_act_activations_shim().split(","))
     bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, numbering)
     upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
-    conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=False)})
+    conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=False, fused_up=True)})
     for op in ("bias_act", "conv2d_layer", "upfirdn2d"):
         providers.register_provider(op, NAME, lambda device, dtype, detail: None)
 

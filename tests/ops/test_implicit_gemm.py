@@ -110,18 +110,22 @@ class Layer:
     keep_mask: bool = False
     tf32: bool = False
 
-    @staticmethod
-    def random(conv: Conv, precision: str, **options) -> Layer:
+    @classmethod
+    def random(cls, conv: Conv, precision: str, **options) -> Layer:
         dtype, (o, kh, kw) = DTYPES[precision], conv.w
         x = arranged(torch.randn(conv.x).to(dtype), "channels_last")
         w = torch.randn(o, conv.x[1], kh, kw).div(max(1, conv.x[1] * kh * kw) ** 0.5).to(dtype)
-        return Layer(x, w, conv, tf32=precision == "tf32", **options)
+        return cls(x, w, conv, tf32=precision == "tf32", **options)
+
+    def product(self, x: Tensor, w: Tensor) -> Tensor:
+        """Of the tensors as they are, by torch."""
+        return convolution(x, w, self.conv)
 
     def with_operands(self, *names: str) -> Layer:
         """With random operands of the epilogue, or of the load."""
         n, o = self.x.shape[0], self.w.shape[0]
         wide = torch.float64 if self.x.dtype == torch.float64 else torch.float32
-        out = convolution(self.x.double(), self.w.double(), self.conv).shape
+        out = self.product(self.x.double(), self.w.double()).shape
         made = {
             "in_scale": lambda: 1 + 0.3 * torch.randn(n, self.x.shape[1], dtype=wide),
             "scale": lambda: 1 + 0.3 * torch.randn(n, o, dtype=wide),
@@ -131,13 +135,17 @@ class Layer:
         }
         return replace(self, **{name: made[name]() for name in names})
 
+    @property
+    def epilogue(self) -> tuple:
+        """What every operator takes of it."""
+        operands = (self.scale, self.noise, self.b, self.residual)
+        return (*operands, ACTS[self.act], self.alpha, self.gain, self.clamp, self.keep_mask)
+
     def run(self) -> tuple[Tensor, Tensor]:
         """By the shim."""
         poison_allocator(self.x)
-        epilogue = (self.scale, self.noise, self.b, self.residual, ACTS[self.act], self.alpha, self.gain, self.clamp)
-        return torch.ops.fastgan.conv2d_shim(
-            self.x, self.w, self.in_scale, *self.conv.geometry, *epilogue, self.keep_mask, self.tf32
-        )
+        inputs = (self.x, self.w, self.in_scale)
+        return torch.ops.fastgan.conv2d_shim(*inputs, *self.conv.geometry, *self.epilogue, self.tf32)
 
     def formula(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """y, v and act(v)·gain by torch in `dtype`. x is scaled and, for tensor cores, rounded as the kernels do."""
@@ -146,7 +154,7 @@ class Layer:
             x = (x.to(self.in_scale.dtype) * self.in_scale[:, :, None, None]).to(x.dtype)
         if self.tf32:
             x, w = as_tf32(x), as_tf32(w)
-        v = convolution(x.to(dtype), w.to(dtype), self.conv)
+        v = self.product(x.to(dtype), w.to(dtype))
         if self.scale is not None:
             v = v * self.scale.to(dtype)[:, :, None, None]
         if self.noise is not None:

@@ -297,8 +297,10 @@ def _triton_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
 
 _GROUPS = "groups above 1 are composed of other operators"
 _COMPILED = {
-    "native": Compiled("native", {"CPU": CpuPasses("native"), "CUDA": GemmPasses("native", contiguous=False)}),
-    "triton": Compiled("triton", {"CUDA": GemmPasses("triton", contiguous=True)}),
+    "native": Compiled(
+        "native", {"CPU": CpuPasses("native"), "CUDA": GemmPasses("native", contiguous=False, fused_up=True)}
+    ),
+    "triton": Compiled("triton", {"CUDA": GemmPasses("triton", contiguous=True, fused_up=False)}),
 }
 triton_form.implement("triton", "CUDA")
 providers.register_provider("conv2d_layer", "native", _native_refusal)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastgan.ops.layout import dense_format
 
+Size = tuple[int, int]  # height, width
 Padding = tuple[int, int, int, int]  # x0, x1, y0, y1
 
 
@@ -63,7 +64,7 @@ class Convolution(NamedTuple):
     padding: Padding
     fast: bool
 
-    def output_size(self, size: tuple[int, int], kernel: tuple[int, int]) -> tuple[int, int]:
+    def output_size(self, size: Size, kernel: Size) -> Size:
         """(H', W') of an image of (H, W)."""
         px0, px1, py0, py1 = self.padding
         if self.transposed:
@@ -76,7 +77,7 @@ class Convolution(NamedTuple):
             (size[1] + px0 + px1 - kernel[1]) // self.stride + 1,
         )
 
-    def adjoint(self, size: tuple[int, int], result: tuple[int, int], kernel: tuple[int, int]) -> Convolution:
+    def adjoint(self, size: Size, result: Size, kernel: Size) -> Convolution:
         """From the gradient of a result of this size to that of an image of `size`, with w's O and I exchanged."""
         if kernel == (1, 1) and self.stride == 1 and not any(self.padding):
             return self
@@ -85,6 +86,39 @@ class Convolution(NamedTuple):
             px1 = (result[1] - 1) * self.stride + kernel[1] - px0 - size[1]
             py1 = (result[0] - 1) * self.stride + kernel[0] - py0 - size[0]
         return self._replace(transposed=not self.transposed, padding=(px0, px1, py0, py1))
+
+
+class Fir(NamedTuple):
+    """One upfirdn2d; see there. f is None for the identity."""
+
+    f: Tensor | None
+    up: int
+    down: int
+    padding: Padding
+    gain: float
+    flip: bool = False
+
+    @property
+    def taps(self) -> Size:
+        return (1, 1) if self.f is None else (self.f.shape[0], self.f.shape[-1])
+
+    def output_size(self, size: Size) -> Size:
+        (fh, fw), (px0, px1, py0, py1) = self.taps, self.padding
+        return (
+            (size[0] * self.up + py0 + py1 - fh) // self.down + 1,
+            (size[1] * self.up + px0 + px1 - fw) // self.down + 1,
+        )
+
+    def adjoint(self, size: Size, result: Size) -> Fir:
+        """From the gradient of a result of this size to that of an input of `size`."""
+        (fh, fw), (px0, _, py0, _) = self.taps, self.padding
+        padding = (
+            fw - px0 - 1,
+            size[1] * self.up - result[1] * self.down + px0 - self.up + 1,
+            fh - py0 - 1,
+            size[0] * self.up - result[0] * self.down + py0 - self.up + 1,
+        )
+        return self._replace(up=self.down, down=self.up, padding=padding, flip=not self.flip)
 
 
 class Passes:
@@ -128,8 +162,9 @@ class Passes:
         """Gradients of x and styles from dz, that of z = styles·x."""
         return self._raw("conv2d_style_gradient")(dz, x, styles)
 
-    def fir(self, x: Tensor, f: Tensor | None, up: int, down: int, padding: Padding, flip: bool, gain: float) -> Tensor:
+    def fir(self, x: Tensor, fir: Fir) -> Tensor:
         """upfirdn2d, in x's memory format."""
+        f, up, down, padding, gain, flip = fir
         if f is None:
             f = x.new_ones([1], dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
         return self._raw("upfirdn2d")(x, f, up, up, down, down, *padding, flip, gain)
@@ -149,7 +184,21 @@ class Passes:
             u = _convolution(x, w, stride, same, False)
         return self.epilogue(u.contiguous(memory_format=dense_format(x)), e, keep_mask)
 
-    def input_gradient(self, dy: Tensor, w: Tensor, size: tuple[int, int], convolution: Convolution) -> Tensor:
+    def convolve_up(
+        self,
+        x: Tensor,
+        w: Tensor,
+        in_scale: Tensor | None,
+        convolution: Convolution,
+        fir: Fir,
+        e: Epilogue,
+        keep_mask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """As `convolve`, with a FIR pass between the convolution and the epilogue."""
+        u, _ = self.convolve(x, w, in_scale, convolution, Epilogue(), False)
+        return self.epilogue(self.fir(u, fir), e, keep_mask)
+
+    def input_gradient(self, dy: Tensor, w: Tensor, size: Size, convolution: Convolution) -> Tensor:
         """The gradient of z [N, I, H, W] of this (H, W) for `convolve(z, w)`, from dy of its result."""
         adjoint = convolution.adjoint(size, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
         return self.convolve(dy, w.transpose(0, 1).contiguous(), None, adjoint, Epilogue(), False)[0]

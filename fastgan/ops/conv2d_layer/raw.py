@@ -28,6 +28,12 @@ SCHEMAS = {
     # of x, padded, at every stride-th place. Transposed: the true convolution of x with stride - 1 zeros between its
     # samples, (H - 1)·stride + kh rows, of which padding is cropped.
     "conv2d": f"(Tensor x, Tensor w, Tensor? in_scale, {_GEOMETRY}, {_EPILOGUE}, bool tf32) -> (Tensor, Tensor)",
+    # A FIR after a convolution transposed with stride 2, as upfirdn2d(u, f, padding=[...], flip_filter, gain=fir_gain),
+    # then the epilogue. channels_last, not float64: w [O, I, 3, 3], f [4] float32. On a GPU, by "native" alone.
+    "conv2d_up": (
+        "(Tensor x, Tensor w, Tensor f, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, "
+        f"bool flip_filter, float fir_gain, {_EPILOGUE}, bool tf32) -> (Tensor, Tensor)"
+    ),
     # The gradient of such a convolution for w [O, I, kh, kw], from x and the gradient dy of its result.
     "conv2d_weight_gradient": (
         f"(Tensor x, Tensor dy, Tensor? in_scale, int kh, int kw, {_GEOMETRY}, bool tf32) -> Tensor"

@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import Tensor
 
 from fastgan.ops.conv2d_layer.geometry import Geometry
-from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
+from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Fir, Passes, Size
 from fastgan.ops.layout import dense_format
-
-Size = tuple[int, int]  # height, width
-
-
-class Fir(NamedTuple):
-    """One upfirdn2d; see there. f is None for the identity."""
-
-    f: Tensor | None
-    up: int
-    down: int
-    padding: tuple[int, int, int, int]
-    gain: float
-
-    @property
-    def taps(self) -> Size:
-        return (1, 1) if self.f is None else (self.f.shape[0], self.f.shape[-1])
-
-    def output_size(self, size: Size) -> Size:
-        (fh, fw), (px0, px1, py0, py1) = self.taps, self.padding
-        return (
-            (size[0] * self.up + py0 + py1 - fh) // self.down + 1,
-            (size[1] * self.up + px0 + px1 - fw) // self.down + 1,
-        )
-
-    def __call__(self, passes: Passes, x: Tensor) -> Tensor:
-        return passes.fir(x, self.f, self.up, self.down, self.padding, False, self.gain)
-
-    def adjoint(self, passes: Passes, dy: Tensor, size: Size) -> Tensor:
-        """The gradient of an input of this size."""
-        (fh, fw), (px0, _, py0, _) = self.taps, self.padding
-        padding = (
-            fw - px0 - 1,
-            size[1] * self.up - dy.shape[3] * self.down + px0 - self.up + 1,
-            fh - py0 - 1,
-            size[0] * self.up - dy.shape[2] * self.down + py0 - self.up + 1,
-        )
-        return passes.fir(dy, self.f, self.down, self.up, padding, True, self.gain)
 
 
 class Resampling:
@@ -82,11 +43,10 @@ class Resampling:
     ) -> tuple[Tensor, Tensor]:
         """The epilogue of R(w, in_scale·x), and its mask."""
         if self.before is not None:
-            x = self.before(self.passes, x)
+            x = self.passes.fir(x, self.before)
         if self.after is None:
             return self.passes.convolve(x, w, in_scale, self.convolution, e, keep_mask)
-        u, _ = self.passes.convolve(x, w, in_scale, self.convolution, Epilogue(), False)
-        return self.passes.epilogue(self.after(self.passes, u), e, keep_mask)
+        return self.passes.convolve_up(x, w, in_scale, self.convolution, self.after, e, keep_mask)
 
     def gradients(
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, dy: Tensor, *, of_input: bool, of_weight: bool
@@ -95,14 +55,18 @@ class Resampling:
         size = (x.shape[2], x.shape[3])
         inner = size if self.before is None else self.before.output_size(size)
         if self.after is not None:
-            dy = self.after.adjoint(self.passes, dy, self.convolution.output_size(inner, (w.shape[2], w.shape[3])))
+            between = self.convolution.output_size(inner, (w.shape[2], w.shape[3]))
+            dy = self.passes.fir(dy, self.after.adjoint(between, (dy.shape[2], dy.shape[3])))
         dz = dw = None
         if of_weight:
-            z = x if self.before is None else self.before(self.passes, x)  # computed again: not worth its memory
+            z = x if self.before is None else self.passes.fir(x, self.before)  # computed again: not worth its memory
             dw = self.passes.weight_gradient(z, dy, in_scale, w, self.convolution)
         if of_input:
-            dz = self.passes.input_gradient(dy, w, inner, self.convolution)
-            if self.before is not None:
-                dz = self.before.adjoint(self.passes, dz, size)
+            if self.before is None:
+                dz = self.passes.input_gradient(dy, w, inner, self.convolution)
+            else:
+                adjoint = self.convolution.adjoint(inner, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
+                back, fir = w.transpose(0, 1).contiguous(), self.before.adjoint(size, inner)
+                dz, _ = self.passes.convolve_up(dy, back, None, adjoint, fir, Epilogue(), False)
             dz = dz.contiguous(memory_format=dense_format(x))  # one channel has no format of its own
         return dz, dw
