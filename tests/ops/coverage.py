@@ -86,8 +86,10 @@ def _conv2d_layer(x: torch.Tensor, w: torch.Tensor) -> None:
     torch.autograd.grad(y.sum(), [x, w, styles, noise, b])
     y = conv2d_resample(x, w, padding=pad, b=b, act="lrelu")
     torch.autograd.grad(y.sum(), [x, w, b])
-    y = conv2d_resample(x, w.detach(), setup_filter([1, 3, 3, 1], device=x.device), up=2, padding=pad, act="lrelu")
-    torch.autograd.grad(y.sum(), x)
+    for separable in (True, False):
+        f = setup_filter([1, 3, 3, 1], device=x.device, separable=separable)
+        y = conv2d_resample(x, w.detach(), f, up=2, padding=pad, act="lrelu")
+        torch.autograd.grad(y.sum(), x)
 
 
 def _upfirdn2d(x: torch.Tensor) -> None:
