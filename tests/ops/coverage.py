@@ -22,6 +22,13 @@ LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "unaligned"}  # by thei
 # Shapes of x. CUDA sums db in one step of the first two, in several of the third in channels_last, and of the last.
 BIAS_ACT = [(2, 5, 7, 3), (2, 8, 3, 3), (2, 8, 40, 40), (8, 3, 65, 129)]
 CONV2D_EPILOGUE = [(2, 40, 9, 8), (1, 5, 7, 3)]  # CUDA sums over the channels of the first in several steps
+# x, output channels and whether conv2d_up has it too: narrow, small, small and wide tiles.
+CONV2D = [
+    ((2, 8, 5, 4), 6, True),
+    ((2, 24, 5, 4), 40, True),
+    ((1, 24, 11, 13), 132, True),
+    ((2, 72, 13, 11), 136, False),
+]
 UPFIRDN2D = [(2, 16, 9, 8), (1, 5, 7, 67)]
 Coverage = dict[str, dict[str, str]]  # kernel -> dtype -> letters of the layouts it ran in
 
@@ -47,6 +54,9 @@ def calls(dtype: torch.dtype, layout: str, device: str = "cpu", cuda: bool = Tru
         upfirdn2d(leaf(1, 8, 5, 4), torch.ones(120, device=device) / 120, padding=60)
         for shape in CONV2D_EPILOGUE:
             _conv2d_epilogue(leaf(*shape).detach(), "shim" if device == "cpu" else "native")
+    if cuda and device == "cpu" and layout == "c":  # small shapes reach every form under the shim alone
+        for shape, channels, up in CONV2D:
+            _conv2d(leaf(*shape).detach(), channels, up)
 
 
 def _bias_act(x: torch.Tensor, b: torch.Tensor) -> None:
@@ -71,6 +81,22 @@ def _conv2d_epilogue(u: torch.Tensor, name: str) -> None:
     for wanted in (True, False):
         passes["conv2d_epilogue_backward"](u, mask, y, scale, noise, b, *numbers, wanted, wanted, wanted)
     passes["conv2d_style_gradient"](u, y, scale)
+
+
+def _conv2d(x: torch.Tensor, channels: int, up: bool) -> None:
+    """The products of matrices, with x scaled or streamed, on tensor cores or not, by warpgroups or not."""
+    w, taps = x.new_ones(channels, x.shape[1], 3, 3), torch.ones(4)
+    scale = torch.ones(x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32))
+    epilogue = (None, None, None, None, 2, 0.2, 1.4, 1.0, True)
+    conv2d, conv2d_up = torch.ops.fastgan.conv2d_shim, torch.ops.fastgan.conv2d_up_shim
+    for tf32 in (False, True):
+        for in_scale in (None, scale):
+            for warpgroups in ({}, {"FASTGAN_SHIM_WARPGROUPS": "1"}):
+                with mock.patch.dict(os.environ, warpgroups):
+                    y, _ = conv2d(x, w, in_scale, 1, False, 1, 1, 1, 1, *epilogue, tf32)
+            torch.ops.fastgan.conv2d_weight_gradient_shim(x, y, in_scale, 3, 3, 1, False, 1, 1, 1, 1, tf32)
+            if up and x.dtype != torch.float64:
+                conv2d_up(x, w, taps, in_scale, 1, 1, 1, 1, False, 4.0, *epilogue, tf32)
 
 
 def _upfirdn2d(x: torch.Tensor) -> None:
@@ -110,14 +136,14 @@ def covered(stand_in) -> Coverage:
                     counts[kernel] = total - before[kernel]
             for kernel, count in counts.items():
                 form, of = kernel.rsplit(" ", 1)
-                row = table.setdefault(form, dict.fromkeys(DTYPE_IDS, ""))
-                if of == str(dtype)[6:]:
-                    row[name] += layout if count else ""
+                row = table.setdefault(form, {} if before else dict.fromkeys(DTYPE_IDS, ""))
+                if of in (str(dtype)[6:], "uint8"):  # a mask is of any
+                    row[name] = row.get(name, "") + (layout if count else "")
     return table
 
 
 def missing(table: Coverage) -> list[str]:
-    """Kernels that a dtype leaves out."""
+    """Kernels that a dtype leaves out which they are compiled for."""
     return [f"{kernel} {dtype}" for kernel, row in table.items() for dtype, layouts in row.items() if not layouts]
 
 
@@ -126,7 +152,7 @@ def text(title: str, table: Coverage) -> str:
     width = max(map(len, table))
     lines = [f"{title:{width}}  " + "  ".join(f"{name:5}" for name in DTYPE_IDS)]
     for kernel in sorted(table):
-        lines.append(f"{kernel:{width}}  " + "  ".join(f"{table[kernel][name] or '-':5}" for name in DTYPE_IDS))
+        lines.append(f"{kernel:{width}}  " + "  ".join(f"{table[kernel].get(name) or '-':5}" for name in DTYPE_IDS))
     return "\n".join(lines)
 
 
