@@ -64,7 +64,8 @@ void run(UpLaunch up) {
   using Wide = WideUp<T, tensor>;
   using Small = SmallUp<T, tensor>;
   const int64_t wide = set_tiles<Wide>(up), small = set_tiles<Small>(up);
-  wide >= kManyTiles && wide * Wide::pixels <= small * Small::pixels ? run_tile<Wide>(up) : run_tile<Small>(up);
+  const bool wasteful = wide * Wide::pixels * Wide::columns > small * Small::pixels * Small::columns;
+  wide >= kManyTiles && !wasteful ? run_tile<Wide>(up) : run_tile<Small>(up);
 }
 
 template <class Tile>

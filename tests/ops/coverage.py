@@ -31,7 +31,7 @@ BIAS_ACT = [(2, 5, 7, 3), (2, 8, 3, 3), (2, 8, 40, 40), (8, 3, 65, 129)]
 # Shapes of x, channels of y, kernel size. CUDA sums over the channels of y in steps in the second, and has tiles
 # of its own for few channels and for many.
 CONV2D_LAYER = [((2, 16, 9, 8), 3, 1), ((2, 8, 5, 6), 40, 3), ((1, 5, 7, 3), 5, 3)]
-WIDE_CONV2D_LAYER = ((2, 8, 16, 16), 72, 3)
+WIDE_CONV2D_LAYER = ((2, 8, 18, 14), 72, 3)
 UPFIRDN2D = [(2, 16, 9, 8), (1, 5, 7, 67)]
 Coverage = dict[str, dict[str, str | None]]  # kernel -> dtype -> letters of the layouts it ran in; None: no such kernel
 
@@ -90,6 +90,7 @@ def _conv2d_layer(x: torch.Tensor, w: torch.Tensor) -> None:
         f = setup_filter([1, 3, 3, 1], device=x.device, separable=separable)
         y = conv2d_resample(x, w.detach(), f, up=2, padding=pad, act="lrelu")
         torch.autograd.grad(y.sum(), x)
+    modulated_conv2d(x, w, styles, None, up=2, padding=pad, resample_filter=setup_filter(f.new_ones(4), separable=True))
 
 
 def _upfirdn2d(x: torch.Tensor) -> None:
