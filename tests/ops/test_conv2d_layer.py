@@ -108,6 +108,36 @@ def test_float16_does_not_overflow(compiled_provider):
     assert y.isfinite().all() and 10 < y.float().std() < 1000
 
 
+def test_styles_of_any_layout_and_dtype(compiled_provider):
+    x, w = torch.randn(2, 3, 4, 5), torch.randn(4, 3, 3, 3)
+    row = torch.rand(1, 3) + 0.5
+    expected = modulated_conv2d(x, w, row.repeat(2, 1), padding=1)
+    torch.testing.assert_close(modulated_conv2d(x, w, row.expand(2, 3), padding=1), expected)
+    transposed = row.repeat(2, 1).t().contiguous().t()
+    torch.testing.assert_close(modulated_conv2d(x, w, transposed, padding=1), expected)
+    one = torch.ones(3, dtype=DOUBLE)
+    torch.testing.assert_close(modulated_conv2d(x, w, row.repeat(2, 1), padding=1, input_gain=one), expected)
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_autocast_does_not_reach_inside(provider, demodulate):
+    x, w, s = torch.randn(2, 4, 4, 5, requires_grad=True), torch.randn(3, 4, 1, 1), torch.rand(2, 4)
+    y = modulated_conv2d(x, w, s, demodulate=demodulate, b=torch.randn(3))
+    expected = torch.autograd.grad(y.sum(), x, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        same = modulated_conv2d(x, w, s, demodulate=demodulate, b=torch.zeros(3))
+        dx = torch.autograd.grad(y.sum(), x)
+    assert same.dtype == torch.float32
+    torch.testing.assert_close(dx, expected)
+
+
+def test_a_result_may_be_changed_in_place(provider):
+    x, w = torch.randn(2, 4, 4, 5, requires_grad=True), torch.randn(3, 4, 1, 1)
+    y = modulated_conv2d(x, w, torch.rand(2, 4), demodulate=False)
+    y.add_(1).sum().backward()
+    assert x.grad is not None
+
+
 # 3. errors
 
 

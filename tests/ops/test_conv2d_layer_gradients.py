@@ -59,6 +59,15 @@ def test_gradcheck(provider, case):
     )
 
 
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
+def test_saved_tensors_that_come_back_in_another_format(compiled_provider, name):
+    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32, "channels_last", requires_grad=True)
+    dy = torch.randn(by_definition(tensors, arguments).shape, dtype=DOUBLE)
+    expected = gradients(tensors, arguments, dy)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.contiguous().clone(), lambda t: t):
+        torch.testing.assert_close(gradients(tensors, arguments, dy), expected)
+
+
 def test_parameters_left_out(compiled_provider):
     tensors, arguments = inputs(CONV2D_LAYER_CASES["generator-up"], DOUBLE, requires_grad=True)
     full = gradients(tensors, arguments, torch.ones(2, 4, 10, 8))
@@ -105,6 +114,15 @@ def test_third_derivative_is_refused(compiled_provider):
     (dw,) = torch.autograd.grad(dx.pow(2).sum(), w, create_graph=True)
     with pytest.raises(RuntimeError, match="is the last derivative that this operator has"):
         torch.autograd.grad(dw.square().sum(), w)
+
+
+def test_second_derivative_is_none_of_its_inputs(compiled_provider):
+    x, w = torch.randn(2, 3, 4, 4), torch.randn(1, 3, 3, 3)
+    ddnoise = torch.randn(2, 1, 4, 4)
+    operator = getattr(torch.ops.fastgan, f"conv2d_layer_double_backward_{compiled_provider}")
+    call = (x, w, None, None, torch.randn(2, 1, 4, 4), None, None, None, None, 1, 1, [1] * 4, 0, 0.0, 1.0, -1.0, False)
+    ddy = operator(None, None, None, None, ddnoise, None, torch.randn(2, 1, 4, 4), *call, [True, *[False] * 7])[0]
+    assert torch.equal(ddy, ddnoise) and ddy.data_ptr() != ddnoise.data_ptr()
 
 
 # 3. opcheck

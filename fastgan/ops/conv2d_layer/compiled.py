@@ -66,16 +66,16 @@ class Compiled:
             want[1] = want[4] = want[5] = False
         grads = (None,) * 6
         if any(want):
-            dense = dy.contiguous(memory_format=dense_format(x))
-            results = self.backward_op(dense, x, w, in_scale, scale, noise, b, y, mask, f, *ctx.settings, want)
+            x, y, dy_ = _in_format(ctx.memory_format, x, y, dy)
+            results = self.backward_op(dy_, x, w, in_scale, scale, noise, b, y, mask, f, *ctx.settings, want)
             grads = tuple(grad if wanted else None for grad, wanted in zip(results, want, strict=True))
         return *grads, dy if needs[6] else None, *(None,) * 10
 
     def backward_backward(self, ctx, *dd):
         dy, x, w, in_scale, scale, noise, b, y, mask, f = ctx.saved_tensors
         dd = [grad if computed else None for grad, computed in zip(dd, ctx.want, strict=True)]
-        formats = (dense_format(x), *(torch.contiguous_format,) * 5)
-        dd = [g if g is None else g.contiguous(memory_format=form) for g, form in zip(dd, formats, strict=True)]
+        dd = [*_in_format(ctx.memory_format, dd[0]), *_in_format(torch.contiguous_format, *dd[1:])]
+        dy, x, y = _in_format(ctx.memory_format, dy, x, y)
         needs, given = ctx.needs_input_grad, [grad is not None for grad in dd]
         of_x, of_w, of_in_scale, of_scale, _, _ = given
         parameters = weight_gradients_wanted()
@@ -96,6 +96,11 @@ class Compiled:
         return *grads, *(None,) * 11
 
 
+def _in_format(memory_format: torch.memory_format, *images: Tensor | None) -> list[Tensor | None]:
+    """In the format that the mask was written for: hooks of saved tensors may bring them back in another."""
+    return [image if image is None else image.contiguous(memory_format=memory_format) for image in images]
+
+
 def _forward_fake(x, w, in_scale, scale, noise, b, residual, f, up, down, padding, act, alpha, gain, clamp, fast, keep):
     taps = (1, 1) if f is None else (f.shape[0], f.shape[-1])
     size = Geometry(up, down, tuple(padding)).output_size(x.shape[2:], w.shape[2:], taps)
@@ -106,7 +111,8 @@ def _forward_fake(x, w, in_scale, scale, noise, b, residual, f, up, down, paddin
 def _forward_context(ctx, inputs, output):
     x, w, in_scale, scale, noise, b, _, f, *ctx.settings, keep_mask = inputs
     ctx.set_materialize_grads(False)
-    y = output[0] if scale is not None else None
+    ctx.memory_format = dense_format(x)
+    y = output[0] if scale is not None and ctx.needs_input_grad[3] else None
     ctx.save_for_backward(x, w, in_scale, scale, noise, b, f, y, output[1] if keep_mask else None)
 
 
@@ -118,6 +124,7 @@ def _backward_fake(dy, x, w, in_scale, scale, noise, b, y, mask, f, *settings_an
 def _backward_context(ctx, inputs, output):
     *tensors, up, down, padding, act, alpha, gain, clamp, fast, ctx.want = inputs
     ctx.settings = (up, down, padding, act, alpha, gain, clamp, fast)
+    ctx.memory_format = dense_format(tensors[1])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors)
 
@@ -140,15 +147,18 @@ def _implementations(passes: Passes) -> dict[str, Callable]:
         epilogue = Epilogue(scale, noise, b, residual, act, alpha, gain, clamp)
         return Layer(passes, x, w, in_scale, f, Geometry(up, down, tuple(padding)), fast, epilogue)
 
+    @_without_autocast
     def forward(*inputs):
         *arguments, keep_mask = inputs
         return formulas.forward(layer(*arguments), keep_mask)
 
+    @_without_autocast
     def backward(dy, x, w, in_scale, scale, noise, b, y, mask, f, *rest):
         *settings, want = rest
         described = layer(x, w, in_scale, scale, noise, b, None, f, *settings)
         return _placeholders(formulas.backward(described, dy, y, mask, Wanted(*want)), x)
 
+    @_without_autocast
     def double_backward(*inputs):
         dd, (dy, x, w, in_scale, scale, noise, b, y, mask, f, *settings, want) = Gradients(*inputs[:6]), inputs[6:]
         described = layer(x, w, in_scale, scale, noise, b, None, f, *settings)
@@ -159,6 +169,19 @@ def _implementations(passes: Passes) -> dict[str, Callable]:
         "conv2d_layer_backward": backward,
         "conv2d_layer_double_backward": double_backward,
     }
+
+
+def _without_autocast(function: Callable) -> Callable:
+    """Torch's operators inside compute in the dtype of what they are given."""
+
+    def call(*inputs):
+        device = next(value.device.type for value in inputs if isinstance(value, Tensor))
+        if not torch.is_autocast_enabled(device):
+            return function(*inputs)
+        with torch.autocast(device, enabled=False):
+            return function(*inputs)
+
+    return call
 
 
 def _placeholders(grads: tuple[Tensor | None, ...], x: Tensor) -> tuple[Tensor, ...]:

@@ -26,7 +26,9 @@ class CpuPasses(Passes):
             return self._raw("conv2d_winograd")(x, w, False, in_scale, *convolution.padding, *e, keep_mask, tile)
         if in_scale is not None and _is_narrow(x, w, convolution):
             matrices = w[:, :, 0, 0] * in_scale.to(w.dtype)[:, None]  # [N, O, I]: less than a pass over x
-            return self.epilogue(torch.bmm(matrices, x.flatten(2)).unflatten(2, x.shape[2:]), e, keep_mask)
+            u = x.new_empty(x.shape[0], w.shape[0], *x.shape[2:])
+            torch.bmm(matrices, x.flatten(2), out=u.flatten(2))
+            return self.epilogue(u, e, keep_mask)
         return super().convolve(x, w, in_scale, convolution, e, keep_mask)
 
     def input_gradient(self, dy: Tensor, w: Tensor, size: tuple[int, int], convolution: Convolution) -> Tensor:

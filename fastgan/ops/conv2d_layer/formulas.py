@@ -149,12 +149,15 @@ def double_backward(
         out["scale"] = _sum(out.get("scale"), -ratio * dscale) if want.scale else None
         out["y"] = torch.where(m == 0, 0, dy) * _column(ratio, dy) if want.y else None
         if want.noise or want.b:
-            loss = a * _column(-ratio / e.scale, a)
+            loss = a * (-ratio / e.scale)[:, :, None, None]
             over = [1] if e.noise is None or e.noise.shape[0] == len(loss) else [0, 1]
-            out["noise"] = loss.sum(dim=over, keepdim=True) if want.noise else None
-            out["b"] = loss.sum(dim=[0, 2, 3]) if want.b else None
+            out["noise"] = loss.sum(dim=over, keepdim=True).to(a.dtype) if want.noise else None
+            out["b"] = loss.sum(dim=[0, 2, 3]).to(a.dtype) if want.b else None
     if want.dy and tangent is not None:
-        tangent = tangent.to(dy.dtype).expand(dy.shape).contiguous(memory_format=dense_format(dy))
+        tangent = tangent.to(dy.dtype).expand(dy.shape)
+        fresh = r is not None or dd.scale is not None  # else a view of ddnoise or ddb, which no result may be
+        dense = tangent.contiguous if fresh else tangent.clone
+        tangent = dense(memory_format=dense_format(dy))
         out["dy"] = passes.epilogue_backward(tangent, mask, None, slopes)[0]
     return SecondGradients(**out)
 
@@ -209,4 +212,4 @@ def _sum(*terms: Tensor | None) -> Tensor | None:
 def _pixel_sum(x: Tensor, y: Tensor) -> Tensor:
     """Σ over H, W of x·y."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return (x * y).sum(dim=[2, 3], dtype=dtype)
+    return (x.to(dtype) * y).sum(dim=[2, 3])

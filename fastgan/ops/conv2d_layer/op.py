@@ -47,8 +47,8 @@ def conv2d_resample(
     strided convolution. A 1×1 kernel is applied at the lower of the two rates.
 
     Args:
-        x: input [N, I, H, W], float64, float32, float16 or bfloat16. Contiguous and channels_last tensors are read in
-            place, other layouts are copied first.
+        x: input [N, I, H, W], float64, float32, float16 or bfloat16, in which the layer is computed whatever autocast
+            says. Contiguous and channels_last tensors are read in place, other layouts are copied first.
         w: weight [O, I / groups, kh, kw], cast to x's dtype.
         f: FIR filter, 1-D (used on both axes) or 2-D, sum 1. None: no filter.
         up: up-sampling factor.
@@ -143,7 +143,8 @@ def modulated_conv2d(
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
 
     Gradients: 2nd order, for x, weight, styles, noise, b and residual.
-    Keeps for backward: x, weight, noise, y (which the next layer keeps as its x), and two bits an element of y where
+    Keeps for backward: x, weight, noise, with demodulation y (which the next layer keeps as its x; it must not be
+    changed in place), and two bits an element of y where
     there is a kink; for smooth activations y before the activation.
     Source: Karras et al. 2020 (StyleGAN2), section 2.2.
     """
@@ -161,7 +162,8 @@ def modulated_conv2d(
                 1e-8
             )
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
-        dcoefs = demodulation_coefficients(weight, styles)
+        with torch.autocast(x.device.type, enabled=False):
+            dcoefs = demodulation_coefficients(weight, styles)
     if input_gain is not None:
         styles = styles * input_gain
     options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
@@ -188,6 +190,11 @@ def _layer(
     clamp: float | None,
 ) -> Tensor:
     """y = residual + clamp(act(scale·R(w, in_scale·x) + noise + b)·gain, ±clamp)."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            operands = (in_scale, scale, noise, b, residual)
+            options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
+            return _layer(x, w, *operands, *options)
     activation = activation_named(act)
     alpha = activation.alpha if alpha is None else number("alpha", alpha)
     gain = activation.gain if gain is None else number("gain", gain)
@@ -196,7 +203,8 @@ def _layer(
         raise ValueError(f"clamp must be None or at least 0, got {clamp}")
     geometry = _geometry(x, w, f, up, down, padding)
     f = None if f is None else check_filter(f, x)
-    w = w.to(x.dtype)
+    w, wide = w.to(x.dtype), torch.float64 if x.dtype == torch.float64 else torch.float32
+    in_scale, scale = (s if s is None else s.to(wide).contiguous() for s in (in_scale, scale))
     if w.shape[2] * w.shape[3] > 1 and flag("flip_weight", flip_weight) == (up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
     size = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))

@@ -17,7 +17,8 @@ def exact_convolutions() -> Iterator[None]:
 
     Outside, 3×3 convolutions of float32 images on a CPU may be Winograd's, which rounds more (docs/kernels.md has its
     error), and those on a GPU follow `torch.backends.cudnn.conv.fp32_precision`. The choice is made in the forward
-    pass and its backward keeps it.
+    pass and its backward keeps it. What goes through cuDNN (contiguous images, the reference) follows torch's setting
+    inside as well.
     """
     global _exact_depth
     _exact_depth += 1
