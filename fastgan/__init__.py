@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fastgan.ops import (
         bias_act,
         conv2d_resample,
+        demodulation_coefficients,
         downsample2d,
         exact_convolutions,
         filter2d,
@@ -24,6 +25,7 @@ __all__ = [
     "Sampler",
     "bias_act",
     "conv2d_resample",
+    "demodulation_coefficients",
     "downsample2d",
     "exact_convolutions",
     "filter2d",

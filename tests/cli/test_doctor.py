@@ -28,12 +28,12 @@ def test_this_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["native"]["loaded"] is (native.unavailable is None)
     assert found["data"]["images"] > 1800
     assert {(row["op"], row["device"]) for row in found["operators"]} == {
-        (op, device) for op in ("bias_act", "upfirdn2d") for device in ("cpu", "cuda")
+        (op, device) for op in ("bias_act", "conv2d_layer", "upfirdn2d") for device in ("cpu", "cuda")
     }
     for row in found["operators"]:
         assert row["serves"] or row["reason"], row
     defaults = [(row["op"], row["device"], row["dtype"]) for row in found["operators"] if row["default"]]
-    assert len(defaults) == len(set(defaults)) == 2 * 2 * 4
+    assert len(defaults) == len(set(defaults)) == 3 * 2 * 4
 
 
 def test_the_tables_hold_the_reasons(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ CUDA_PLANTS = {
         WRONG.format("db"),
     ),
     "unwritten output: the last element of a part of a packet": Plant(
-        PACKET, "if (k < at.count) narrow", "if (k + 1 < at.count) narrow", UNWRITTEN.format("y"), op="bias_act"
+        PACKET, "if (k < at.count) narrow", "if (k + 1 < at.count) narrow", UNWRITTEN.format("y"), test="bias_act"
     ),
     "out-of-bounds: channels beyond the last are read": Plant(
         TILE,
@@ -136,8 +136,8 @@ CUDA_PLANTS = {
     ),
     "too few stages: products still read what the next chunk overwrites": Plant(
         TILE_OF_GEMM,
-        "lead = kStages - 1 - Sums::in_flight;",
-        "lead = kStages - 1;",
+        "lead = stages - 1 - Sums::in_flight;",
+        "lead = stages - 1;",
         WRONG.format("y"),
         test="implicit_gemm",
     ),
