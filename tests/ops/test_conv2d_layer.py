@@ -185,6 +185,7 @@ def test_errors(provider, arguments, error, message):
         ({"styles": torch.zeros(2, 4)}, r"styles must have shape \[N, I\]=\[2, 3\], got \[2, 4\]"),
         ({"noise": torch.zeros(2, 5, 2, 2)}, r"noise must be broadcastable to \[N, 1, H', W'\]=\[2, 1, 2, 2\], got"),
         ({"weight": torch.zeros(5, 3, 3)}, "x and weight must be 4-dimensional"),
+        ({"input_gain": torch.zeros(5)}, r"input_gain must be a scalar or \[I\]=\[3\], got \[5\]"),
     ],
 )
 def test_errors_of_modulation(arguments, message):

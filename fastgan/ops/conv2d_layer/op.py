@@ -165,6 +165,9 @@ def modulated_conv2d(
         with torch.autocast(x.device.type, enabled=False):
             dcoefs = demodulation_coefficients(weight, styles)
     if input_gain is not None:
+        check_dense("input_gain", input_gain, optional=True)
+        if input_gain.shape not in ((), (1,), (weight.shape[1],)):
+            raise ValueError(f"input_gain must be a scalar or [I]=[{weight.shape[1]}], got {list(input_gain.shape)}")
         styles = styles * input_gain
     options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
     return _layer(x, weight, styles, dcoefs, noise, b, residual, *options)
