@@ -145,7 +145,7 @@ class Run:
         self._remove_old()  # what a run that was killed after its last checkpoint left
         writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None)
         with replacing(self.outdir / "config.json") as partial:
-            partial.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
+            partial.write_text(json.dumps(self.config.to_json(), indent=2) + "\n", encoding="utf-8")
         if not resumed:
             self._save_reals()
             self._save_grid(display)
