@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, get_origin, get_type_hints
 
+from fastgan.cli.terminal import insist_on_utf8, prepare_terminal
+from fastgan.literal import literal
+
 # verb -> what it does. fastgan/cli/<verb>.py has a dataclass <Verb>Options and run(options) -> exit status.
 VERBS: dict[str, str] = {
     "train": "Train a GAN, or go on with a run.",
@@ -45,7 +48,7 @@ def _version() -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"fastgan: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"fastgan: error: {literal(message)}", file=sys.stderr)
     return 2
 
 
@@ -83,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: the verb's; 2 for an error the user can mend, printed in one line; 130 when interrupted.
     """
+    if arguments is None:
+        insist_on_utf8()
+    prepare_terminal()
     given = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback = "--traceback" in given
     given = [argument for argument in given if argument != "--traceback"]
