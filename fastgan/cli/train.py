@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastgan.checkpoint import load_tensors
+from fastgan.cli.configuration import read_config
 from fastgan.data import Dataset
 from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
@@ -26,7 +27,7 @@ from fastgan.models.registry import MODELS, configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
-from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.config import DataOptions, RunConfig, family_defaults
 from fastgan.train.folder import check_whole, latest_checkpoint, one_writer, resume_command
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.options import TrainingOptions, replace
@@ -51,7 +52,8 @@ class TrainOptions:
     outdir: Path | None = None
     """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
     config: Path | None = None
-    """start from this file, the config.json of a run or a part of one; options given beside it go first"""
+    """start from this file, the config.json of a run or a part of one, or from that of a run's folder; options given
+    beside it go first"""
     cfg: Annotated[str | None, _listing("model family (default: stylegan2)", MODELS)] = None
     data: str | None = None
     """emoji64 (packaged, default), or the path of a folder of images, zip, idx file, folder of CIFAR's .bin files or
@@ -151,29 +153,36 @@ def run(options: TrainOptions) -> int:
     device = _device(options.device)
     checkpoint = _checkpoint_to_resume(options)
     outdir = options.outdir or (checkpoint.parent if checkpoint else None)
-    if outdir is None:
-        raise ValueError("--outdir is needed: the folder of the run")
-    if outdir.exists() and not outdir.is_dir():
-        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
-    if latest_checkpoint(outdir) is not None and (checkpoint is None or not checkpoint.parent.samefile(outdir)):
-        raise ValueError(
-            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
-        )
-    if not options.dry_run and (outdir / ".lock").exists():
-        with suppress(OSError), one_writer(outdir):
-            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
+    if outdir is not None:
+        _check_outdir(outdir, checkpoint, options.dry_run)
+    elif not options.dry_run:
+        raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
     if checkpoint is not None:
         check_whole(checkpoint)
     config, dataset = _resolve(options, checkpoint)
     if options.dry_run:
         _print_plan(config, dataset, device)
         return 0
+    assert outdir is not None
     console = Console(highlight=False, markup=False)
     with contextlib.closing(dataset):
         training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
         for warning in training.journal.warnings:
             console.print(f"warning: {warning}", soft_wrap=True)
         return _train(training, checkpoint, console)
+
+
+def _check_outdir(outdir: Path, checkpoint: Path | None, dry_run: bool) -> None:
+    """Raises ValueError where a run cannot be written, before the data are read."""
+    if outdir.exists() and not outdir.is_dir():
+        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
+    if latest_checkpoint(outdir) is not None and (checkpoint is None or not checkpoint.parent.samefile(outdir)):
+        raise ValueError(
+            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
+        )
+    if not dry_run and (outdir / ".lock").exists():
+        with suppress(OSError), one_writer(outdir):
+            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
 
 
 def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
@@ -230,9 +239,10 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
         filled = dataclasses.asdict(configure(saved.model, **saved.architecture))  # fields that are newer than the run
         saved = dataclasses.replace(saved, architecture=filled)
     if options.config is not None:
-        base = _read_config(options.config, options.cfg)
+        base = read_config(options.config, options.cfg)
     else:
-        base = saved or RunConfig(options.cfg or "stylegan2", {}, DataOptions(), _defaults(options.cfg or "stylegan2"))
+        name = options.cfg or "stylegan2"
+        base = saved or RunConfig(name, {}, DataOptions(), family_defaults(name))
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
     given |= _assignments(options.set)
     training = replace(base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING})
@@ -265,26 +275,6 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
     if saved is not None and checkpoint is not None:
         _check_same(saved, config, checkpoint)
     return config, dataset
-
-
-def _defaults(name: str) -> TrainingOptions:
-    """The training options of a family."""
-    return replace(TrainingOptions(), f"the family {name}", **family(name).training)
-
-
-def _read_config(path: Path, cfg: str | None) -> RunConfig:
-    """The configuration in a file; training options that it leaves out are those of the family."""
-    if not path.is_file():
-        raise ValueError(f"--config: {path} {'is no file' if path.exists() else 'does not exist'}")
-    try:
-        tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); a run's config.json shows the form") from error
-    config = RunConfig.from_json(tree, str(path))
-    if cfg not in (None, config.model):
-        raise ValueError(f"--cfg {cfg}: {path} describes a {config.model}; leave --cfg out, or --config")
-    training = replace(_defaults(config.model), "training", **tree.get("training", {}))
-    return dataclasses.replace(config, training=training)
 
 
 def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
