@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fastgan.cli.resolution import parse_resolution
 from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
 from fastgan.data.image import parse_color
@@ -44,7 +45,7 @@ class DatasetOptions:
     """What to write: a zip if the name ends in .zip, else a folder. It appears when it is complete."""
 
     resolution: str | None = None
-    """WxH in pixels, e.g. 256x256: crop and resize every image to it."""
+    """Pixels, 64 or WxH such as 96x64: crop and resize every image to it."""
 
     transform: Literal["center-crop", "center-crop-wide"] = "center-crop"
     """How to crop: the largest centred region of the resolution's aspect ratio; or that on a black WxW square."""
@@ -177,18 +178,6 @@ def _report(found: Survey, title: str, console: Console) -> None:
             console.print(f"{head}: {len(lines)}")
             for line in [*lines[:_SHOWN], *["..."] * (len(lines) > _SHOWN)]:
                 console.print(f"  {literal(line)}", soft_wrap=True)
-
-
-def parse_resolution(text: str) -> tuple[int, int]:
-    """`"640x480"` (WxH) -> (480, 640), (H, W).
-
-    Raises:
-        ValueError: not two positive numbers around an x.
-    """
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"resolution must be WxH in pixels, e.g. 256x256, got {text!r}")
-    return int(height), int(width)
 
 
 def _track(what: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from fastgan.checkpoint import load_tensors
 from fastgan.cli.configuration import read_config
+from fastgan.cli.resolution import parse_resolution
 from fastgan.data import Dataset
 from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
@@ -61,7 +61,7 @@ class TrainOptions:
     classes: tuple[str, ...] | None = None
     """groups of the data to keep, e.g. smileys/faces animals; default: all"""
     resolution: str | None = None
-    """pixels, 64 or WxH; images are cropped and resized; default: the images' own"""
+    """pixels, 64 or WxH such as 96x64; images are cropped and resized; default: the images' own"""
     max_images: int | None = None
     """use at most this many images; default: all"""
     channels: int | None = None
@@ -251,7 +251,7 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
             raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
     same = ("classes", "cond", "max_images", "channels", "transform", "skip_broken", "stream")
     data = {"source": options.data, **{name: getattr(options, name) for name in same}}
-    data["resolution"] = _resolution(options.resolution)
+    data["resolution"] = None if options.resolution is None else parse_resolution(options.resolution)
     data["background"] = None if options.background is None else parse_color(options.background)
     data_options = dataclasses.replace(base.data, **{name: value for name, value in data.items() if value is not None})
     architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
@@ -288,17 +288,6 @@ def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
         except (ValueError, RecursionError):  # plain text
             result[name] = text
     return result
-
-
-def _resolution(text: str | None) -> tuple[int, int] | None:
-    """(H, W) of "64" or "WxH"."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
-    if match is None:
-        raise ValueError(f"--resolution must be a number of pixels or WxH, got {text!r}")
-    width = int(match[1])
-    return (int(match[2] or width), width)
 
 
 def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:

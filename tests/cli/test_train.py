@@ -204,7 +204,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
         (["--set", "zdim=8"], "got 'zdim' (did you mean 'z_dim'?)"),
         (["--set", "z_dim"], "--set takes name=value, got 'z_dim'"),
         (["--data", "nowhere"], "nowhere"),
-        (["--resolution", "16by16"], "--resolution must be a number of pixels or WxH, got '16by16'"),
+        (["--resolution", "16by16"], "--resolution must be pixels, 64 for a square or WxH as in 640x480; got '16by16'"),
         (["--resolution", "17"], "resolution"),
         (["--kimg", "-1"], "kimg must be a number at least 0.001, got -1.0"),
         (["--loss", "hing"], "loss must be one of"),
