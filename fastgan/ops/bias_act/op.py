@@ -10,7 +10,7 @@ from fastgan.ops.arguments import check_dense, number
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
-from fastgan.ops.gradients import weight_gradients_wanted
+from fastgan.ops.gradients import needed
 from fastgan.ops.layout import dense_format
 from fastgan.ops.registration import register, transforming
 
@@ -136,7 +136,7 @@ class _Compiled:
     def forward_backward(self, ctx, dy, dmask):
         if dy is None:
             return (None,) * 8
-        need_db = ctx.needs_input_grad[1] and weight_gradients_wanted()
+        need_db = needed(ctx)[1]
         dy = dy.contiguous(memory_format=ctx.memory_format)
         dx, db = self.backward_op(dy, *ctx.saved_tensors, *ctx.settings, need_db)
         return (dx, db if need_db else None) + (None,) * 6
@@ -162,10 +162,11 @@ class _Compiled:
         assert ddx is not None
         ddx = ddx.contiguous(memory_format=ctx.memory_format)
         dy, x, b, mask = ctx.saved_tensors
-        gradient = self.backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if ctx.needs_input_grad[0] else None
+        needs = needed(ctx)
+        gradient = self.backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if needs[0] else None
         if x is None:  # piecewise linear: the second derivative is zero, and stays undefined
             return gradient, *none[1:]
-        need_db = b is not None and ctx.needs_input_grad[2]
+        need_db = b is not None and needs[2]
         dx, db = self.double_backward_op(ddx, dy, x, b, *ctx.settings, need_db)
         return gradient, dx, db if need_db else None, *none[3:]
 
