@@ -19,7 +19,7 @@ from fastgan.ops.conv2d_layer.gemm import GemmPasses
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.precision import fast_products
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
-from fastgan.ops.layout import dense_format
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import transforming
 from fastgan.ops.upfirdn2d.op import check_filter, four_paddings
 
@@ -216,11 +216,11 @@ def _layer(
     if provider == "reference":
         settings = (act, alpha, gain, clamp)
         y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, geometry, groups, *settings)
-        return y.contiguous(memory_format=dense_format(x))
+        return in_format(y, dense_format(x))
     memory_format = dense_format(x)
-    x, w = x.contiguous(memory_format=memory_format), w.contiguous()
+    x, w = in_format(x, memory_format), w.contiguous()
     if residual is not None:
-        residual = residual.contiguous(memory_format=memory_format)
+        residual = in_format(residual, memory_format)
     compiled = _COMPILED[provider]
     smooth = not activation.piecewise_linear
     late = smooth or (residual is not None and scale is not None)  # u is found from y, which must not hold more

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import check_dense, check_real, flag, number
-from fastgan.ops.layout import dense_format
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
@@ -86,8 +86,8 @@ def upfirdn2d(
     memory_format = dense_format(x)
     if provider == "reference":
         y = upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
-        return y.contiguous(memory_format=memory_format)
-    x = x.contiguous(memory_format=memory_format)
+        return in_format(y, memory_format)
+    x = in_format(x, memory_format)
     return _COMPILED[provider](x, f, *up, *down, *padding, flip_filter, gain)
 
 
@@ -272,7 +272,7 @@ def _register_compiled(provider: str) -> Callable:
             f.shape[0] - py0 - 1,
             height * uy - out_height * dy_factor + py0 - uy + 1,
         )
-        dy = dy.contiguous(memory_format=ctx.memory_format)
+        dy = in_format(dy, ctx.memory_format)
         dx_ = compiled(dy, f, dx, dy_factor, ux, uy, *padding, not flip_filter, gain)
         return (dx_,) + (None,) * 11
 
