@@ -72,6 +72,15 @@ def memory_format(request):
     return request.param
 
 
+@pytest.fixture(params=["reference", "native"])
+def served(request):
+    """Batching is the same for every compiled provider: one stands for all."""
+    if request.param == "native":
+        request.getfixturevalue("native_provider")
+    with provider(request.param):
+        yield
+
+
 def test_gradients(compiled_provider, energy, memory_format):
     arguments = examples(memory_format)
     ours = grad(energy, argnums=(0, 1))(*arguments)
@@ -91,7 +100,7 @@ def test_second_gradient(compiled_provider, energy):
         torch.testing.assert_close(ours, grad(slope)(x))
 
 
-def test_vmap_over_images_gives_what_a_loop_gives(provider, operator, memory_format):
+def test_vmap_over_images_gives_what_a_loop_gives(served, operator, memory_format):
     _, b, w = examples()
     batch = in_memory(torch.randn(3, 2, 3, 6, 4), memory_format)
     expected = loop(lambda x: operator(x, b, w), batch)
@@ -101,14 +110,14 @@ def test_vmap_over_images_gives_what_a_loop_gives(provider, operator, memory_for
     assert results[1].stride() == operator(batch[1], b, w).stride()
 
 
-def test_vmap_over_biases_and_weights_gives_what_a_loop_gives(provider, operator, memory_format):
+def test_vmap_over_biases_and_weights_gives_what_a_loop_gives(served, operator, memory_format):
     x, *_ = examples(memory_format)
     b, w = torch.randn(2, 3).double(), torch.randn(2, 4, 3, 3, 3).double()
     expected = torch.stack([operator(x, *each) for each in zip(b, w, strict=True)])
     torch.testing.assert_close(vmap(operator, (None, 0, 0))(x, b, w), expected)
 
 
-def test_per_sample_gradients(provider, energy, memory_format):
+def test_per_sample_gradients(served, energy, memory_format):
     _, b, w = examples()
     batch = in_memory(torch.randn(3, 2, 3, 6, 4), memory_format)
     for wanted in (0, 1):
@@ -116,7 +125,7 @@ def test_per_sample_gradients(provider, energy, memory_format):
         torch.testing.assert_close(ours, loop(lambda x, k=wanted: grad(energy, argnums=k)(x, b, w), batch))
 
 
-def test_gradient_of_a_vmap(provider, energy, memory_format):
+def test_gradient_of_a_vmap(served, energy, memory_format):
     _, b, w = examples()
     batch = in_memory(torch.randn(3, 2, 3, 6, 4), memory_format)
     ours = grad(lambda batch: vmap(energy, (0, None, None))(batch, b, w).sum())(batch)
@@ -138,7 +147,7 @@ def test_a_jacobian_agrees_with_vjp(native_provider, operator, memory_format):
     torch.testing.assert_close(torch.tensordot(dy, jacobian, 4), pull(dy)[0])
 
 
-def test_batched_gradients_give_what_a_loop_gives(provider, operator, memory_format):
+def test_batched_gradients_give_what_a_loop_gives(served, operator, memory_format):
     inputs = [tensor.requires_grad_() for tensor in examples(memory_format)]
     y = operator(*inputs)
     batch = in_memory(torch.randn(3, *y.shape), memory_format)
@@ -149,7 +158,7 @@ def test_batched_gradients_give_what_a_loop_gives(provider, operator, memory_for
     torch.testing.assert_close(batched, tuple(map(torch.stack, zip(*singly, strict=True))))
 
 
-def test_batched_gradients_can_be_differentiated(provider, operator, memory_format):
+def test_batched_gradients_can_be_differentiated(served, operator, memory_format):
     x, b, w = examples(memory_format)
 
     def penalty(batched):
