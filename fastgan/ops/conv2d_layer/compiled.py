@@ -171,12 +171,17 @@ def _implementations(passes: Passes) -> dict[str, Callable]:
     }
 
 
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for tensors of this device type; meta knows none."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def _without_autocast(function: Callable) -> Callable:
     """Torch's operators inside compute in the dtype of what they are given."""
 
     def call(*inputs):
         device = next(value.device.type for value in inputs if isinstance(value, Tensor))
-        if not torch.is_autocast_enabled(device):
+        if not autocasts(device):
             return function(*inputs)
         with torch.autocast(device, enabled=False):
             return function(*inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from fastgan.ops.arguments import check_dense, flag, number
 from fastgan.ops.bias_act.activations import activation_named
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import triton_form
-from fastgan.ops.conv2d_layer.compiled import Compiled
+from fastgan.ops.conv2d_layer.compiled import Compiled, autocasts
 from fastgan.ops.conv2d_layer.cpu import CpuPasses
 from fastgan.ops.conv2d_layer.gemm import GemmPasses
 from fastgan.ops.conv2d_layer.geometry import Geometry
@@ -162,7 +163,7 @@ def modulated_conv2d(
                 1e-8
             )
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False) if autocasts(x.device.type) else nullcontext():
             dcoefs = demodulation_coefficients(weight, styles)
     if input_gain is not None:
         check_dense("input_gain", input_gain, optional=True)
@@ -193,7 +194,7 @@ def _layer(
     clamp: float | None,
 ) -> Tensor:
     """y = residual + clamp(act(scale·R(w, in_scale·x) + noise + b)·gain, ±clamp)."""
-    if torch.is_autocast_enabled(x.device.type):
+    if autocasts(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             operands = (in_scale, scale, noise, b, residual)
             options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)

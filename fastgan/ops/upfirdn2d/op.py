@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import check_dense, check_real, flag, number
@@ -128,7 +129,9 @@ def setup_filter(
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be a torch.device or its name, got {device!r}") from error
     try:
-        taps = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device="cpu")
+        given = 1.0 if f is None else f
+        place = "meta" if isinstance(f, Tensor) and f.is_meta else "cpu"
+        taps = torch.as_tensor(given, dtype=torch.float32, device=place)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise TypeError(f"f must hold taps, numbers in one or two axes: {error}") from error
     if taps.ndim > 2 or taps.numel() == 0:
@@ -141,17 +144,21 @@ def setup_filter(
     if taps.ndim == 1 and not separable:
         taps = taps.outer(taps)
     if normalize:
-        if taps.sum() == 0:
+        if _has_values(taps) and taps.sum() == 0:
             raise ValueError("f sums to 0 and cannot be normalised; pass normalize=False")
         taps = taps / taps.sum()
     if gain < 0 and taps.ndim == 1:
         raise ValueError(f"gain must be at least 0 for a separable f, which is applied twice; got {gain}")
     taps = taps * gain ** (taps.ndim / 2)
-    if not taps.isfinite().all():
+    if _has_values(taps) and not taps.isfinite().all():
         raise ValueError("f must hold finite taps, also after normalisation and gain")
     if flip_filter:
         taps = taps.flip(list(range(taps.ndim)))
     return taps.to(device)
+
+
+def _has_values(x: Tensor) -> bool:
+    return not (x.is_meta or isinstance(x, FakeTensor))
 
 
 def filter2d(
