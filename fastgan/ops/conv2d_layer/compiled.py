@@ -12,7 +12,7 @@ from fastgan.ops.conv2d_layer.formulas import Gradients, Layer, Wanted, WantedSe
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.passes import Epilogue, Passes
 from fastgan.ops.gradients import needed
-from fastgan.ops.layout import dense_format
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import LIBRARY, register
 
 _INPUTS = "Tensor x, Tensor w, Tensor? in_scale, Tensor? scale, Tensor? noise, Tensor? b"
@@ -94,7 +94,7 @@ class Compiled:
 
 def _in_format(memory_format: torch.memory_format, *images: Tensor | None) -> list[Tensor | None]:
     """In the format that the mask was written for: hooks of saved tensors may bring them back in another."""
-    return [image if image is None else image.contiguous(memory_format=memory_format) for image in images]
+    return [image if image is None else in_format(image, memory_format) for image in images]
 
 
 def _forward_fake(x, w, in_scale, scale, noise, b, residual, f, up, down, padding, act, alpha, gain, clamp, fast, keep):
@@ -167,12 +167,17 @@ def _implementations(passes: Passes) -> dict[str, Callable]:
     }
 
 
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for tensors of this device type; meta knows none."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def _without_autocast(function: Callable) -> Callable:
     """Torch's operators inside compute in the dtype of what they are given."""
 
     def call(*inputs):
         device = next(value.device.type for value in inputs if isinstance(value, Tensor))
-        if not torch.is_autocast_enabled(device):
+        if not autocasts(device):
             return function(*inputs)
         with torch.autocast(device, enabled=False):
             return function(*inputs)
