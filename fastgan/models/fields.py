@@ -72,4 +72,3 @@ def as_resolution(value: object) -> tuple[int, int]:
     for side in sides:
         check_int("resolution", side, 1, LARGEST_SIDE)
     return (sides[0], sides[1])
-

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from fastgan.models.fields import as_resolution, check_choice, check_float, check_int

@@ -14,9 +14,9 @@ def evaluation_view(module: nn.Module) -> Any:
 
     The view costs no memory for weights and always shows those of now: it is made of the module's own tables of
     parameters and buffers. Modes, hooks' results and attributes that a forward pass sets stay the view's own, so that
-    another thread may train the module meanwhile. Attributes that refer to modules of the tree, alone, as bound methods,
-    or in lists, tuples and dicts, refer to their views. Compiled modules (`torch.compile`) are seen as what they were
-    compiled from.
+    another thread may train the module meanwhile. Attributes that refer to modules of the tree, alone, as bound
+    methods, or in lists, tuples and dicts, refer to their views. Compiled modules (`torch.compile`) are seen as what
+    they were compiled from.
 
     Args:
         module: any network.

@@ -89,7 +89,11 @@ def test_what_cannot_be_meant_is_named(name: str) -> None:
     G, D = networks(name)
     z, img, k = torch.randn(2, 8), torch.randn(2, 3, 16, 16), torch.tensor([0, 2])
     for call, error, message in (
-        (lambda: G(z.long(), C), TypeError, r"z must hold floating-point numbers drawn from N\(0, 1\), got torch.int64"),
+        (
+            lambda: G(z.long(), C),
+            TypeError,
+            r"z must hold floating-point numbers drawn from N\(0, 1\), got torch.int64",
+        ),
         (lambda: G(z.to(torch.complex64), C), TypeError, "z must hold .*, got torch.complex64"),
         (lambda: G(z.to_sparse(), C), TypeError, "z must hold .*, got torch.float32, torch.sparse_coo"),
         (lambda: G("3", C), TypeError, "z must hold .*, got str"),
