@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
 # Above every sensible length of a latent or count of channels; `registry.layout` bounds what they make together.
 LARGEST_COUNT = 2**20
 LARGEST_SIDE = 2**15
@@ -74,12 +72,3 @@ def as_resolution(value: object) -> tuple[int, int]:
     for side in sides:
         check_int("resolution", side, 1, LARGEST_SIDE)
     return (sides[0], sides[1])
-
-
-def check_label(c: Tensor | None, batch: int, num_classes: int) -> None:
-    """Raises ValueError unless c is [batch, num_classes], or None or [batch, 0] where there are no classes."""
-    if num_classes == 0 and (c is None or c.shape == (batch, 0)):
-        return
-    if c is None or c.shape != (batch, num_classes):
-        got = None if c is None else list(c.shape)
-        raise ValueError(f"c must have shape [N, num_classes]=[{batch}, {num_classes}], got {got}")
