@@ -57,14 +57,17 @@ class DCGANConfig:
         return channels_at(size, self.channel_base, self.channel_max)
 
 
-def initialise(module: nn.Module) -> None:
+def initialise(network: nn.Module) -> None:
     """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0. Source: Radford et al. 2015, section 4."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    if isinstance(getattr(module, "bias", None), Tensor):
-        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        if isinstance(getattr(module, "bias", None), Tensor):
+            nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+    if torch.get_default_dtype() != torch.float32:  # else nothing to do, and fake tensors may not be replaced
+        network.to(torch.get_default_dtype())
 
 
 class Generator(nn.Module):
@@ -91,7 +94,7 @@ class Generator(nn.Module):
             for i, o in zip(widths, widths[1:] + [cfg.img_channels], strict=True)
         )
         self.bias = nn.Parameter(torch.zeros(cfg.img_channels))
-        self.apply(initialise).to(torch.get_default_dtype())
+        initialise(self)
 
     def forward(
         self,
@@ -149,7 +152,7 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, **FLOAT32) for width in widths[1:])
         self.dense = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], 1, **FLOAT32)
         self.embed = nn.Linear(cfg.num_classes, widths[-1], bias=False, **FLOAT32) if cfg.num_classes > 0 else None
-        self.apply(initialise).to(torch.get_default_dtype())
+        initialise(self)
 
     def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
         """img [N, C, H, W], c [N, num_classes] or None -> logits [N, 1].
