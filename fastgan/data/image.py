@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import struct
 
@@ -10,7 +9,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from fastgan.data.formats import HEAD, decoders, missing_decoder
 from fastgan.data.levels import eight_bits
-from fastgan.data.quiet import quiet
+from fastgan.data.quiet import quietly
 
 WHITE = (255, 255, 255)
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -37,9 +36,7 @@ def decode_image(
         BrokenImageError: the file does not decode, or unpacks to more pixels than Pillow's bound on bombs.
     """
     try:
-        with quiet():
-            image = _opened(data)
-            return _flatten(eight_bits(_upright(image), getattr(image, "tag_v2", {})), channels, background)
+        return quietly(lambda: _decoded(data, channels, background))
     except Exception as error:  # noqa: BLE001 - decoders of broken files raise nearly any type
         reason = str(error) or type(error).__name__
         if not data:
@@ -47,6 +44,11 @@ def decode_image(
         elif isinstance(error, UnidentifiedImageError):
             reason = missing_decoder(data[:HEAD], where) or "in no known image format"
         raise BrokenImageError(f"{where}: cannot be read as an image ({reason}); replace or remove the file") from error
+
+
+def _decoded(data: bytes, channels: int, background: tuple[int, int, int]) -> Image.Image:
+    image = _opened(data)
+    return _flatten(eight_bits(_upright(image), getattr(image, "tag_v2", {})), channels, background)
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -64,9 +66,12 @@ def _opened(data: bytes) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF data say; as it is where they are damaged."""
-    with contextlib.suppress(Exception):
+    try:
         return ImageOps.exif_transpose(image)
-    return image
+    except Warning:  # of Pillow, which `quietly` takes care of
+        raise
+    except Exception:  # noqa: BLE001 - as decoders
+        return image
 
 
 def _without_text(data: bytes) -> bytes:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+# Another thread may put its own filters in front while work is going on, and turn a warning into an error. Then the
+# work is done again, at most so many times.
+_ATTEMPTS = 9
 
 _here = threading.local()
 
+Result = TypeVar("Result")
+
 
 class _PillowHere:
-    """Stands for a pattern of module names: matches Pillow's, in threads that are inside `quiet`."""
+    """Stands for a pattern of module names: matches Pillow's, in threads that are inside `quietly`."""
 
     def match(self, module: str) -> bool:
         return getattr(_here, "quiet", False) and module.startswith("PIL.")
@@ -21,17 +27,22 @@ class _PillowHere:
 _FILTER: Any = ("ignore", None, Warning, _PillowHere(), 0)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Pillow warns of nothing in this thread, whatever the filters say: no warning is shown, none becomes an error.
+def quietly(work: Callable[[], Result]) -> Result:
+    """work(), in which Pillow warns of nothing, whatever the filters say: nothing is shown, nothing becomes an error.
 
-    `warnings.catch_warnings` would exchange the filters of all threads, and bring back others than it found where two
-    threads are inside it. This puts one filter in front, where it stays, and which says nothing about other threads.
+    `warnings.catch_warnings` would exchange the filters of all threads, and leave wrong ones behind where two threads
+    are inside it. This puts one filter in front, which stays there and says nothing about other threads.
+
+    Args:
+        work: has no effects, so that it can be done again.
     """
-    if not warnings.filters or warnings.filters[0] is not _FILTER:
-        warnings.filters.insert(0, _FILTER)  # type: ignore[attr-defined]
     before, _here.quiet = getattr(_here, "quiet", False), True
     try:
-        yield
+        for _ in range(_ATTEMPTS):
+            if not warnings.filters or warnings.filters[0] is not _FILTER:
+                warnings.filters.insert(0, _FILTER)  # type: ignore[attr-defined]
+            with contextlib.suppress(Warning):
+                return work()
+        return work()
     finally:
         _here.quiet = before
