@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastgan.checkpoint import load_tensors
+from fastgan.cli.output import Output
 from fastgan.data import Dataset
 from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
@@ -168,7 +170,7 @@ def run(options: TrainOptions) -> int:
     if options.dry_run:
         _print_plan(config, dataset, device)
         return 0
-    console = Console(highlight=False, markup=False)
+    console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
     with contextlib.closing(dataset):
         training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
         for warning in training.journal.warnings:
@@ -192,6 +194,10 @@ def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
     assert interrupt.signum is not None
     console.print(f"stopped; everything is saved. Go on with: {resume_command(outdir)}", soft_wrap=True)
     return 128 + interrupt.signum
+
+
+def _lost(reason: str) -> None:
+    print(f"fastgan: standard output cannot be written any more ({reason}); the training goes on", file=sys.stderr)
 
 
 def _device(name: str | None) -> torch.device:

@@ -120,8 +120,6 @@ class Run:
             self.outdir.mkdir(parents=True, exist_ok=True)
             with one_writer(self.outdir):
                 return self._train(should_stop, display)
-        except BrokenPipeError:  # nobody reads our output any more
-            raise
         except BrokenImageError as error:  # of a streamed set
             stands = latest_checkpoint(self.outdir)
             again = f"{resume_command(self.outdir)} --skip-broken" if stands else "start again with --skip-broken"
@@ -129,7 +127,7 @@ class Run:
                 f"{error}. The run stopped at {self.state.kimg:g} kimg; to pass over such images: {again}"
             ) from error
         except OSError as error:
-            reason = f"cannot write {error.filename or 'standard output'}: {error.strerror or error}"
+            reason = f"cannot write {error.filename or self.outdir}: {error.strerror or error}"
             reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"
             newest = latest_checkpoint(self.outdir)
             if newest is None:
@@ -163,7 +161,7 @@ class Run:
             if self._events:
                 self._events.write(state.images, figures)
             display.update(kimg=state.kimg, stats=figures)
-            self._note_broken(display)
+            self._note_warnings(display)
             release_free_memory()
             if snapshot:
                 self._save_grid(display)
@@ -174,6 +172,7 @@ class Run:
         finished = train(state, total, tick, on_tick, should_stop)
         if not finished:
             self._save_checkpoint(display)
+        self._note_warnings(display)
         self._save_report("finished" if finished else "stopped", display)
         if self._events:
             self._events.close()
@@ -221,10 +220,12 @@ class Run:
             floors[name] = compute(key, None, self.dataset)[key]
         return floors.get(name)
 
-    def _note_broken(self, display: TrainingDisplay) -> None:
-        """Images that were found broken since the last tick, of a streamed set."""
-        for message in self.dataset.broken:
-            warning = f"left out: {message}"
+    def _note_warnings(self, display: TrainingDisplay) -> None:
+        """What was found since the last tick: broken images of a streamed set, an output that is read no more."""
+        found = [f"left out: {message}" for message in self.dataset.broken]
+        if display.lost:
+            found.append(f"standard output could not be written any more: {display.lost}")
+        for warning in found:
             if warning not in self.journal.warnings:
                 self.journal.warnings.append(warning)
                 display.note(f"warning: {warning}")
