@@ -12,7 +12,7 @@ class Output:
     """A text stream whose loss costs nothing but the text.
 
     After the first write that fails (the reader has gone, the disk is full, the terminal has vanished) nothing is
-    written any more. Characters that the stream's encoding lacks are written as escapes.
+    written any more.
 
     Args:
         stream: where text goes; None, as of a process that was started without one, swallows all.
@@ -27,7 +27,7 @@ class Output:
         self.lost: str | None = None
 
     def write(self, text: str) -> int:
-        self._attempt(lambda stream: stream.write(_writable(text, stream)))
+        self._attempt(lambda stream: stream.write(text))
         return len(text)
 
     def flush(self) -> None:
@@ -78,12 +78,3 @@ def open_missing() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-
-
-def _writable(text: str, stream: IO[str]) -> str:
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return text.encode(encoding, "backslashreplace").decode(encoding)
-    return text

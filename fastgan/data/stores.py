@@ -26,6 +26,15 @@ _ZIP_FAULTS = (
 )  # fmt: skip
 
 
+# The checksum of what has not been read.
+UNREAD = -1
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """bytes · 2^32 + CRC-32: what the directory of a zip holds of each file."""
+    return len(data) << 32 | zlib.crc32(data)
+
+
 class ImageStore(ABC):
     """Images by name, sorted, with what is known of their classes.
 
@@ -41,6 +50,7 @@ class ImageStore(ABC):
 
     def __init__(self, path: Path, names: Iterable[str], index: DatasetIndex, channels: int = 3) -> None:
         self.path, self.names, self.index, self.channels = path, tuple(sorted(names)), index, channels
+        self._checksums: dict[str, int] = {}  # of what has been decoded
         for name in self.names:
             if ".." in PurePosixPath(name).parts or name.startswith("/"):
                 raise ValueError(f"{path}: holds {name!r}, a path that leads out of the set; build it again")
@@ -58,7 +68,15 @@ class ImageStore(ABC):
 
     def decode(self, name: str, *, channels: int = 3, background: tuple[int, int, int] = WHITE) -> Image.Image:
         """The image as `RGB` or `L`; `decode_image` documents arguments and errors. Safe from several threads."""
-        return decode_image(self.read(name), self.where(name), channels=channels, background=background)
+        data = self.read(name)
+        self._checksums[name] = checksum(data)
+        return decode_image(data, self.where(name), channels=channels, background=background)
+
+    def checksum(self, name: str) -> int:
+        """`checksum` of the image's file, the same in every container; `UNREAD` where only reading would tell, and the
+        image has not been decoded yet.
+        """
+        return self._checksums.get(name, UNREAD)
 
     def modified(self, name: str) -> int:
         """When the image's file was last written, in nanoseconds."""
@@ -127,6 +145,10 @@ class ZipStore(ImageStore):
 
     def read(self, name: str) -> bytes:
         return self._read(name, self.path)
+
+    def checksum(self, name: str) -> int:
+        entry = self._zip.getinfo(name)
+        return entry.file_size << 32 | entry.CRC
 
     def _read(self, name: str, path: Path) -> bytes:
         try:
