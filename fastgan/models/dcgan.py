@@ -15,7 +15,7 @@ from fastgan.models.registry import Family
 from fastgan.nn.modulated import Generators
 from fastgan.ops import bias_act
 
-# Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
+# Layers are made in float32, and cast once they are initialised: a seed gives the same network in any default dtype.
 FLOAT32: dict[str, Any] = {"dtype": torch.float32}
 
 
@@ -57,14 +57,23 @@ class DCGANConfig:
         return channels_at(size, self.channel_base, self.channel_max)
 
 
-def initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0. Source: Radford et al. 2015, section 4."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    if isinstance(getattr(module, "bias", None), Tensor):
-        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+def initialise(network: nn.Module) -> None:
+    """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0, in torch's default dtype.
+
+    Source: Radford et al. 2015, section 4.
+    """
+
+    def initialise_one(module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        if isinstance(getattr(module, "bias", None), Tensor):
+            nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+
+    network.apply(initialise_one)
+    if torch.get_default_dtype() != torch.float32:  # torch cannot cast fake tensors, not even to what they are
+        network.to(torch.get_default_dtype())
 
 
 class Generator(nn.Module):
@@ -91,7 +100,7 @@ class Generator(nn.Module):
             for i, o in zip(widths, widths[1:] + [cfg.img_channels], strict=True)
         )
         self.bias = nn.Parameter(torch.zeros(cfg.img_channels))
-        self.apply(initialise).to(torch.get_default_dtype())
+        initialise(self)
 
     def forward(
         self,
@@ -149,7 +158,7 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, **FLOAT32) for width in widths[1:])
         self.dense = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], 1, **FLOAT32)
         self.embed = nn.Linear(cfg.num_classes, widths[-1], bias=False, **FLOAT32) if cfg.num_classes > 0 else None
-        self.apply(initialise).to(torch.get_default_dtype())
+        initialise(self)
 
     def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
         """img [N, C, H, W], c [N, num_classes] or None -> logits [N, 1].
