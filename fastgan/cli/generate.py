@@ -98,12 +98,13 @@ def run(options: GenerateOptions) -> int:
             save_image(image, options.outdir / file)
         if options.grid:
             kept.append(image)
-    console = Console(highlight=False)
+    if options.grid:
+        save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
+    console = Console(highlight=False)  # speaks when all is written: nobody may be listening
     if not options.no_images:
         span = files[0] + (f" ... {files[-1]}" if len(files) > 1 else "")
         console.print(f"wrote {len(files)} images: {options.outdir / span}", soft_wrap=True)
     if options.grid:
-        save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
         console.print(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}", soft_wrap=True)
     return 0
 

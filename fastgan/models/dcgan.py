@@ -15,7 +15,7 @@ from fastgan.models.registry import Family
 from fastgan.nn.modulated import Generators
 from fastgan.ops import bias_act
 
-# Layers are made in float32, and cast once they are initialised: a seed gives the same network in any default dtype.
+# Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
 FLOAT32: dict[str, Any] = {"dtype": torch.float32}
 
 
@@ -58,21 +58,15 @@ class DCGANConfig:
 
 
 def initialise(network: nn.Module) -> None:
-    """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0, in torch's default dtype.
-
-    Source: Radford et al. 2015, section 4.
-    """
-
-    def initialise_one(module: nn.Module) -> None:
+    """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0. Source: Radford et al. 2015, section 4."""
+    for module in network.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(module.weight, 0.0, 0.02)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
         if isinstance(getattr(module, "bias", None), Tensor):
             nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
-
-    network.apply(initialise_one)
-    if torch.get_default_dtype() != torch.float32:  # torch cannot cast fake tensors, not even to what they are
+    if torch.get_default_dtype() != torch.float32:  # else nothing to do, and fake tensors may not be replaced
         network.to(torch.get_default_dtype())
 
 
