@@ -66,12 +66,14 @@ def _viewed(value: Any, views: dict[int, nn.Module]) -> Any:
     """value, with views in the place of the modules that it refers to."""
     if isinstance(value, nn.Module):
         return views.get(id(value), value)
-    if isinstance(value, types.MethodType) and id(value.__self__) in views:
-        return types.MethodType(value.__func__, views[id(value.__self__)])
-    if type(value) not in (list, tuple, dict):
+    if isinstance(value, types.MethodType):
+        owner = views.get(id(value.__self__))
+        return value if owner is None else types.MethodType(value.__func__, owner)
+    kind: Any = type(value)
+    if kind not in (list, tuple, dict):
         return value
-    before = list(value.values() if isinstance(value, dict) else value)
+    before = list(value.values() if kind is dict else value)
     after = [_viewed(each, views) for each in before]
     if all(one is other for one, other in zip(before, after, strict=True)):
         return value  # the same object: a forward pass may write into it
-    return dict(zip(value, after, strict=True)) if isinstance(value, dict) else type(value)(after)
+    return kind(zip(value, after, strict=True) if kind is dict else after)

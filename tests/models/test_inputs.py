@@ -132,8 +132,19 @@ def test_what_cannot_be_meant_by_parts_of_stylegan2_is_named() -> None:
         (lambda: G.synthesis(ws.int()), TypeError, "ws must hold floating-point rows of w, got torch.int32"),
         (lambda: G.synthesis(ws.to("meta")), ValueError, "ws must be on the network's device cpu, got meta"),
         (lambda: G.mapping(z, C, "half"), TypeError, "truncation_psi must be a number, got str"),
-        (lambda: G.mapping(z, C, 0.5, 7), ValueError, "truncation_cutoff must be from 0 to 6 or None, got 7"),
-        (lambda: G.mapping(z, C, 0.5, -1), ValueError, "truncation_cutoff must be from 0 to 6 or None, got -1"),
+        (
+            lambda: G.mapping(z, C, 0.5, 7),
+            ValueError,
+            "truncation_cutoff must be an integer from 0 to 6 or None, got 7",
+        ),
+        (lambda: G.mapping(z, C, 0.5, 2.0), ValueError, "truncation_cutoff must be an integer from .*, got 2.0"),
+        (lambda: G.mapping(z, C, torch.ones(2)), TypeError, "truncation_psi must be a number, got Tensor"),
+        (
+            lambda: G.mapping(z, C, float("nan")),
+            ValueError,
+            "truncation_psi must be finite and within float32, got nan",
+        ),
+        (lambda: G.mapping(z, C, 0.5, -1), ValueError, "truncation_cutoff must be an integer from .*, got -1"),
         (lambda: G.synthesis(ws, generator=3), TypeError, "generator must be a torch.Generator, .*, got int"),
         (lambda: G.synthesis(ws, generator=generators), ValueError, "one for each of the 2 samples; got 1"),
     ):
@@ -226,6 +237,9 @@ def test_networks_are_compiled_and_exported_and_mapped(name: str) -> None:
         expected = picture(G, z, C)
     compiled = torch.compile(lambda z, c: picture(G, z, c), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(z.double(), C.long()), picture(G, z.double(), C.long()))
+    if name == "stylegan2":
+        truncated = torch.compile(lambda z, c: G.mapping(z, c, 0.5, 2), backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(truncated(z, C), G.mapping(z, C, 0.5, 2))
     exported = torch.export.export(G, (z, C), {"noise_mode": "const"})
     torch.testing.assert_close(exported.module()(z, C, noise_mode="const"), expected)
     exported = torch.export.export(D, (expected, C))
