@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastgan.ops.conv2d_layer import formulas, raw
+from fastgan.ops.conv2d_layer import flops, formulas, raw
 from fastgan.ops.conv2d_layer.formulas import Gradients, Layer, Wanted, WantedSecond
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.passes import Epilogue, Passes
@@ -36,6 +36,7 @@ class Compiled:
             _forward_fake,
             _forward_context,
             self.forward_backward,
+            flops.forward_flops,
         )
         self.backward_op = register(
             f"conv2d_layer_backward_{provider}",
@@ -44,6 +45,7 @@ class Compiled:
             _backward_fake,
             _backward_context,
             self.backward_backward,
+            flops.backward_flops,
         )
         self.double_backward_op = register(
             f"conv2d_layer_double_backward_{provider}",
@@ -51,6 +53,7 @@ class Compiled:
             f"Tensor dy, {_INPUTS}, {_KEPT}, {_SETTINGS}, bool[] want) "
             "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
             _double_backward_fake,
+            flops=flops.double_backward_flops,
         )
         for key, served_by in passes.items():
             for name, function in _implementations(served_by).items():
