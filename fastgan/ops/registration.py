@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch.autograd import forward_ad
 
+from fastgan.ops.flops import enter_flops
 from fastgan.ops.layout import stacked
 
 LIBRARY = torch.library.Library("fastgan", "FRAGMENT")  # held for the life of the process: dropping it unregisters
@@ -52,12 +53,17 @@ def over_samples(operator: Callable, batch_size: int, in_dims: tuple, inputs: tu
 
 
 def register(
-    name: str, schema: str, fake: Callable, setup_context: Callable | None = None, backward: Callable | None = None
+    name: str,
+    schema: str,
+    fake: Callable,
+    setup_context: Callable | None = None,
+    backward: Callable | None = None,
+    flops: Callable | None = None,
 ) -> Callable:
     """Define `fastgan::name` with its fake (shape) function and its autograd formula.
 
     An operator without `backward` raises when it is differentiated: torch would otherwise return wrong higher
-    derivatives with no more than a warning.
+    derivatives with no more than a warning. `flops` tells of a call, by its arguments, what `flops.enter_flops` wants.
 
     Returns:
         what calls the operator. Eager calls record the same formula themselves and go below the dispatcher's autograd
@@ -73,6 +79,8 @@ def register(
 
     torch.library.register_autograd(f"fastgan::{name}", backward or refuse, setup_context=setup_context, lib=LIBRARY)
     operator = getattr(torch.ops.fastgan, name).default
+    if flops is not None:
+        enter_flops(operator.overloadpacket, flops)
 
     def forward(ctx, *inputs):
         with torch._C._AutoDispatchBelowAutograd():

@@ -144,9 +144,9 @@ def modulated_conv2d(
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
 
     Gradients: 2nd order, for x, weight, styles, noise, b and residual.
-    Keeps for backward: x, weight, noise, with demodulation y (which the next layer keeps as its x; it must not be
-    changed in place), and two bits an element of y where
-    there is a kink; for smooth activations y before the activation.
+    Keeps for backward: x, weight, noise, two bits an element of y where there is a kink, for smooth activations y
+    before the activation; with demodulation also y, which the next layer keeps as its x and which must not be changed
+    in place, or, in half precision with noise or b, the convolution's result instead: one image more.
     Source: Karras et al. 2020 (StyleGAN2), section 2.2.
     """
     _check_images(x, weight, 1, "weight")
@@ -231,10 +231,19 @@ def _layer(
     differentiable = any(t is not None and t.requires_grad for t in inputs) or transforming()
     keep_mask = (index > 0 or epilogue[3] >= 0) and differentiable and torch.is_grad_enabled()
     settings = (f, geometry.up, geometry.down, list(geometry.padding), *epilogue, fast_products(x))
-    y = compiled.forward_op(*inputs, *settings, keep_mask)[0]
+    keep_u = _keeps_sum(*inputs[:6]) and torch.is_grad_enabled()
+    y = compiled.forward_op(*inputs, *settings, keep_mask, keep_u)[0]
     if smooth:
         y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y if residual is None or not late else y + residual
+
+
+def _keeps_sum(
+    x: Tensor, w: Tensor, in_scale: Tensor | None, scale: Tensor | None, noise: Tensor | None, b: Tensor | None
+) -> bool:
+    """Whether scale's gradient needs more digits of the convolution than the result has."""
+    rounded = x.dtype in (torch.float16, torch.bfloat16) and (noise is not None or b is not None)
+    return rounded and scale is not None and (scale.requires_grad or transforming())
 
 
 def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> None:

@@ -14,6 +14,7 @@ from fastgan.ops.arguments import check_dense, check_real, flag, number
 from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
+from fastgan.ops.upfirdn2d.flops import upfirdn2d_flops
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
 # Tuples: a union of types would be built anew on every call.
@@ -290,6 +291,7 @@ def _register_compiled(provider: str) -> Callable:
         fake,
         setup_context,
         backward,
+        upfirdn2d_flops,
     )
     return compiled
 
