@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_int, check_label
+from fastgan.models.fields import as_resolution, check_choice, check_int, check_label, make_plain
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.ops import bias_act
@@ -39,6 +39,7 @@ class DCGANConfig:
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
+        make_plain(self)
         object.__setattr__(self, "resolution", as_resolution(self.resolution))
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)

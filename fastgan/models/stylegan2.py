@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, check_label
+from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, check_label, make_plain
 from fastgan.models.mapping import MappingNetwork
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
@@ -65,6 +65,7 @@ class StyleGAN2Config:
     conv_clamp: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         object.__setattr__(self, "resolution", as_resolution(self.resolution))
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)

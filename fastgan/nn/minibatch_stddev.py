@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastgan.ops.arguments import as_int
+
 
 def stddev_group_size(batch: int, group: int) -> int:
     """The largest divisor of `batch` that is at most `group` (1 for an empty batch).
@@ -37,10 +39,11 @@ def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
     """
     if x.ndim != 4:
         raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
-    if group < 1:
-        raise ValueError(f"group must be at least 1, got {group}")
+    most = as_int(group)
+    if most is None or most < 1:
+        raise ValueError(f"group must be an int of at least 1, got {group!r}")
     n, c, h, w = x.shape
-    g = stddev_group_size(n, group)
+    g = stddev_group_size(n, most)
     y = x.reshape(g, n // g, c, h, w)  # sample i = k·M + m sits at [k, m]
     y = y - y.mean(dim=0)
     std = (y.square().mean(dim=0) + eps).sqrt().mean(dim=[1, 2, 3])  # [M]

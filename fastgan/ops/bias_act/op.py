@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, number
+from fastgan.ops.arguments import as_int, check_dense, number
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
@@ -76,9 +76,10 @@ def _check(x: Tensor, b: Tensor | None, dim: int) -> int:
     if b is None:
         return 1 if x.ndim > 1 else 0
     check_dense("b", b, optional=True)
-    if not isinstance(dim, int) or isinstance(dim, bool) or not -x.ndim <= dim < x.ndim:
+    axis = as_int(dim)
+    if axis is None or not -x.ndim <= axis < x.ndim:
         raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim!r}")
-    dim %= x.ndim
+    dim = axis % x.ndim
     if b.ndim != 1 or b.shape[0] != x.shape[dim]:
         raise ValueError(f"b must have shape [C]=[{x.shape[dim]}] to match x, got {list(b.shape)}")
     if b.device != x.device:

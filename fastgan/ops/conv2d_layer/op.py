@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, flag, number
+from fastgan.ops.arguments import as_int, check_dense, flag, number
 from fastgan.ops.bias_act.activations import activation_named
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import triton_form
@@ -73,7 +73,7 @@ def conv2d_resample(
     Keeps for backward: x, w, and two bits an element of y where there is a kink; for smooth activations also R.
     Source: Karras et al. 2020 (StyleGAN2), appendix B.
     """
-    _check_images(x, w, groups)
+    groups = _check_images(x, w, groups)
     options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
     return _layer(x, w, None, None, None, b, residual, *options)
 
@@ -208,7 +208,7 @@ def _layer(
     f = None if f is None else check_filter(f, x)
     w, wide = w.to(x.dtype), torch.float64 if x.dtype == torch.float64 else torch.float32
     in_scale, scale = (s if s is None else s.to(wide).contiguous() for s in (in_scale, scale))
-    if w.shape[2] * w.shape[3] > 1 and flag("flip_weight", flip_weight) == (up > 1):
+    if w.shape[2] * w.shape[3] > 1 and flag("flip_weight", flip_weight) == (geometry.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
     size = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))
     noise, b, residual = _operands(x, w.shape[0], size, noise, b, residual)
@@ -236,30 +236,34 @@ def _layer(
     return y if residual is None or not late else y + residual
 
 
-def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> None:
+def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> int:
+    """The groups, as an int."""
     check_dense("x", x)
     check_dense(weight_name, w)
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"x and {weight_name} must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
     if w.device != x.device:
         raise ValueError(f"{weight_name} must be on x's device {x.device}, got {w.device}")
-    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
+    count = as_int(groups)
+    if count is None or count < 1 or w.shape[0] % count:
         raise ValueError(f"groups must divide {weight_name}'s {w.shape[0]} output channels, got {groups!r}")
-    if x.shape[1] != w.shape[1] * groups:
+    if x.shape[1] != w.shape[1] * count:
         raise ValueError(
-            f"x must have shape [N, {w.shape[1] * groups}, H, W] to match {weight_name}, got {list(x.shape)}"
+            f"x must have shape [N, {w.shape[1] * count}, H, W] to match {weight_name}, got {list(x.shape)}"
         )
     if 0 in w.shape:
         raise ValueError(f"{weight_name} must not be empty, got shape {list(w.shape)}")
+    return count
 
 
 def _geometry(x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]) -> Geometry:
-    for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {factor!r}")
-    if up > 1 and down > 1:
+    factors = (as_int(up), as_int(down))
+    for name, factor, given in zip(("up", "down"), factors, (up, down), strict=True):
+        if factor is None or factor < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {given!r}")
+    if min(factors) > 1:
         raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
-    geometry = Geometry.of(up, down, four_paddings(padding), f)
+    geometry = Geometry.of(*factors, four_paddings(padding), f)
     height, width = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))
     if height < 1 or width < 1:
         raise ValueError(

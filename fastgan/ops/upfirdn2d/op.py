@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, check_real, flag, number
+from fastgan.ops.arguments import as_int, check_dense, check_real, flag, number
 from fastgan.ops.layout import dense_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
-# Tuples: a union of types would be built anew on every call.
-_INTEGER, _SEQUENCE = (int, torch.SymInt), (list, tuple)
+_SEQUENCE = (list, tuple)  # a union of types would be built anew on every call
 # Bounds that no image needs: offsets stay within 64 bits, and a slip is named instead of asking for terabytes.
 _LARGEST_FACTOR = 2**12
 _LONGEST = 2**24
@@ -204,24 +203,25 @@ def check_filter(f: Tensor | None, x: Tensor) -> Tensor:
     return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, _INTEGER) and not isinstance(value, bool)
-
-
 def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair: Any = (value, value) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
-    if len(pair) != 2 or not all(_is_int(factor) and 1 <= factor <= _LARGEST_FACTOR for factor in pair):
+    pair: Any = _ints(value) if isinstance(value, _SEQUENCE) else _ints(value) * 2
+    if len(pair) != 2 or not all(factor is not None and 1 <= factor <= _LARGEST_FACTOR for factor in pair):
         raise ValueError(f"{name} must be an int or [x, y], each from 1 to {_LARGEST_FACTOR}; got {value!r}")
     return pair
 
 
 def four_paddings(value: int | Sequence[int]) -> tuple[int, int, int, int]:
-    sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
-    if len(sides) not in (1, 2, 4) or not all(_is_int(side) and abs(side) <= _LONGEST for side in sides):
+    sides: Any = _ints(value)
+    if len(sides) not in (1, 2, 4) or not all(side is not None and abs(side) <= _LONGEST for side in sides):
         raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1] within ±{_LONGEST}; got {value!r}")
     if len(sides) < 4:
         sides = (sides[0], sides[0], sides[-1], sides[-1])
     return sides
+
+
+def _ints(value: int | Sequence[int]) -> tuple[int | None, ...]:
+    """One int, or those of a list; None for what is none."""
+    return tuple(as_int(each) for each in value) if isinstance(value, _SEQUENCE) else (as_int(value),)
 
 
 def _taps(f: Tensor | None) -> tuple[int, int]:
