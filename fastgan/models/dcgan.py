@@ -11,6 +11,7 @@ from fastgan.models.fields import as_resolution, check_choice, check_int, check_
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.ops import bias_act
+from fastgan.ops.exporting import sizes
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class Generator(nn.Module):
         Raises:
             ValueError: z or c has the wrong shape, or truncation is asked for.
         """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
+        if z.ndim != 2 or sizes(z)[1] != self.z_dim:
             raise ValueError(f"z must have shape [N, z_dim]=[N, {self.z_dim}], got {list(z.shape)}")
-        check_label(c, z.shape[0], self.num_classes)
+        check_label(c, sizes(z)[0], self.num_classes)
         if truncation_psi != 1 or truncation_cutoff is not None:
             raise ValueError(
                 "DCGAN has no latent to truncate: truncation_psi must be 1 and truncation_cutoff None, "
@@ -149,9 +150,9 @@ class Discriminator(nn.Module):
             ValueError: img or c has the wrong shape.
         """
         expected = (self.img_channels, *self.resolution)
-        if img.shape[1:] != expected:
+        if sizes(img)[1:] != expected:
             raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
-        check_label(c, img.shape[0], self.num_classes)
+        check_label(c, sizes(img)[0], self.num_classes)
         x = bias_act(self.convs[0](img), self.bias, act="lrelu", gain=1)
         for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
             x = bias_act(norm(conv(x)), act="lrelu", gain=1)

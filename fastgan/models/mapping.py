@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fastgan.models.fields import check_label
 from fastgan.nn import EqualizedLinear, pixel_norm
+from fastgan.ops.exporting import sizes
 
 
 class MappingNetwork(nn.Module):
@@ -98,9 +99,9 @@ class MappingNetwork(nn.Module):
         Raises:
             ValueError: z or c has the wrong shape.
         """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
+        if z.ndim != 2 or sizes(z)[1] != self.z_dim:
             raise ValueError(f"z must have shape [N, z_dim]=[N, {self.z_dim}], got {list(z.shape)}")
-        check_label(c, z.shape[0], self.num_classes)
+        check_label(c, sizes(z)[0], self.num_classes)
         w = self.w(z, c)
         if update_emas and self.w_avg is not None and self.w_avg_beta is not None:
             self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)

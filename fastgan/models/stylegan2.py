@@ -23,6 +23,7 @@ from fastgan.nn import (
 from fastgan.nn.equalized import BINOMIAL_TAPS
 from fastgan.nn.modulated import NOISE_MODES
 from fastgan.ops import setup_filter, upsample2d
+from fastgan.ops.exporting import sizes
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class SynthesisNetwork(nn.Module):
         Raises:
             ValueError: ws has the wrong shape or noise_mode is none of the three.
         """
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
+        if ws.ndim != 3 or sizes(ws)[1:] != (self.num_ws, self.w_dim):
             raise ValueError(
                 f"ws must have shape [N, num_ws, w_dim]=[N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}"
             )
@@ -214,9 +215,9 @@ class Discriminator(nn.Module):
             ValueError: img or c has the wrong shape.
         """
         expected = (self.img_channels, *self.resolution)
-        if img.shape[1:] != expected:
+        if sizes(img)[1:] != expected:
             raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
-        check_label(c, img.shape[0], self.num_classes)
+        check_label(c, sizes(img)[0], self.num_classes)
         x = self.from_rgb(img)
         for block in self.blocks:
             x = block(x)

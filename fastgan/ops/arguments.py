@@ -25,9 +25,10 @@ def as_int(value: Any) -> Any:
     if isinstance(value, bool) or getattr(value, "dtype", None) in _BOOLS or getattr(value, "ndim", 0) > 0:
         return None
     try:
-        return operator.index(value)
+        index = operator.index(value)
     except TypeError:
         return None
+    return int(value) if torch.jit.is_tracing() else index  # int() warns that the trace keeps the number
 
 
 def number(name: str, value: Any) -> float:

@@ -64,7 +64,8 @@ def register(
             return operator(*inputs)
         if transforming():
             return transformed.apply(*inputs)
-        if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # no_grad does not end forward mode
+        recorded = torch.jit.is_tracing()  # the operator itself, which has its derivative where the graph runs
+        if not recorded and (torch.is_grad_enabled() or forward_ad._current_level >= 0):  # no_grad leaves forward mode
             return eager.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*inputs)

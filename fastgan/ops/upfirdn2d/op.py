@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import as_int, check_dense, check_real, flag, number
+from fastgan.ops.exporting import sizes
 from fastgan.ops.layout import dense_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
@@ -67,7 +68,9 @@ def upfirdn2d(
     f = check_filter(f, x)
     up, down, padding = _pair("up", up), _pair("down", down), four_paddings(padding)
     flip_filter, gain = flag("flip_filter", flip_filter), number("gain", gain)
-    for axis, size, taps, low in (("x", x.shape[3], f.shape[-1], 0), ("y", x.shape[2], f.shape[0], 2)):
+    n, c, h, w = sizes(x)
+    fh, fw = sizes(f)[0], sizes(f)[-1]
+    for axis, size, taps, low in (("x", w, fw, 0), ("y", h, fh, 2)):
         padded = size * up[low // 2] + padding[low] + padding[low + 1]
         if padded < taps:
             raise ValueError(
@@ -75,11 +78,12 @@ def upfirdn2d(
             )
         if padded > _LONGEST:
             raise ValueError(f"padding and up make {padded} samples along {axis}, at most {_LONGEST} are supported")
-    height = (x.shape[2] * up[1] + padding[2] + padding[3] - f.shape[0]) // down[1] + 1
-    width = (x.shape[3] * up[0] + padding[0] + padding[1] - f.shape[-1]) // down[0] + 1
-    if x.shape[0] * x.shape[1] * height * width > _MOST_VALUES:
+    height = (h * up[1] + padding[2] + padding[3] - fh) // down[1] + 1
+    width = (w * up[0] + padding[0] + padding[1] - fw) // down[0] + 1
+    # Not of a symbolic batch, which the comparison would bound.
+    if not torch.compiler.is_compiling() and n * c * height * width > _MOST_VALUES:
         raise ValueError(
-            f"padding and up make an output of {list(x.shape[:2])} by {height}x{width}, more than {_MOST_VALUES} values"
+            f"padding and up make an output of {[n, c]} by {height}x{width}, more than {_MOST_VALUES} values"
         )
     provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
     memory_format = dense_format(x)
@@ -229,9 +233,9 @@ def _taps(f: Tensor | None) -> tuple[int, int]:
     if f is None:
         return (1, 1)
     check_dense("f", f, optional=True)
-    if f.ndim not in (1, 2) or f.numel() == 0:
+    if f.ndim not in (1, 2) or 0 in sizes(f):
         raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
-    return (f.shape[-1], f.shape[0])
+    return (sizes(f)[-1], sizes(f)[0])
 
 
 def _sum(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -1,0 +1,1 @@
+"""Networks and operators beyond this package: export, and the names of others."""
