@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fastgan.ops.exporting import sizes
-
 # Above every sensible length of a latent or count of channels; `registry.layout` bounds what they make together.
 LARGEST_COUNT = 2**20
 LARGEST_SIDE = 2**15
@@ -92,12 +90,3 @@ def as_resolution(value: object) -> tuple[int, int]:
     for side in (height, width):
         check_int("resolution", side, 1, LARGEST_SIDE)
     return (height, width)
-
-
-def check_label(c: Tensor | None, batch: int, num_classes: int) -> None:
-    """Raises ValueError unless c is [batch, num_classes], or None or [batch, 0] where there are no classes."""
-    if num_classes == 0 and (c is None or sizes(c) == (batch, 0)):
-        return
-    if c is None or sizes(c) != (batch, num_classes):
-        got = None if c is None else list(c.shape)
-        raise ValueError(f"c must have shape [N, num_classes]=[{batch}, {num_classes}], got {got}")

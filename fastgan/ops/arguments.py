@@ -91,5 +91,5 @@ _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 def check_real(name: str, x: torch.Tensor) -> None:
     """Raises TypeError unless x is dense and its values are real numbers."""
-    if x.layout is not torch.strided or x.is_complex() or x.is_meta:
+    if x.layout is not torch.strided or x.is_complex():
         raise TypeError(f"{name} must be a dense tensor of real numbers, got {x.dtype}, {x.layout} on {x.device}")

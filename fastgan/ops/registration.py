@@ -1,4 +1,5 @@
-"""Registers an operator with torch: schema, shape function and autograd formula, once for every compiled provider."""
+"""Registers an operator with torch: schema, shape function, autograd formula and batching rule, once for every compiled
+provider."""
 
 from __future__ import annotations
 
@@ -7,12 +8,47 @@ from collections.abc import Callable
 import torch
 from torch.autograd import forward_ad
 
+from fastgan.ops.layout import stacked
+
 LIBRARY = torch.library.Library("fastgan", "FRAGMENT")  # held for the life of the process: dropping it unregisters
+
+_BATCHED_BACKWARD = torch._C._parse_dispatch_key("VmapMode")  # not in torch.func, whose vmap is another
 
 
 def transforming() -> bool:
     """True inside torch.func's transforms, whose tensors do not tell whether a gradient is wanted."""
     return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def _in_batched_backward() -> bool:
+    """True inside `torch.autograd.grad(..., is_grads_batched=True)`, whose tensors hide their batch from us."""
+    return torch._C._dispatch_tls_is_dispatch_key_included(_BATCHED_BACKWARD)
+
+
+def over_samples(operator: Callable, batch_size: int, in_dims: tuple, inputs: tuple) -> tuple:
+    """What `operator` gives for every sample of a vmap, stacked: the kernels know one batch axis, which is x's own.
+
+    Args:
+        operator: of inputs without the mapped axis, to a tensor or a tuple of tensors.
+        batch_size: of the mapped axis.
+        in_dims: where each input has it, no int where it has none.
+        inputs: of the operator.
+
+    Returns:
+        the results, and where they have the axis: in front.
+    """
+
+    if batch_size == 0:
+        raise ValueError("vmap over an axis of 0 samples leaves an operator nothing to compute; leave the call out")
+
+    def sample(index):
+        taken = zip(inputs, in_dims, strict=True)
+        return operator(*(value.select(axis, index) if isinstance(axis, int) else value for value, axis in taken))
+
+    results = [sample(index) for index in range(batch_size)]
+    if isinstance(results[0], torch.Tensor):
+        return stacked(results), 0
+    return tuple(stacked(parts) for parts in zip(*results, strict=True)), (0,) * len(results[0])
 
 
 def register(
@@ -49,14 +85,24 @@ def register(
         if setup_context is not None:
             setup_context(ctx, inputs, output)
 
+    def refuse_tangent(ctx, *tangents):
+        raise NotImplementedError(
+            f"fastgan::{name} has no derivative in forward mode (torch.func.jvp, jacfwd, hessian, forward_ad): take "
+            'reverse mode (vjp, jacrev, torch.autograd.grad), or compute inside fastgan.provider("reference")'
+        )
+
     def formula(**members):
-        return type(name, (torch.autograd.Function,), {"backward": staticmethod(backward or refuse), **members})
+        members |= {"backward": staticmethod(backward or refuse), "jvp": staticmethod(refuse_tangent)}
+        return type(name, (torch.autograd.Function,), members)
+
+    def vmap(info, in_dims, *inputs):
+        return over_samples(call, info.batch_size, in_dims, inputs)
 
     eager = formula(forward=staticmethod(forward))
     transformed = formula(  # for torch.func, which needs the parts one by one
         forward=staticmethod(lambda *inputs: operator(*inputs)),
         setup_context=staticmethod(setup),
-        generate_vmap_rule=True,
+        vmap=staticmethod(vmap),
     )
 
     def call(*inputs):
@@ -66,7 +112,7 @@ def register(
             return transformed.apply(*inputs)
         recorded = torch.jit.is_tracing()  # the operator itself, which has its derivative where the graph runs
         if not recorded and (torch.is_grad_enabled() or forward_ad._current_level >= 0):  # no_grad leaves forward mode
-            return eager.apply(*inputs)
+            return operator(*inputs) if _in_batched_backward() else eager.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*inputs)
 

@@ -11,8 +11,8 @@ from fastgan.ops.conv2d_layer import formulas, raw
 from fastgan.ops.conv2d_layer.formulas import Gradients, Layer, Wanted, WantedSecond
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.passes import Epilogue, Passes
-from fastgan.ops.gradients import weight_gradients_wanted
-from fastgan.ops.layout import dense_format
+from fastgan.ops.gradients import needed
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import LIBRARY, register
 
 _INPUTS = "Tensor x, Tensor w, Tensor? in_scale, Tensor? scale, Tensor? noise, Tensor? b"
@@ -59,11 +59,8 @@ class Compiled:
         if dy is None:
             return (None,) * 17
         x, w, in_scale, scale, noise, b, f, y, mask = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        given = [operand is not None for operand in (x, w, in_scale, scale, noise, b)]
-        want = [need and there for need, there in zip(needs, given, strict=False)]
-        if not weight_gradients_wanted():
-            want[1] = want[4] = want[5] = False
+        needs = needed(ctx)
+        want = list(needs[:6])
         grads = (None,) * 6
         if any(want):
             x, y, dy_ = _in_format(ctx.memory_format, x, y, dy)
@@ -76,17 +73,16 @@ class Compiled:
         dd = [grad if computed else None for grad, computed in zip(dd, ctx.want, strict=True)]
         dd = [*_in_format(ctx.memory_format, dd[0]), *_in_format(torch.contiguous_format, *dd[1:])]
         dy, x, y = _in_format(ctx.memory_format, dy, x, y)
-        needs, given = ctx.needs_input_grad, [grad is not None for grad in dd]
+        needs, given = needed(ctx), [grad is not None for grad in dd]
         of_x, of_w, of_in_scale, of_scale, _, _ = given
-        parameters = weight_gradients_wanted()
         want = [
             needs[0] and any(given),
             needs[1] and (of_w or of_in_scale),
-            needs[2] and (of_x or of_in_scale) and parameters,
+            needs[2] and (of_x or of_in_scale),
             needs[3] and in_scale is not None and (of_x or of_w),
             needs[4] and scale is not None and (of_x or of_w or of_in_scale or of_scale),
-            needs[5] and noise is not None and of_scale and parameters,
-            needs[6] and b is not None and of_scale and parameters,
+            needs[5] and noise is not None and of_scale,
+            needs[6] and b is not None and of_scale,
             needs[7] and of_scale,
         ]
         grads = (None,) * 8
@@ -98,7 +94,7 @@ class Compiled:
 
 def _in_format(memory_format: torch.memory_format, *images: Tensor | None) -> list[Tensor | None]:
     """In the format that the mask was written for: hooks of saved tensors may bring them back in another."""
-    return [image if image is None else image.contiguous(memory_format=memory_format) for image in images]
+    return [image if image is None else in_format(image, memory_format) for image in images]
 
 
 def _forward_fake(x, w, in_scale, scale, noise, b, residual, f, up, down, padding, act, alpha, gain, clamp, fast, keep):
@@ -171,12 +167,17 @@ def _implementations(passes: Passes) -> dict[str, Callable]:
     }
 
 
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for tensors of this device type; meta knows none."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def _without_autocast(function: Callable) -> Callable:
     """Torch's operators inside compute in the dtype of what they are given."""
 
     def call(*inputs):
         device = next(value.device.type for value in inputs if isinstance(value, Tensor))
-        if not torch.is_autocast_enabled(device):
+        if not autocasts(device):
             return function(*inputs)
         with torch.autocast(device, enabled=False):
             return function(*inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -13,14 +14,14 @@ from fastgan.ops.arguments import as_int, check_dense, flag, number
 from fastgan.ops.bias_act.activations import activation_named
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import triton_form
-from fastgan.ops.conv2d_layer.compiled import Compiled
+from fastgan.ops.conv2d_layer.compiled import Compiled, autocasts
 from fastgan.ops.conv2d_layer.cpu import CpuPasses
 from fastgan.ops.conv2d_layer.gemm import GemmPasses
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.precision import fast_products
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
 from fastgan.ops.exporting import exporting, sizes
-from fastgan.ops.layout import dense_format
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import transforming
 from fastgan.ops.upfirdn2d.op import check_filter, four_paddings
 
@@ -164,7 +165,7 @@ def modulated_conv2d(
                 1e-8
             )
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False) if autocasts(x.device.type) else nullcontext():
             dcoefs = demodulation_coefficients(weight, styles)
     if input_gain is not None:
         check_dense("input_gain", input_gain, optional=True)
@@ -195,7 +196,7 @@ def _layer(
     clamp: float | None,
 ) -> Tensor:
     """y = residual + clamp(act(scale·R(w, in_scale·x) + noise + b)·gain, ±clamp)."""
-    if torch.is_autocast_enabled(x.device.type):
+    if autocasts(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             operands = (in_scale, scale, noise, b, residual)
             options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
@@ -219,11 +220,11 @@ def _layer(
     if provider == "reference":
         settings = (act, alpha, gain, clamp)
         y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, geometry, groups, *settings)
-        return y.contiguous(memory_format=dense_format(x))
+        return in_format(y, dense_format(x))
     memory_format = dense_format(x)
-    x, w = x.contiguous(memory_format=memory_format), w.contiguous()
+    x, w = in_format(x, memory_format), w.contiguous()
     if residual is not None:
-        residual = residual.contiguous(memory_format=memory_format)
+        residual = in_format(residual, memory_format)
     compiled = _COMPILED[provider]
     smooth = not activation.piecewise_linear
     late = smooth or (residual is not None and scale is not None)  # u is found from y, which must not hold more

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fastgan.ops import native, providers, triton_provider
 from fastgan.ops.arguments import as_int, check_dense, check_real, flag, number
 from fastgan.ops.exporting import sizes
-from fastgan.ops.layout import dense_format
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
@@ -89,8 +90,8 @@ def upfirdn2d(
     memory_format = dense_format(x)
     if provider == "reference":
         y = upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
-        return y.contiguous(memory_format=memory_format)
-    x = x.contiguous(memory_format=memory_format)
+        return in_format(y, memory_format)
+    x = in_format(x, memory_format)
     return _COMPILED[provider](x, f, *up, *down, *padding, flip_filter, gain)
 
 
@@ -131,7 +132,9 @@ def setup_filter(
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be a torch.device or its name, got {device!r}") from error
     try:
-        taps = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device="cpu")
+        given = 1.0 if f is None else f
+        place = "meta" if isinstance(f, Tensor) and f.is_meta else "cpu"
+        taps = torch.as_tensor(given, dtype=torch.float32, device=place)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise TypeError(f"f must hold taps, numbers in one or two axes: {error}") from error
     if taps.ndim > 2 or taps.numel() == 0:
@@ -144,17 +147,21 @@ def setup_filter(
     if taps.ndim == 1 and not separable:
         taps = taps.outer(taps)
     if normalize:
-        if taps.sum() == 0:
+        if _has_values(taps) and taps.sum() == 0:
             raise ValueError("f sums to 0 and cannot be normalised; pass normalize=False")
         taps = taps / taps.sum()
     if gain < 0 and taps.ndim == 1:
         raise ValueError(f"gain must be at least 0 for a separable f, which is applied twice; got {gain}")
     taps = taps * gain ** (taps.ndim / 2)
-    if not taps.isfinite().all():
+    if _has_values(taps) and not taps.isfinite().all():
         raise ValueError("f must hold finite taps, also after normalisation and gain")
     if flip_filter:
         taps = taps.flip(list(range(taps.ndim)))
     return taps.to(device)
+
+
+def _has_values(x: Tensor) -> bool:
+    return not (x.is_meta or isinstance(x, FakeTensor))
 
 
 def filter2d(
@@ -276,7 +283,7 @@ def _register_compiled(provider: str) -> Callable:
             f.shape[0] - py0 - 1,
             height * uy - out_height * dy_factor + py0 - uy + 1,
         )
-        dy = dy.contiguous(memory_format=ctx.memory_format)
+        dy = in_format(dy, ctx.memory_format)
         dx_ = compiled(dy, f, dx, dy_factor, ux, uy, *padding, not flip_filter, gain)
         return (dx_,) + (None,) * 11
 
