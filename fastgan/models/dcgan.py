@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_int
+from fastgan.models.fields import as_resolution, check_choice, check_int, make_plain
 from fastgan.models.inputs import as_images, as_labels, as_latents
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn.modulated import Generators
 from fastgan.ops import bias_act
+from fastgan.ops.exporting import sizes
 
 # Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
 FLOAT32: dict[str, Any] = {"dtype": torch.float32}
@@ -45,6 +46,7 @@ class DCGANConfig:
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
+        make_plain(self)
         object.__setattr__(self, "resolution", as_resolution(self.resolution))
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)
@@ -115,7 +117,7 @@ class Generator(nn.Module):
             ValueError, TypeError: z or c has the wrong shape, dtype or device, or truncation is asked for.
         """
         z = as_latents(z, self.z_dim, self.bias)
-        c = as_labels(c, z.shape[0], self.num_classes, self.bias)
+        c = as_labels(c, sizes(z)[0], self.num_classes, self.bias)
         if truncation_psi != 1 or truncation_cutoff is not None:
             raise ValueError(
                 "DCGAN has no latent to truncate: truncation_psi must be 1 and truncation_cutoff None, "
@@ -161,7 +163,7 @@ class Discriminator(nn.Module):
             ValueError, TypeError: img or c has the wrong shape, dtype or device.
         """
         img = as_images(img, self.img_channels, self.resolution, self.bias)
-        c = as_labels(c, img.shape[0], self.num_classes, self.bias)
+        c = as_labels(c, sizes(img)[0], self.num_classes, self.bias)
         x = bias_act(self.convs[0](img), self.bias, act="lrelu", gain=1)
         for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
             x = bias_act(norm(conv(x)), act="lrelu", gain=1)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgan.ops.exporting import sizes
+
 
 def as_floats(name: str, value: Any, like: Tensor, meaning: str, whole_numbers: bool = False) -> Tensor:
     """value as a tensor of like's dtype on like's device.
@@ -52,7 +54,7 @@ def as_latents(z: Any, z_dim: int, like: Tensor) -> Tensor:
         ValueError, TypeError: z has another shape, dtype or device.
     """
     z = as_floats("z", z, like, "floating-point numbers drawn from N(0, 1)")
-    if z.ndim != 2 or z.shape[1] != z_dim:
+    if z.ndim != 2 or sizes(z)[1] != z_dim:
         raise ValueError(f"z must have shape [N, z_dim]=[N, {z_dim}], got {list(z.shape)}")
     return z
 
@@ -65,9 +67,9 @@ def as_labels(c: Any, batch: int, num_classes: int, like: Tensor) -> Tensor | No
     """
     if c is not None:
         c = as_floats("c", c, like, "numbers: a one-hot row or a label vector for each sample", whole_numbers=True)
-    if num_classes == 0 and (c is None or c.shape == (batch, 0)):
+    if num_classes == 0 and (c is None or sizes(c) == (batch, 0)):
         return c
-    if c is None or c.shape != (batch, num_classes):
+    if c is None or sizes(c) != (batch, num_classes):
         got = None if c is None else list(c.shape)
         numbers = c is not None and num_classes > 0 and c.shape in ((batch,), (batch, 1))
         hint = f"; class numbers k go in as torch.nn.functional.one_hot(k, {num_classes})" if numbers else ""
@@ -82,7 +84,7 @@ def as_rows(ws: Any, num_ws: int, w_dim: int, like: Tensor) -> Tensor:
         ValueError, TypeError: ws has another shape, dtype or device.
     """
     ws = as_floats("ws", ws, like, "floating-point rows of w")
-    if ws.ndim != 3 or ws.shape[1:] != (num_ws, w_dim):
+    if ws.ndim != 3 or sizes(ws)[1:] != (num_ws, w_dim):
         raise ValueError(f"ws must have shape [N, num_ws, w_dim]=[N, {num_ws}, {w_dim}], got {list(ws.shape)}")
     return ws
 
@@ -95,6 +97,6 @@ def as_images(img: Any, channels: int, resolution: tuple[int, int], like: Tensor
     """
     img = as_floats("img", img, like, "floating-point images in [-1, 1] (of bytes: x / 127.5 - 1)")
     expected = (channels, *resolution)
-    if img.ndim != 4 or img.shape[1:] != expected:
+    if img.ndim != 4 or sizes(img)[1:] != expected:
         raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
     return img

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastgan.models.inputs import as_labels, as_latents
 from fastgan.nn import EqualizedLinear, pixel_norm
 from fastgan.ops.arguments import number
+from fastgan.ops.exporting import sizes
 
 
 class MappingNetwork(nn.Module):
@@ -109,7 +110,7 @@ class MappingNetwork(nn.Module):
         like = cast(Tensor, self.layers[0].bias)
         psi = number("truncation_psi", truncation_psi)
         z = as_latents(z, self.z_dim, like)
-        c = as_labels(c, z.shape[0], self.num_classes, like)
+        c = as_labels(c, sizes(z)[0], self.num_classes, like)
         w = self.w(z, c)
         if update_emas and self.w_avg is not None and self.w_avg_beta is not None:
             self.w_avg.lerp_(w.detach().mean(dim=0).to(self.w_avg.dtype), 1 - self.w_avg_beta)

@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_float, check_int
+from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, make_plain
 from fastgan.models.inputs import as_images, as_labels, as_rows
 from fastgan.models.mapping import MappingNetwork
 from fastgan.models.pyramid import channels_at, pyramid
@@ -25,6 +25,7 @@ from fastgan.nn.equalized import BINOMIAL_TAPS
 from fastgan.nn.initial import normal
 from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
 from fastgan.ops import setup_filter, upsample2d
+from fastgan.ops.exporting import sizes
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class StyleGAN2Config:
     conv_clamp: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         object.__setattr__(self, "resolution", as_resolution(self.resolution))
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)
@@ -127,7 +129,7 @@ class SynthesisNetwork(nn.Module):
         """
         ws = as_rows(ws, self.num_ws, self.w_dim, self.const)
         check_choice("noise_mode", noise_mode, NOISE_MODES)
-        check_generators(generator, ws.shape[0])
+        check_generators(generator, sizes(ws)[0])
         noise_mode = noise_mode if self.has_noise else "none"
         x = self.const.expand(ws.shape[0], -1, -1, -1)
         x = self.layers[0](x, ws[:, 0], noise_mode, generator)
@@ -224,7 +226,7 @@ class Discriminator(nn.Module):
         """
         like = cast(Tensor, self.out.bias)
         img = as_images(img, self.img_channels, self.resolution, like)
-        c = as_labels(c, img.shape[0], self.num_classes, like)
+        c = as_labels(c, sizes(img)[0], self.num_classes, like)
         x = self.from_rgb(img)
         for block in self.blocks:
             x = block(x)

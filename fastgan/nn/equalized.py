@@ -97,7 +97,7 @@ class EqualizedConv2d(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        self.act, self.up, self.down = act, up, down
+        self.act, self.up, self.down, self.padding = act, up, down, kernel_size // 2
         self.act_gain = gain * (math.sqrt(2) if act in ("relu", "lrelu", "swish") else 1.0)
         self.clamp = None if clamp is None else clamp * gain
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
@@ -115,7 +115,7 @@ class EqualizedConv2d(nn.Module):
             self.f,
             up=self.up,
             down=self.down,
-            padding=self.weight.shape[-1] // 2,
+            padding=self.padding,
             flip_weight=self.up == 1,  # up-sampling layers are true convolutions, the others correlations
             b=self.bias,
             act=self.act,

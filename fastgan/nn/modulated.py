@@ -81,7 +81,7 @@ class SynthesisLayer(nn.Module):
         clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.up, self.clamp, self.act = up, clamp, "lrelu"
+        self.up, self.padding, self.clamp, self.act = up, kernel_size // 2, clamp, "lrelu"
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(normal(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -105,7 +105,7 @@ class SynthesisLayer(nn.Module):
             self.affine(w),
             noise=self.noise(x.shape[0], noise_mode, generator),
             up=self.up,
-            padding=self.weight.shape[-1] // 2,
+            padding=self.padding,
             resample_filter=self.f,
             flip_weight=self.up == 1,
             b=self.bias,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastgan.ops.exporting import sizes
+
 
 def dense_format(x: Tensor, dim: int = 1) -> torch.memory_format:
     """Memory format in which an operator over channel axis `dim` will read and write x.
@@ -32,9 +34,9 @@ def stacked(parts: list[Tensor]) -> Tensor:
 
 def _is_channels_last(x: Tensor) -> bool:
     """Whether x [N, C, H, W] is, by its strides: vmap answers no question about memory formats."""
-    step = 1
+    step, shape = 1, sizes(x)
     for axis in (1, 3, 2, 0):
-        if x.stride(axis) != step and x.shape[axis] != 1:
+        if x.stride(axis) != step and shape[axis] != 1:
             return False
-        step *= x.shape[axis]
+        step *= shape[axis]
     return True

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from fastgan.ops.defaults import default_for
+from fastgan.ops.exporting import exporting
 from fastgan.ops.scoped import Scoped
 
 NAMES = ("native", "triton", "reference")
@@ -92,6 +93,8 @@ def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
         if reason is not None:
             raise ValueError(f"provider {named!r} cannot serve {op} on {device} {dtype}: {reason}")
         return named
+    if exporting():
+        return "reference"  # plain torch, which runs where no fastgan is
     table = default_for(op, device, dtype)
     for name in table.order if table else ():
         if _refusal(op, name, device, dtype, detail) is None:

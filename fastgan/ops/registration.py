@@ -118,7 +118,8 @@ def register(
             return operator(*inputs)
         if transforming():
             return transformed.apply(*inputs)
-        if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # no_grad does not end forward mode
+        recorded = torch.jit.is_tracing()  # the operator itself, which has its derivative where the graph runs
+        if not recorded and (torch.is_grad_enabled() or forward_ad._current_level >= 0):  # no_grad leaves forward mode
             return operator(*inputs) if _in_batched_backward() else eager.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*inputs)

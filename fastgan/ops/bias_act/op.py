@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, number
+from fastgan.ops.arguments import as_int, check_dense, number
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
+from fastgan.ops.exporting import exporting, sizes
 from fastgan.ops.gradients import needed
 from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import register, transforming
@@ -67,7 +68,8 @@ def bias_act(
     differentiable = x.requires_grad or (b is not None and b.requires_grad) or transforming()
     compiled = _COMPILED[provider]
     index, bound = compiled.numbering.index(act), -1.0 if clamp is None else clamp
-    keep_mask = has_kink and differentiable and torch.is_grad_enabled()
+    # What is recorded may be differentiated where it runs, whatever holds here.
+    keep_mask = has_kink and (exporting() or (differentiable and torch.is_grad_enabled()))
     return compiled.forward_op(x, b, dim, index, alpha, gain, bound, keep_mask)[0]
 
 
@@ -76,10 +78,11 @@ def _check(x: Tensor, b: Tensor | None, dim: int) -> int:
     if b is None:
         return 1 if x.ndim > 1 else 0
     check_dense("b", b, optional=True)
-    if not isinstance(dim, int) or isinstance(dim, bool) or not -x.ndim <= dim < x.ndim:
+    axis = as_int(dim)
+    if axis is None or not -x.ndim <= axis < x.ndim:
         raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim!r}")
-    dim %= x.ndim
-    if b.ndim != 1 or b.shape[0] != x.shape[dim]:
+    dim = axis % x.ndim
+    if b.ndim != 1 or sizes(b)[0] != sizes(x)[dim]:
         raise ValueError(f"b must have shape [C]=[{x.shape[dim]}] to match x, got {list(b.shape)}")
     if b.device != x.device:
         raise ValueError(f"b must be on x's device {x.device}, got {b.device}")
