@@ -251,6 +251,8 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     data_options = dataclasses.replace(base_data, **{name: value for name, value in data.items() if value is not None})
     architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
     name = options.cfg or base.model
+    if origin:
+        origin.check_model(name)
     configure(name, **architecture)  # complains about the model before reading the data
     located = data_options.located()
     if origin and resumes:
