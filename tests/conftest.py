@@ -131,6 +131,12 @@ def native_provider(request):
 
 
 @pytest.fixture
+def gpu(request):
+    """A CUDA device."""
+    _require(request, "gpu", None if torch.cuda.is_available() else "torch sees no CUDA device")
+
+
+@pytest.fixture
 def triton_installed(request):
     """Triton, which may be there without a GPU."""
     _require(request, "triton", triton_provider.unavailable)

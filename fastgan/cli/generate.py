@@ -37,6 +37,9 @@ class GenerateOptions:
     class_: Annotated[tuple[str, ...] | None, tyro.conf.arg(name="class", help_behavior_hint="")] = None
     """names or numbers of classes, or all: the same seeds in each, a row of the grid a class; default: one class drawn
     for each seed. Only for conditional models"""
+    label: str | None = None
+    """label vector of all images, as numbers with commas between them, e.g. 0.1,-0.5; default: one drawn for each seed
+    from the sample of the data's labels that the checkpoint keeps. Only for conditional models, and not with --class"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """the layers' own noise, fresh noise for each seed, or none"""
     grid: bool = False
@@ -59,7 +62,7 @@ def run(options: GenerateOptions) -> int:
         0, the exit status.
 
     Raises:
-        ValueError: bad seeds, an unknown class, a class for an unconditional model, nothing to write.
+        ValueError: bad seeds, an unknown class, a class or label that the model does not take, nothing to write.
         OSError: a file could not be read or written.
     """
     seeds = parse_seeds(options.seeds)
@@ -76,6 +79,7 @@ def run(options: GenerateOptions) -> int:
         class_index=classes,
         noise_mode=options.noise_mode,
         batch_size=options.batch,
+        labels=None if options.label is None else _label(options.label),
     )
     if options.outdir.exists() and not options.outdir.is_dir():
         raise ValueError(f"--outdir must be a folder, {options.outdir} is a file")
@@ -107,6 +111,13 @@ def run(options: GenerateOptions) -> int:
 
 def _classes(sampler: Sampler, names: Sequence[str]) -> list[int]:
     """The numbers of the classes that are asked for, each once."""
-    if "all" in names and sampler.G.num_classes:
+    if "all" in names and sampler.G.num_classes and sampler.labels is None:
         return list(range(sampler.G.num_classes))
     return list(dict.fromkeys(sampler.class_index(name) for name in names))
+
+
+def _label(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--label must be numbers with commas between them, like 0.1,-0.5; got {text!r}") from None

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-_exact_depth = 0
+from fastgan.ops.scoped import Scoped
+
+_exact = Scoped[bool]("fastgan.exact_convolutions", False)
 
 
 @contextmanager
@@ -20,17 +22,13 @@ def exact_convolutions() -> Iterator[None]:
     pass and its backward keeps it. What goes through cuDNN (contiguous images, the reference) follows torch's setting
     inside as well.
     """
-    global _exact_depth
-    _exact_depth += 1
-    try:
+    with _exact.holding(True):
         yield
-    finally:
-        _exact_depth -= 1
 
 
 def fast_products(x: Tensor) -> bool:
     """Whether a layer of x may round more than its formula needs."""
-    if _exact_depth or x.dtype != torch.float32:
+    if _exact.get() or x.dtype != torch.float32:
         return False
     if not x.is_cuda:
         return True
