@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fastgan.cli.resolution import parse_resolution
 from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
 from fastgan.data.image import parse_color
@@ -21,6 +22,7 @@ from fastgan.data.opening import open_store
 from fastgan.data.stores import ImageStore
 from fastgan.data.survey import Survey, preview, survey
 from fastgan.data.writing import check_destination, write_dataset
+from fastgan.literal import literal
 from fastgan.report.grid import save_grid
 
 # Lines of each kind that a report shows.
@@ -44,7 +46,7 @@ class DatasetOptions:
     """What to write: a zip if the name ends in .zip, else a folder. It appears when it is complete."""
 
     resolution: str | None = None
-    """WxH in pixels, e.g. 256x256: crop and resize every image to it."""
+    """Pixels, 64 or WxH such as 96x64: crop and resize every image to it."""
 
     transform: Literal["center-crop", "center-crop-wide"] = "center-crop"
     """How to crop: the largest centred region of the resolution's aspect ratio; or that on a black WxW square."""
@@ -104,11 +106,11 @@ def run(options: DatasetOptions) -> int:
         if broken:
             console.print(f"warning: images that cannot be used and are left out: {len(broken)}", soft_wrap=True)
             for message in broken:
-                console.print(f"  {message}", soft_wrap=True)
+                console.print(f"  {literal(message)}", soft_wrap=True)
         if options.preset is None:
             with open_store(options.source) as store:
                 _tell_notes(store, console)
-        console.print(f"Wrote {count} images to {options.dest}", soft_wrap=True)
+        console.print(literal(f"Wrote {count} images to {options.dest}"), soft_wrap=True)
     elif options.preset:
         raise ValueError("--preset needs --dest: what to write")
     else:
@@ -118,7 +120,7 @@ def run(options: DatasetOptions) -> int:
     if options.preview is not None:
         with open_store(options.dest or options.source) as store:
             save_grid(torch.from_numpy(preview(store)), options.preview)
-        console.print(f"Wrote {options.preview}", soft_wrap=True)
+        console.print(literal(f"Wrote {options.preview}"), soft_wrap=True)
     return 0
 
 
@@ -157,23 +159,23 @@ def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
 
 def _tell_notes(store: ImageStore, console: Console) -> None:
     for note in store.notes:
-        console.print(f"note: {note}", soft_wrap=True)
+        console.print(f"note: {literal(note)}", soft_wrap=True)
 
 
 def _report(found: Survey, title: str, console: Console) -> None:
     sizes = Counter({f"{width}x{height}": count for (width, height), count in found.sizes.items()})
-    console.print(f"{title}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", soft_wrap=True)
+    console.print(f"{literal(title)}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", soft_wrap=True)
     table = Table()
     table.add_column()
     table.add_column("images", justify="right")
     table.add_column("share", justify="right")
     for head, counts in (("size", sizes), ("format", found.formats)):
         for name, count in counts.most_common(_SHOWN):
-            table.add_row(Text(f"{head} {name}"), f"{count:,}", f"{count / max(found.images, 1):.1%}")
+            table.add_row(Text(literal(f"{head} {name}")), f"{count:,}", f"{count / max(found.images, 1):.1%}")
         if len(counts) > _SHOWN:
             table.add_row(f"{len(counts) - _SHOWN} other {head}s", "", "")
     for name, count in found.classes.items():
-        table.add_row(Text(f"class {name}"), f"{count:,}", f"{count / max(found.images, 1):.1%}")
+        table.add_row(Text(literal(f"class {name}")), f"{count:,}", f"{count / max(found.images, 1):.1%}")
     if found.unlabelled:
         table.add_row("no class", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
     console.print(table)
@@ -185,19 +187,7 @@ def _report(found: Survey, title: str, console: Console) -> None:
         if lines:
             console.print(f"{head}: {len(lines)}")
             for line in [*lines[:_SHOWN], *["..."] * (len(lines) > _SHOWN)]:
-                console.print(f"  {line}", soft_wrap=True)
-
-
-def parse_resolution(text: str) -> tuple[int, int]:
-    """`"640x480"` (WxH) -> (480, 640), (H, W).
-
-    Raises:
-        ValueError: not two positive numbers around an x.
-    """
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"resolution must be WxH in pixels, e.g. 256x256, got {text!r}")
-    return int(height), int(width)
+                console.print(f"  {literal(line)}", soft_wrap=True)
 
 
 def _track(what: str) -> Any:

@@ -125,7 +125,7 @@ def _versions() -> dict[str, str]:
 def _cpu() -> tuple[str, list[str]]:
     """Name and vector extensions of the processor."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine(), []
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)

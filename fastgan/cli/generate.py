@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from fastgan.generate import Sampler, parse_seeds
+from fastgan.literal import literal
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report.grid import save_grid, save_image
 
@@ -100,12 +101,12 @@ def run(options: GenerateOptions) -> int:
             kept.append(image)
     if options.grid:
         save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
-    console = Console(highlight=False)  # speaks when all is written: nobody may be listening
+    console = Console(highlight=False, markup=False)  # speaks when all is written: nobody may be listening
     if not options.no_images:
         span = files[0] + (f" ... {files[-1]}" if len(files) > 1 else "")
-        console.print(f"wrote {len(files)} images: {options.outdir / span}", soft_wrap=True)
+        console.print(literal(f"wrote {len(files)} images: {options.outdir / span}"), soft_wrap=True)
     if options.grid:
-        console.print(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}", soft_wrap=True)
+        console.print(literal(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}"), soft_wrap=True)
     return 0
 
 

@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from fastgan.cli.output import Output, drain, open_missing
+from fastgan.cli.terminal import insist_on_utf8, prepare_terminal
+from fastgan.literal import literal
 
 # verb -> what it does. fastgan/cli/<verb>.py has a dataclass <Verb>Options and run(options) -> exit status.
 VERBS: dict[str, str] = {
@@ -48,7 +50,7 @@ def _version() -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"fastgan: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"fastgan: error: {literal(message)}", file=sys.stderr)
     return 2
 
 
@@ -87,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: the verb's; 2 for an error the user can mend, printed in one line; 130 when interrupted; 141
         when the reader of standard output has gone before all was said.
     """
+    if arguments is None:
+        insist_on_utf8()
     open_missing()
+    prepare_terminal()
     with contextlib.redirect_stderr(Output(sys.stderr)):  # type: ignore[type-var]
         status = 0
         try:

@@ -52,10 +52,10 @@ class Output:
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError) and not stream.closed:
                 raise
-            self.lost = getattr(error, "strerror", None) or str(error)
+            self.lost = reason = getattr(error, "strerror", None) or str(error)
             drain(stream)
             if self._on_loss is not None:
-                self._on_loss(self.lost)
+                self._on_loss(reason)
 
 
 def drain(stream: IO[str] | None) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from fastgan.literal import literal
 from fastgan.report import write_report
 
 
@@ -23,5 +24,5 @@ class ReportOptions:
 
 def run(options: ReportOptions) -> int:
     """The verb; returns the exit status."""
-    print(f"wrote {write_report(options.run, options.out)}")
+    print(literal(f"wrote {write_report(options.run, options.out)}"))
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,7 +17,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fastgan.cli.configuration import read_config
 from fastgan.cli.output import Output
+from fastgan.cli.resolution import parse_resolution
 from fastgan.data import Dataset
 from fastgan.data.image import TRANSFORMS, parse_color
 from fastgan.losses.adversarial import ADVERSARIAL
@@ -28,7 +29,7 @@ from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
 from fastgan.train.branching import Branch
-from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.config import DataOptions, RunConfig, family_defaults
 from fastgan.train.folder import check_whole, checkpoint_at, latest_checkpoint, one_writer, resume_command
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.options import TrainingOptions, replace
@@ -51,7 +52,8 @@ class TrainOptions:
     outdir: Path | None = None
     """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
     config: Path | None = None
-    """start from this file, the config.json of a run or a part of one; options given beside it go first"""
+    """start from this file, the config.json of a run or a part of one, or from that of a run's folder; options given
+    beside it go first"""
     cfg: Annotated[str | None, _listing("model family (default: stylegan2)", MODELS)] = None
     data: str | None = None
     """emoji64 (packaged, default), or the path of a folder of images, zip, idx file, folder of CIFAR's .bin files or
@@ -59,7 +61,7 @@ class TrainOptions:
     classes: tuple[str, ...] | None = None
     """groups of the data to keep, e.g. smileys/faces animals; default: all"""
     resolution: str | None = None
-    """pixels, 64 or WxH; images are cropped and resized; default: the images' own"""
+    """pixels, 64 or WxH such as 96x64; images are cropped and resized; default: the images' own"""
     max_images: int | None = None
     """use at most this many images; default: all"""
     channels: int | None = None
@@ -154,19 +156,12 @@ def run(options: TrainOptions) -> int:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     checkpoint = _checkpoint_to_resume(options)
-    outdir = options.outdir or (checkpoint.parent if checkpoint and not options.branch else None)
-    if outdir is None:
-        raise ValueError("--outdir is needed: the folder of the run")
-    if outdir.exists() and not outdir.is_dir():
-        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
-    goes_on = checkpoint is not None and not options.branch and checkpoint.parent.samefile(outdir)
-    if latest_checkpoint(outdir) is not None and not goes_on:
-        raise ValueError(
-            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
-        )
-    if not options.dry_run and (outdir / ".lock").exists():
-        with suppress(OSError), one_writer(outdir):
-            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
+    goes_on = checkpoint if options.branch is None else None
+    outdir = options.outdir or (goes_on.parent if goes_on else None)
+    if outdir is not None:
+        _check_outdir(outdir, goes_on, options.dry_run)
+    elif not options.dry_run:
+        raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
     if checkpoint is not None:
         check_whole(checkpoint)
     origin = Origin.read(checkpoint) if checkpoint is not None else None
@@ -175,6 +170,7 @@ def run(options: TrainOptions) -> int:
     if options.dry_run:
         _print_plan(config, dataset, device, branch)
         return 0
+    assert outdir is not None
     console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
     with contextlib.closing(dataset):
         training = Run(config, dataset, outdir, device, checkpoint, branch, tensorboard=options.tensorboard)
@@ -182,6 +178,19 @@ def run(options: TrainOptions) -> int:
             console.print(f"warning: {warning}", soft_wrap=True)
         notes = branch.sentences() if branch else origin.sentences(config) if origin else []
         return _train(training, notes, console)
+
+
+def _check_outdir(outdir: Path, goes_on: Path | None, dry_run: bool) -> None:
+    """Raises ValueError where a run cannot be written, before the data are read."""
+    if outdir.exists() and not outdir.is_dir():
+        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
+    if latest_checkpoint(outdir) is not None and (goes_on is None or not goes_on.parent.samefile(outdir)):
+        raise ValueError(
+            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
+        )
+    if not dry_run and (outdir / ".lock").exists():
+        with suppress(OSError), one_writer(outdir):
+            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
 
 
 def _train(training: Run, notes: list[str], console: Console) -> int:
@@ -234,9 +243,10 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     """The configuration of the run, everything checked, and its data."""
     saved, resumes = origin.config if origin else None, origin is not None and not options.branch
     if options.config is not None:
-        base = _read_config(options.config, options.cfg)
+        base = read_config(options.config, options.cfg)
     else:
-        base = saved or RunConfig(options.cfg or "stylegan2", {}, DataOptions(), _defaults(options.cfg or "stylegan2"))
+        name = options.cfg or "stylegan2"
+        base = saved or RunConfig(name, {}, DataOptions(), family_defaults(name))
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
     given |= _assignments(options.set)
     training = replace(base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING})
@@ -246,11 +256,13 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     same = ("classes", "cond", "max_images", "channels", "transform", "skip_broken", "stream")
     base_data = dataclasses.replace(base.data, path=None) if options.data else base.data
     data = {"source": options.data, **{name: getattr(options, name) for name in same}}
-    data["resolution"] = _resolution(options.resolution)
+    data["resolution"] = None if options.resolution is None else parse_resolution(options.resolution)
     data["background"] = None if options.background is None else parse_color(options.background)
     data_options = dataclasses.replace(base_data, **{name: value for name, value in data.items() if value is not None})
     architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
     name = options.cfg or base.model
+    if origin:
+        origin.check_model(name)
     configure(name, **architecture)  # complains about the model before reading the data
     located = data_options.located()
     if origin and resumes:
@@ -282,26 +294,6 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     return config, dataset
 
 
-def _defaults(name: str) -> TrainingOptions:
-    """The training options of a family."""
-    return replace(TrainingOptions(), f"the family {name}", **family(name).training)
-
-
-def _read_config(path: Path, cfg: str | None) -> RunConfig:
-    """The configuration in a file; training options that it leaves out are those of the family."""
-    if not path.is_file():
-        raise ValueError(f"--config: {path} {'is no file' if path.exists() else 'does not exist'}")
-    try:
-        tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); a run's config.json shows the form") from error
-    config = RunConfig.from_json(tree, str(path))
-    if cfg not in (None, config.model):
-        raise ValueError(f"--cfg {cfg}: {path} describes a {config.model}; leave --cfg out, or --config")
-    training = replace(_defaults(config.model), "training", **tree.get("training", {}))
-    return dataclasses.replace(config, training=training)
-
-
 def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
     result = {}
     for item in items:
@@ -313,17 +305,6 @@ def _assignments(items: tuple[str, ...]) -> dict[str, Any]:
         except (ValueError, RecursionError):  # plain text
             result[name] = text
     return result
-
-
-def _resolution(text: str | None) -> tuple[int, int] | None:
-    """(H, W) of "64" or "WxH"."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
-    if match is None:
-        raise ValueError(f"--resolution must be a number of pixels or WxH, got {text!r}")
-    width = int(match[1])
-    return (int(match[2] or width), width)
 
 
 def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device, branch: Branch | None) -> None:

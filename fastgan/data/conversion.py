@@ -151,10 +151,10 @@ def _prepare(work: Path, store: ImageStore, conversion: Conversion, names: dict[
     identity = [str(store.path.resolve()), how, list(names.items())]
     plan = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     file = work / ".plan"
-    if not (file.is_file() and file.read_text() == plan):
+    if not (file.is_file() and file.read_text(encoding="utf-8") == plan):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        file.write_text(plan)
+        file.write_text(plan, encoding="utf-8")
 
 
 def _stage(

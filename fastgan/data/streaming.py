@@ -94,7 +94,7 @@ class StreamedDataset(Dataset):
         self._broken: dict[str, str] = {}
         # Each future: the pixels, which image they are of, and the checksum of its file.
         self._coming: dict[int, Future[tuple[np.ndarray, int, int]]] = {}
-        self.checksums = torch.tensor([decoder.store.checksum(name) for name in names])
+        self.checksums: torch.Tensor = torch.tensor([decoder.store.checksum(name) for name in names])
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         self.lookahead = max(1, _LOOKAHEAD // (size[0] * size[1] * decoder.channels))
         self.check_labels()

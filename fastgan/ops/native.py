@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 def build_record() -> dict:
     """What the build wrote about itself (`_build.json`), empty if this copy was never built."""
     path = PACKAGE / "_build.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _load() -> str | None:

@@ -39,8 +39,7 @@ class Branch:
         Args:
             origin: the other run.
             config: of the new run, resolved.
-            dataset: config.data, loaded; the checksums that it does not know are filled in where its images are those
-                of the other run.
+            dataset: config.data, loaded.
 
         Raises:
             ValueError: networks of another shape, or a run that would end where it begins.
@@ -107,8 +106,6 @@ class Branch:
 def check_shapes(origin: Origin, config: RunConfig) -> None:
     """Raises ValueError where the networks of a configuration cannot take the weights of the run."""
     before = origin.config
-    if config.model != before.model:
-        raise ValueError(f"--branch: {origin.checkpoint} is a {before.model}, asked {config.model}; leave --cfg out")
     if _shapes(before) == _shapes(config):
         return
     changed = {
@@ -143,5 +140,6 @@ def _compare_data(origin: Origin, config: RunConfig, dataset: Dataset) -> tuple[
         return ([] if same else ["whether the images are the same is not known"]), same
     if images := origin.fingerprint.image_changes(now):
         return images, False
-    origin.fingerprint.fill(now)
+    if not now.complete:
+        return ["as many images, not compared: a streamed set tells their content only as they are read"], True
     return origin.fingerprint.changes(now), True

@@ -58,6 +58,11 @@ class Origin:
         before, now = flat(self.config), flat(asked)
         return {name: (before.get(name), now[name]) for name in now if before.get(name) != now[name]}
 
+    def check_model(self, asked: str) -> None:
+        """Raises ValueError where another model is asked for."""
+        if asked != self.config.model:
+            raise ValueError(f"{self.checkpoint} is a {self.config.model}, asked {asked}; leave --cfg out")
+
     def check_options(self, asked: RunConfig) -> None:
         """Raises ValueError where options make another run of it; where the data lie is no option of theirs."""
         passed_over = (*_MAY_CHANGE, *_PLACE)
