@@ -53,12 +53,21 @@ def tar(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes] | list[tuple[str, bytes]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
+        for name, data in files.items() if isinstance(files, dict) else files:
+            archive.NameToInfo.pop(name, None)  # it warns of names that come again
             archive.writestr(name, data)
     return buffer.getvalue()
+
+
+def encrypted() -> bytes:
+    """A zip that says of its entry that it is encrypted."""
+    raw = bytearray(zipped({"a.png": encoded("PNG")}))
+    raw[6] |= 1
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(raw)
 
 
 def damaged_entry() -> bytes:
@@ -107,19 +116,39 @@ def pipe(root: Path) -> Path:
 
 
 GREY = NOISE.transpose(2, 0, 1)
-CASES: dict[str, Callable[[Path], Path]] = {
+CASES: dict[str, Callable[[Path], Path | str]] = {
     "PNG cut off": image("bad.png", encoded("PNG")[:300]),
     "JPEG cut off": image("bad.jpg", encoded("JPEG")[:300]),
     "WebP cut off": image("bad.webp", encoded("WEBP")[:60]),
     "empty file": image("bad.png", b""),
     "a text named .png": image("bad.png", b"hello"),
     "bomb: a PNG of 3.6 gigapixels": image("bad.png", bomb()),
-    "TIFF of floating-point numbers": image("bad.tif", encoded("TIFF", np.ones((16, 16), np.float32))),
+    "TIFF of floating-point numbers above 1": image("bad.tif", encoded("TIFF", np.full((16, 16), 100, np.float32))),
+    "TIFF of 32-bit integers": image("bad.tif", encoded("TIFF", np.full((16, 16), 100, np.int32))),
+    "HEIC without its decoder": image("bad.heic", b"\0\0\0\x18ftypheic" + bytes(50)),
     "image of another size": image("bad.png", encoded("PNG", NOISE[:9, :9])),
     "link to nowhere": link,
     "named pipe": pipe,
     "folder without images": lambda root: root,
+    "folder of tables": lambda root: file("a.parquet", b"PAR1")(root).parent,
+    "folder of zips": lambda root: file("a.zip", zipped({"a.png": encoded("PNG")}))(root).parent,
+    "folder of a run": lambda root: [file(name, b"{}")(root) for name in ("config.json", "stats.jsonl")][0].parent,
     "path that is not there": lambda root: root / "nowhere",
+    "link that leads nowhere": lambda root: (Path("set").symlink_to("nowhere"), root / "set")[1],
+    "URL": lambda root: "https://example.org/set.zip",
+    "pattern": lambda root: "shards/{000..010}.tar",
+    "single image": file("a.png", encoded("PNG")),
+    "compressed .tar": file("set.tar.gz", gzip.compress(tar({"a.png": encoded("PNG")}))),
+    "7z archive": file("set.7z", b"7z\xbc\xaf\x27\x1c" + bytes(50)),
+    "Parquet table": file("set.parquet", b"PAR1" + bytes(50)),
+    "NumPy array": file("set.npy", b"\x93NUMPY\1\0" + bytes(50)),
+    "film": file("set.mp4", b"\0\0\0\x18ftypisom" + bytes(50)),
+    "web page": file("set.zip", b"<!DOCTYPE html><html>"),
+    "text": file("set.csv", b"a.png,0\n"),
+    "file of no bytes": file("set.zip", b""),
+    "file of an unknown kind": file("set.dat", b"hello"),
+    "zip with a name twice": file("set.zip", zipped([("a.png", encoded("PNG")), ("a.png", encoded("JPEG"))])),
+    "encrypted zip": file("set.zip", encrypted()),
     "zip that is none": file("set.zip", b"hello"),
     "zip cut off": file("set.zip", zipped({"a.png": encoded("PNG")})[:-30]),
     "zip with a damaged entry": file("set.zip", damaged_entry()),
@@ -141,6 +170,7 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "CIFAR as pickles": lambda root: file("data_batch_1", b"\x80\x04")(root).parent,
     "shard cut off": file("set.tar", tar({"a.png": encoded("PNG")})[:700]),
     "shard compressed": file("set.tar", gzip.compress(tar({"a.png": encoded("PNG")}))),
+    "shard with two images in a sample": file("set.tar", tar({"a.png": encoded("PNG"), "a.jpg": encoded("JPEG")})),
     "shard with a word for a class": file("set.tar", tar({"a.png": encoded("PNG"), "a.cls": b"cat"})),
     "shard with labels for some": file(
         "set.tar", tar({"a.png": encoded("PNG"), "a.cls": b"0", "b.png": encoded("PNG")})

@@ -19,6 +19,7 @@ from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
 from fastgan.data.image import parse_color
 from fastgan.data.opening import open_store
+from fastgan.data.stores import ImageStore
 from fastgan.data.survey import Survey, preview, survey
 from fastgan.data.writing import check_destination, write_dataset
 from fastgan.literal import literal
@@ -47,11 +48,15 @@ def run(options: DatasetOptions) -> int:
             console.print(f"warning: images that cannot be used and are left out: {len(broken)}", soft_wrap=True)
             for message in broken:
                 console.print(f"  {literal(message)}", soft_wrap=True)
+        if options.preset is None:
+            with open_store(options.source) as store:
+                _tell_notes(store, console)
         console.print(literal(f"Wrote {count} images to {options.dest}"), soft_wrap=True)
     elif options.preset:
         raise ValueError("--preset needs --dest: what to write")
     else:
         with open_store(options.source) as store:
+            _tell_notes(store, console)
             _report(survey(store, workers=options.workers, track=_track("Reading")), store.title, console)
     if options.preview is not None:
         with open_store(options.dest or options.source) as store:
@@ -91,6 +96,11 @@ def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
     return convert(
         options.source, options.dest, conversion, force=options.force, workers=options.workers, track=progress
     )
+
+
+def _tell_notes(store: ImageStore, console: Console) -> None:
+    for note in store.notes:
+        console.print(f"note: {literal(note)}", soft_wrap=True)
 
 
 def _report(found: Survey, title: str, console: Console) -> None:

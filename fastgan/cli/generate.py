@@ -25,7 +25,7 @@ def run(options: GenerateOptions) -> int:
         0, the exit status.
 
     Raises:
-        ValueError: bad seeds, an unknown class, a class for an unconditional model, nothing to write.
+        ValueError: bad seeds, an unknown class, a class or label that the model does not take, nothing to write.
         OSError: a file could not be read or written.
     """
     seeds = parse_seeds(options.seeds)
@@ -42,6 +42,7 @@ def run(options: GenerateOptions) -> int:
         class_index=classes,
         noise_mode=options.noise_mode,
         batch_size=options.batch,
+        labels=None if options.label is None else _label(options.label),
     )
     if options.outdir.exists() and not options.outdir.is_dir():
         raise ValueError(f"--outdir must be a folder, {options.outdir} is a file")
@@ -60,18 +61,26 @@ def run(options: GenerateOptions) -> int:
             save_image(image, options.outdir / file)
         if options.grid:
             kept.append(image)
-    console = Console(highlight=False, markup=False)
+    if options.grid:
+        save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
+    console = Console(highlight=False, markup=False)  # speaks when all is written: nobody may be listening
     if not options.no_images:
         span = files[0] + (f" ... {files[-1]}" if len(files) > 1 else "")
         console.print(literal(f"wrote {len(files)} images: {options.outdir / span}"), soft_wrap=True)
     if options.grid:
-        save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
         console.print(literal(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}"), soft_wrap=True)
     return 0
 
 
 def _classes(sampler: Sampler, names: Sequence[str]) -> list[int]:
     """The numbers of the classes that are asked for, each once."""
-    if "all" in names and sampler.G.num_classes:
+    if "all" in names and sampler.G.num_classes and sampler.labels is None:
         return list(range(sampler.G.num_classes))
     return list(dict.fromkeys(sampler.class_index(name) for name in names))
+
+
+def _label(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--label must be numbers with commas between them, like 0.1,-0.5; got {text!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from fastgan.cli.output import Output, drain, open_missing
 from fastgan.cli.terminal import insist_on_utf8, prepare_terminal
 from fastgan.literal import literal
 
@@ -54,8 +56,8 @@ def _fail(message: str) -> int:
 
 
 def _wording(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'standard output'}: {error.strerror}"
     return str(error) or type(error).__name__
 
 
@@ -72,17 +74,33 @@ def _run(verb: str, arguments: list[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command. Standard error may break without consequence.
 
     Args:
         arguments: what follows the program's name; None takes the process's own.
 
     Returns:
-        the exit status: the verb's; 2 for an error the user can mend, printed in one line; 130 when interrupted.
+        the exit status: the verb's; 2 for an error the user can mend, printed in one line; 130 when interrupted; 141
+        when the reader of standard output has gone before all was said.
     """
     if arguments is None:
         insist_on_utf8()
+    open_missing()
     prepare_terminal()
+    with contextlib.redirect_stderr(Output(sys.stderr)):  # type: ignore[type-var]
+        status = 0
+        try:
+            status = _command(arguments)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            drain(sys.stdout)  # as in `fastgan doctor | head`
+            gone = isinstance(error, BrokenPipeError)
+            return status or (141 if gone else _fail(_wording(error)))
+    return status
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback = "--traceback" in given
     given = [_expand_home(argument) for argument in given if argument != "--traceback"]
@@ -102,15 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(verb, rest)
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich ends so when the reader of our output has gone
+            return 141
         # tyro ends --help with 0 and a bad option with 2, both already printed.
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
         print("fastgan: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone, as in `fastgan doctor | head`: nothing is left to say, nor anywhere.
-        sys.stdout = None
-        return 141
+        raise
     except ModuleNotFoundError as error:
         if not error.name or error.name.split(".")[0] == "fastgan":
             raise

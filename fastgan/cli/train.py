@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from fastgan.checkpoint import load_tensors
 from fastgan.choices import METRICS
 from fastgan.cli.configuration import read_config
 from fastgan.cli.options.train import TrainOptions
+from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
@@ -26,15 +27,13 @@ from fastgan.models.registry import configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
+from fastgan.train.branching import Branch
 from fastgan.train.config import DataOptions, RunConfig, family_defaults
-from fastgan.train.folder import check_whole, latest_checkpoint, one_writer, resume_command
+from fastgan.train.folder import check_whole, checkpoint_at, latest_checkpoint, one_writer, resume_command
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.options import TrainingOptions, replace
+from fastgan.train.resuming import Origin
 from fastgan.train.run import Run
-
-# What may differ between a run and its continuation; everything else is part of what the run is.
-_MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics", "skip_broken", "stream")
-
 
 # option -> field of the training options or of the architecture, where the names differ
 _FIELDS = {
@@ -48,7 +47,7 @@ _FIELDS = {
 _TRAINING = {field.name for field in dataclasses.fields(TrainingOptions)}
 _NOT_FIELDS = {
     "outdir", "config", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background",
-    "transform", "skip_broken", "stream", "set", "resume", "device", "threads", "tensorboard", "dry_run",
+    "transform", "skip_broken", "stream", "set", "resume", "branch", "device", "threads", "tensorboard", "dry_run",
 }  # fmt: skip
 
 
@@ -63,31 +62,35 @@ def run(options: TrainOptions) -> int:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     checkpoint = _checkpoint_to_resume(options)
-    outdir = options.outdir or (checkpoint.parent if checkpoint else None)
+    goes_on = checkpoint if options.branch is None else None
+    outdir = options.outdir or (goes_on.parent if goes_on else None)
     if outdir is not None:
-        _check_outdir(outdir, checkpoint, options.dry_run)
+        _check_outdir(outdir, goes_on, options.dry_run)
     elif not options.dry_run:
         raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
     if checkpoint is not None:
         check_whole(checkpoint)
-    config, dataset = _resolve(options, checkpoint)
+    origin = Origin.read(checkpoint) if checkpoint is not None else None
+    config, dataset = _resolve(options, origin)
+    branch = Branch.of(origin, config, dataset) if origin is not None and options.branch else None
     if options.dry_run:
-        _print_plan(config, dataset, device)
+        _print_plan(config, dataset, device, branch)
         return 0
     assert outdir is not None
-    console = Console(highlight=False, markup=False)
+    console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
     with contextlib.closing(dataset):
-        training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
+        training = Run(config, dataset, outdir, device, checkpoint, branch, tensorboard=options.tensorboard)
         for warning in training.journal.warnings:
             console.print(f"warning: {warning}", soft_wrap=True)
-        return _train(training, checkpoint, console)
+        notes = branch.sentences() if branch else origin.sentences(config) if origin else []
+        return _train(training, notes, console)
 
 
-def _check_outdir(outdir: Path, checkpoint: Path | None, dry_run: bool) -> None:
+def _check_outdir(outdir: Path, goes_on: Path | None, dry_run: bool) -> None:
     """Raises ValueError where a run cannot be written, before the data are read."""
     if outdir.exists() and not outdir.is_dir():
         raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
-    if latest_checkpoint(outdir) is not None and (checkpoint is None or not checkpoint.parent.samefile(outdir)):
+    if latest_checkpoint(outdir) is not None and (goes_on is None or not goes_on.parent.samefile(outdir)):
         raise ValueError(
             f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
         )
@@ -96,14 +99,14 @@ def _check_outdir(outdir: Path, checkpoint: Path | None, dry_run: bool) -> None:
             pass  # another writer is told of before the data are read; what cannot be written, when it is to be
 
 
-def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
+def _train(training: Run, notes: list[str], console: Console) -> int:
     config, dataset, outdir = training.config, training.dataset, training.outdir
     height, width = dataset.resolution
     images = f"{len(dataset)} images of {dataset.name} at {width}×{height}"
     title = f"{config.model} · {images} · {training.device} · {outdir}"
     with Interrupt() as interrupt, TrainingDisplay(config.training.kimg, title, console=console) as display:
-        if checkpoint is not None:
-            display.note(f"going on from {checkpoint}, {training.state.kimg:.3f} kimg")
+        for sentence in notes:
+            display.note(sentence)
         finished = training.train(interrupt, display)
     for line in training.summary():
         console.print(line, soft_wrap=True)
@@ -112,6 +115,10 @@ def _train(training: Run, checkpoint: Path | None, console: Console) -> int:
     assert interrupt.signum is not None
     console.print(f"stopped; everything is saved. Go on with: {resume_command(outdir)}", soft_wrap=True)
     return 128 + interrupt.signum
+
+
+def _lost(reason: str) -> None:
+    print(f"fastgan: standard output cannot be written any more ({reason}); the training goes on", file=sys.stderr)
 
 
 def _device(name: str | None) -> torch.device:
@@ -125,30 +132,22 @@ def _device(name: str | None) -> torch.device:
 
 
 def _checkpoint_to_resume(options: TrainOptions) -> Path | None:
-    if options.resume is None:
-        return None
+    """The checkpoint whose state the training begins with, to go on or to branch off; None without one."""
+    if options.branch is not None and (options.resume or options.config):
+        other = "--resume, which goes on with a run" if options.resume else "--config, which begins from nothing"
+        raise ValueError(f"--branch begins a new run from another's state; it does not go with {other}")
     if options.resume == "auto":
         if options.outdir is None:
             raise ValueError("--resume auto needs --outdir")
         return latest_checkpoint(options.outdir)
-    path = Path(options.resume)
-    if path.is_dir():
-        found = latest_checkpoint(path)
-        if found is None:
-            raise ValueError(f"--resume: {path} holds no checkpoint")
-        return found
-    if not path.exists():
-        raise ValueError(f"--resume: {path} does not exist")
-    return path
+    if options.resume is None and options.branch is None:
+        return None
+    return checkpoint_at(Path(options.branch or options.resume or ""), "--branch" if options.branch else "--resume")
 
 
-def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig, Dataset]:
+def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, Dataset]:
     """The configuration of the run, everything checked, and its data."""
-    saved = None
-    if checkpoint is not None:
-        saved = RunConfig.from_json(load_tensors(checkpoint, "config"), f"checkpoint {checkpoint}")
-        filled = dataclasses.asdict(configure(saved.model, **saved.architecture))  # fields that are newer than the run
-        saved = dataclasses.replace(saved, architecture=filled)
+    saved, resumes = origin.config if origin else None, origin is not None and not options.branch
     if options.config is not None:
         base = read_config(options.config, options.cfg)
     else:
@@ -161,14 +160,27 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
         if metric not in METRICS:
             raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
     same = ("classes", "cond", "max_images", "channels", "transform", "skip_broken", "stream")
+    base_data = dataclasses.replace(base.data, path=None) if options.data else base.data
     data = {"source": options.data, **{name: getattr(options, name) for name in same}}
     data["resolution"] = None if options.resolution is None else parse_resolution(options.resolution)
     data["background"] = None if options.background is None else parse_color(options.background)
-    data_options = dataclasses.replace(base.data, **{name: value for name, value in data.items() if value is not None})
+    data_options = dataclasses.replace(base_data, **{name: value for name, value in data.items() if value is not None})
     architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
     name = options.cfg or base.model
+    if origin:
+        origin.check_model(name)
     configure(name, **architecture)  # complains about the model before reading the data
-    dataset = data_options.load()
+    located = data_options.located()
+    if origin and resumes:
+        origin.check_options(RunConfig(name, architecture, located, training))
+    if origin and not located.exists:
+        raise ValueError(
+            f"the data of {origin.checkpoint} are gone: nothing is at {located.path or located.source}; give their "
+            "place by --data"
+        )
+    dataset = located.load()
+    if origin and resumes:
+        origin.check_data(dataset, located)
     measured = {
         "resolution": dataset.resolution,
         "img_channels": dataset.channels,
@@ -182,9 +194,9 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
             )
     architecture |= measured
     architecture = dataclasses.asdict(configure(name, **architecture))
-    config = RunConfig(name, architecture, data_options, training)
-    if saved is not None and checkpoint is not None:
-        _check_same(saved, config, checkpoint)
+    config = RunConfig(name, architecture, located, training)
+    if origin and resumes:
+        origin.check_options(config)
     return config, dataset
 
 
@@ -201,20 +213,10 @@ def _assignments(items: Iterable[str]) -> dict[str, Any]:
     return result
 
 
-def _check_same(saved: RunConfig, asked: RunConfig, checkpoint: Path) -> None:
-    def flat(config: RunConfig) -> dict[str, Any]:
-        tree = json.loads(json.dumps(config.to_json()))
-        return {"cfg": tree["model"]} | tree["architecture"] | tree["data"] | tree["training"]
-
-    before, now = flat(saved), flat(asked)
-    changed = [name for name in now if name not in _MAY_CHANGE and before.get(name) != now[name]]
-    if changed:
-        what = "; ".join(f"{name} is {before.get(name)}, asked {now[name]}" for name in changed)
-        raise ValueError(f"{checkpoint} is of another run: {what}. Leave these options out, or start a new --outdir")
-
-
-def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device) -> None:
+def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device, branch: Branch | None) -> None:
     console = Console(highlight=False, markup=False)
+    for sentence in branch.sentences() if branch else ():
+        console.print(sentence, soft_wrap=True)
     console.print_json(json.dumps(config.to_json()))
     architecture, chosen = configure(config.model, **config.architecture), family(config.model)
     table = Table("network", "parameters", "buffers")

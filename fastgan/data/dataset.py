@@ -23,6 +23,8 @@ class Dataset(ABC):
         class_names: one name a class; () for an unlabelled set.
         name: what reports and checkpoints call the set.
         broken: one message for each image that could not be read and was passed over.
+        checksums: int64, `ImageStore.checksum` of every image that was chosen, those that were passed over included;
+            UNREAD where it is not known. None for a set that comes from no store.
         lookahead: how many images `expect` prepares ahead; 0 where nothing needs preparing.
     """
 
@@ -30,6 +32,7 @@ class Dataset(ABC):
     class_names: tuple[str, ...]
     name: str
     broken: Collection[str]
+    checksums: torch.Tensor | None = None
     lookahead: int = 0
 
     @abstractmethod
@@ -104,6 +107,7 @@ class ImageDataset(Dataset):
         class_names: one name a class; () for an unlabelled set.
         name: what reports and checkpoints call the set.
         broken: one message for each image that was left out.
+        checksums: see `Dataset`.
     Raises:
         ValueError: shapes, dtypes or labels that do not go together.
     """
@@ -113,6 +117,7 @@ class ImageDataset(Dataset):
     class_names: tuple[str, ...] = ()
     name: str = "images"
     broken: Collection[str] = ()
+    checksums: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         images = self.images

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 
-import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+from fastgan.data.formats import HEAD, decoders, missing_decoder
+from fastgan.data.levels import eight_bits
+from fastgan.data.quiet import quietly
+
 WHITE = (255, 255, 255)
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class BrokenImageError(ValueError):
@@ -21,9 +25,10 @@ def decode_image(
     """Decode one file to `RGB` or `L`: transparency over `background`, EXIF rotation applied, 16 bits to 8.
 
     Palette and CMYK images are converted; of an animation the first frame is taken. Colour profiles are not applied.
+    `eight_bits` tells how 16 bits and other numbers become 8 bits.
 
     Args:
-        data: the file's bytes, in a format of `IMAGE_SUFFIXES`.
+        data: the file's bytes; the format is seen from them.
         where: how errors name the file.
         channels: 3, or 1 for grey.
         background: RGB, 0 to 255, seen through transparent pixels.
@@ -31,21 +36,57 @@ def decode_image(
         BrokenImageError: the file does not decode, or unpacks to more pixels than Pillow's bound on bombs.
     """
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode == "F":
-            raise ValueError("its pixels are floating-point numbers, of no known range")
-        return _flatten(image, channels, background)
+        return quietly(lambda: _decoded(data, channels, background))
     except Exception as error:  # noqa: BLE001 - decoders of broken files raise nearly any type
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "in no known image format" if unknown else str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
+        if not data:
+            reason = "it is empty"
+        elif isinstance(error, UnidentifiedImageError):
+            reason = missing_decoder(data[:HEAD], where) or "in no known image format"
         raise BrokenImageError(f"{where}: cannot be read as an image ({reason}); replace or remove the file") from error
 
 
+def _decoded(data: bytes, channels: int, background: tuple[int, int, int]) -> Image.Image:
+    image = _opened(data)
+    return _flatten(eight_bits(_upright(image), getattr(image, "tag_v2", {})), channels, background)
+
+
+def _opened(data: bytes) -> Image.Image:
+    formats = decoders(data[:HEAD])
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+        image.load()
+    except ValueError:  # a long text in a PNG, which Pillow would unpack
+        if not data.startswith(_PNG):
+            raise
+        image = Image.open(io.BytesIO(_without_text(data)), formats=formats)
+        image.load()
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say; as it is where they are damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Warning:  # of Pillow, which `quietly` takes care of
+        raise
+    except Exception:  # noqa: BLE001 - as decoders
+        return image
+
+
+def _without_text(data: bytes) -> bytes:
+    """A PNG without texts and colour profile."""
+    kept, start = [_PNG], len(_PNG)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length  # length, kind, the chunk, its checksum
+        if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[start:end])
+        start = end
+    return b"".join(kept)
+
+
 def _flatten(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
-        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         # Composing before any resize equals resizing with premultiplied alpha: no dark or light fringes.
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image.convert("RGBA"))

@@ -3,62 +3,77 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import tarfile
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
+from fastgan.data.formats import HEAD
 from fastgan.data.image import BrokenImageError
 from fastgan.data.index import INDEX_NAME, MOST_CLASSES, DatasetIndex
-from fastgan.data.stores import LARGEST_FILE, ImageStore, is_image, is_notice
+from fastgan.data.kinds import head_of, kind_of_file
+from fastgan.data.listing import by_name, clean_name, count_endings, is_notice, passed_over, tell_apart
+from fastgan.data.samples import images_of_samples, label_files, split_name
+from fastgan.data.stores import LARGEST_FILE, ImageStore
+
+# What reading the headers of a damaged .tar raises, huge sizes and endless chains of headers included.
+_TAR_FAULTS = (
+    tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError, RecursionError, IndexError, KeyError,
+)  # fmt: skip
+
+
+class _Place(NamedTuple):
+    """Where a file lies: the shard's number, the offset there and the size, in bytes."""
+
+    shard: int
+    offset: int
+    size: int
 
 
 class ShardStore(ImageStore):
     """One .tar, or a folder of them; images are read where they lie, in any order, without unpacking.
 
     `a/7.png` and `a/7.cls` of one shard are an image and its class number; `a/7.json` may hold it as "label". A
-    `dataset.json` in the folder, or in a shard opened alone, comes first.
+    `dataset.json` in the folder, or in a shard opened alone, comes first. Of the files of a sample `7.jpg` is the
+    image, and others (`7.seg.png`) are passed over.
 
     Raises:
-        ValueError: a shard that is no plain .tar or ends too early, a label that is no class number.
+        ValueError: a shard that is no plain .tar or ends too early, a label that is no class number, two files of one
+            name, a sample of which several files could be the image.
     """
 
     def __init__(self, path: Path) -> None:
-        shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
-        self._shards = shards
-        self._places: dict[str, tuple[int, int, int]] = {}  # name -> shard, offset, bytes; of every file
-        for number, shard in enumerate(shards):
-            self._scan(number, shard, prefix=f"{shard.name}/" if path.is_dir() else "")
+        self.path = path
+        self._shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+        self._places: dict[str, _Place] = {}  # of every file
+        for number, shard in enumerate(self._shards):
+            prefix = f"{shard.name}/" if path.is_dir() else ""
+            found = by_name(
+                shard, _scan(number, shard), lambda a, b: a.size == b.size and self._bytes(a) == self._bytes(b)
+            )
+            self._places.update((prefix + name, place) for name, place in found.items())
         text = None
         if path.is_dir() and (path / INDEX_NAME).is_file():
             text = (path / INDEX_NAME).read_bytes()
         elif not path.is_dir() and INDEX_NAME in self._places:
             text = self.read(INDEX_NAME)
-        names = [name for name in self._places if is_image(name)]
-        self.path = path
-        super().__init__(path, names, self._index(path, names, text))
+        images, others = tell_apart(self._places, lambda name: self._bytes(self._places[name], HEAD))
+        names, beside = images_of_samples(path, images, self._places)
+        passed = passed_over(names, [name for name in others if not name.endswith((".cls", ".json"))])  # labels
+        if beside:
+            endings = count_endings(f".{split_name(name)[1]}" for name in beside)
+            passed.append(f"passed over images beside the image of their sample: {endings}")
+        super().__init__(path, names, self._index(path, names, text), passed=passed)
         if path.is_dir():
             self.notices = tuple(each.name for each in path.iterdir() if is_notice(each.name))
-
-    def _scan(self, number: int, shard: Path, prefix: str) -> None:
-        """Notes where the files of a shard lie."""
-        try:
-            with tarfile.open(shard, "r:") as archive:
-                for member in archive:
-                    if member.isfile():
-                        self._places[prefix + member.name.removeprefix("./")] = number, member.offset_data, member.size
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise ValueError(
-                f"{shard}: cannot be read as a .tar ({error}); shards must be whole and not compressed"
-            ) from error
 
     def _index(self, path: Path, names: Iterable[str], text: bytes | None) -> DatasetIndex:
         if text is not None:
             return DatasetIndex.from_json(text, f"{path}/{INDEX_NAME}")
         found = {}
         for name in names:
-            stem = PurePosixPath(name).with_suffix("")
-            key = stem.with_name(stem.name.split(".")[0])  # webdataset ends a sample's key at the first dot
-            for candidate in (f"{stem}.cls", f"{key}.cls", f"{stem}.json", f"{key}.json"):
+            for candidate in label_files(name):
                 label = self._label(candidate) if candidate in self._places else None
                 if label is not None:
                     found[name] = label
@@ -85,16 +100,39 @@ class ShardStore(ImageStore):
     def read(self, name: str) -> bytes:
         if name in self.notices:
             return (self.path / name).read_bytes()
-        number, offset, size = self._places[name]
-        data = b""
+        place = self._places[name]
         try:
-            if size <= LARGEST_FILE:
-                with open(self._shards[number], "rb") as file:  # opened each time: there may be thousands of shards
-                    file.seek(offset)
-                    data = file.read(size)
+            data = self._bytes(place) if place.size <= LARGEST_FILE else b""
         except OSError as error:
             raise BrokenImageError(f"{self.where(name)}: cannot be read ({error.strerror})") from error
-        if len(data) != size:
-            reason = f"the shard holds {len(data)} of its {size} bytes"
+        if len(data) != place.size:
+            reason = f"the shard holds {len(data)} of its {place.size} bytes"
             raise BrokenImageError(f"{self.where(name)}: cannot be read ({reason})")
         return data
+
+    def _bytes(self, place: _Place, most: int = LARGEST_FILE) -> bytes:
+        with open(self._shards[place.shard], "rb") as file:  # opened each time: there may be thousands of shards
+            file.seek(place.offset)
+            return file.read(min(place.size, most))
+
+
+def _scan(number: int, shard: Path) -> Iterator[tuple[str, _Place]]:
+    """(name, place) of the files of a shard; a link inside it stands for the file it leads to."""
+    places: dict[str, _Place] = {}
+    links: list[tuple[str, str]] = []
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if member.isfile():
+                    place = places[clean_name(member.name)] = _Place(number, member.offset_data, member.size)
+                    yield member.name, place
+                elif member.islnk() or member.issym():
+                    folder = posixpath.dirname(member.name) if member.issym() else ""
+                    links.append((member.name, posixpath.join(folder, member.linkname)))
+    except _TAR_FAULTS as error:
+        kind = kind_of_file(head_of(shard), shard.name)
+        reason = f"cannot be read as a .tar ({error}); shards must be whole and not compressed"
+        raise ValueError(f"{shard}: {f'is {kind[0]}; {kind[1]}' if kind else reason}") from error
+    for name, target in links:
+        place = places[clean_name(name)] = places.get(clean_name(posixpath.normpath(target)), _Place(number, 0, 0))
+        yield name, place  # empty where the link leads out of the shard

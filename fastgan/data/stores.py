@@ -5,25 +5,43 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
-import re
 import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from fastgan.data.image import IMAGE_SUFFIXES, WHITE, BrokenImageError, decode_image
+from fastgan.data.formats import HEAD, IMAGE_SUFFIXES, suffix_of
+from fastgan.data.image import WHITE, BrokenImageError, decode_image
 from fastgan.data.index import INDEX_NAME, DatasetIndex
+from fastgan.data.kinds import complaint_of_folder
+from fastgan.data.listing import by_name, is_hidden, is_notice, passed_over, tell_apart
 
 # One image file larger than this is taken for a mistake or an attack, and not read into memory.
 LARGEST_FILE = 1 << 30
-# What reading a damaged zip raises; RuntimeError where it is encrypted.
+# Notes look at so many images, and call a set nearly black whose values all are below this.
+_LOOKED_AT = 16
+_DARK = 32
+# The bit of an entry's flags that says that its content is encrypted.
+_ENCRYPTED = 1
+# What reading a damaged zip raises.
 _ZIP_FAULTS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError, NotImplementedError,
 )  # fmt: skip
+
+
+# The checksum of what has not been read.
+UNREAD = -1
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """bytes · 2^32 + CRC-32: what the directory of a zip holds of each file."""
+    return len(data) << 32 | zlib.crc32(data)
 
 
 class ImageStore(ABC):
@@ -39,14 +57,16 @@ class ImageStore(ABC):
 
     notices: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, names: Iterable[str], index: DatasetIndex, channels: int = 3) -> None:
+    def __init__(
+        self, path: Path, names: Iterable[str], index: DatasetIndex, channels: int = 3, passed: Sequence[str] = ()
+    ) -> None:
+        """`passed`: sentences on what is there and is passed over."""
         self.path, self.names, self.index, self.channels = path, tuple(sorted(names)), index, channels
-        for name in self.names:
-            if ".." in PurePosixPath(name).parts or name.startswith("/"):
-                raise ValueError(f"{path}: holds {name!r}, a path that leads out of the set; build it again")
+        self._passed = passed
+        self._checksums: dict[str, int] = {}  # of what has been decoded
         if not self.names:
-            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise ValueError(f"{path}: holds no images; expected files ending in {kinds}")
+            held = "; ".join(passed) or "expected PNG, JPEG, WebP or other image files"
+            raise ValueError(f"{path}: holds no images; {held}")
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -58,7 +78,31 @@ class ImageStore(ABC):
 
     def decode(self, name: str, *, channels: int = 3, background: tuple[int, int, int] = WHITE) -> Image.Image:
         """The image as `RGB` or `L`; `decode_image` documents arguments and errors. Safe from several threads."""
-        return decode_image(self.read(name), self.where(name), channels=channels, background=background)
+        data = self.read(name)
+        self._checksums[name] = checksum(data)
+        return decode_image(data, self.where(name), channels=channels, background=background)
+
+    def checksum(self, name: str) -> int:
+        """`checksum` of the image's file, the same in every container; `UNREAD` where only reading would tell, and the
+        image has not been decoded yet.
+        """
+        return self._checksums.get(name, UNREAD)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is passed over, and on images that are nearly black: a few are decoded for that."""
+        passed, largest = list(self._passed), []
+        for i in range(0, len(self.names), -(-len(self.names) // _LOOKED_AT)):
+            with contextlib.suppress(BrokenImageError):
+                largest.append(int(np.asarray(self.decode(self.names[i])).max()))
+            if largest and largest[-1] >= _DARK:
+                break
+        if largest and max(largest) < _DARK:
+            passed.append(
+                f"the images are nearly black: the largest value of {len(largest)} is {max(largest)} of 255; "
+                "12 bits in 16 must be multiplied by 16, or be TIFF that says which value is white (SMaxSampleValue)"
+            )
+        return tuple(f"{self.path}: {sentence}" for sentence in passed)
 
     def modified(self, name: str) -> int:
         """When the image's file was last written, in nanoseconds."""
@@ -88,14 +132,18 @@ class FolderStore(ImageStore):
     """A folder and its sub-folders; hidden files are passed over."""
 
     def __init__(self, path: Path) -> None:
-        files = _walk(path)
-        text = (path / INDEX_NAME).read_bytes() if INDEX_NAME in files else None
-        names = [name for name in files if is_image(name)]
-        super().__init__(path, names, index_of_files(path, names, text))
-        self.notices = tuple(filter(is_notice, files))
+        self.path, files = path, walk(path)
+        self._files = by_name(path, ((name, name) for name in files))  # Windows' zips may be unpacked to names with \
+        names, others = tell_apart(self._files, self._head)
+        _refuse_runs(path, others)
+        if not names:
+            raise ValueError(complaint_of_folder(path, others))
+        text = (path / INDEX_NAME).read_bytes() if INDEX_NAME in self._files else None
+        super().__init__(path, names, index_of_files(path, names, text), passed=passed_over(names, others))
+        self.notices = tuple(filter(is_notice, self._files))
 
     def read(self, name: str) -> bytes:
-        path = self.path / name
+        path = self.path / self._files[name]
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
@@ -105,9 +153,17 @@ class FolderStore(ImageStore):
         except OSError as error:
             raise BrokenImageError(f"{path}: cannot be read ({error.strerror}); replace or remove the file") from error
 
+    def _head(self, name: str) -> bytes:
+        path = self.path / self._files[name]
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    return file.read(HEAD)
+        return b""
+
     def modified(self, name: str) -> int:
         with contextlib.suppress(OSError):  # reading it tells what is wrong
-            return (self.path / name).stat().st_mtime_ns
+            return (self.path / self._files[name]).stat().st_mtime_ns
         return 0
 
 
@@ -115,46 +171,62 @@ class ZipStore(ImageStore):
     """A zip, compressed or not."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
         except _ZIP_FAULTS as error:
-            raise ValueError(f"{path}: not a readable zip ({error}); build or download it again") from error
-        files = self._zip.namelist()
-        text = self._read(INDEX_NAME, path) if INDEX_NAME in files else None
-        names = [name for name in files if is_image(name)]
-        super().__init__(path, names, index_of_files(path, names, text))
-        self.notices = tuple(filter(is_notice, files))
+            with path.open("rb") as file:
+                cut = file.read(2) == b"PK"
+            reason = "it is cut off: the list of its files, which ends a zip, is missing" if cut else error
+            raise ValueError(f"{path}: not a readable zip ({reason}); build or download it again") from error
+        entries = ((each.filename, each) for each in self._zip.infolist() if not each.filename.endswith(("/", "\\")))
+        self._entries = by_name(path, entries, lambda a, b: (a.CRC, a.file_size) == (b.CRC, b.file_size))
+        if any(entry.flag_bits & _ENCRYPTED for entry in self._entries.values()):
+            raise ValueError(f"{path}: is encrypted; unpack it with its password and give the folder")
+        names, others = tell_apart(self._entries, self._head)
+        text = self.read(INDEX_NAME) if INDEX_NAME in self._entries else None
+        super().__init__(path, names, index_of_files(path, names, text), passed=passed_over(names, others))
+        self.notices = tuple(filter(is_notice, self._entries))
 
     def read(self, name: str) -> bytes:
-        return self._read(name, self.path)
+        entry = self._entries[name]
+        _check_size(f"{self.path}/{name}", entry.file_size)
+        return self._read(name, entry.file_size)
 
-    def _read(self, name: str, path: Path) -> bytes:
+    def checksum(self, name: str) -> int:
+        entry = self._entries[name]
+        return entry.file_size << 32 | entry.CRC
+
+    def _head(self, name: str) -> bytes:
+        with contextlib.suppress(BrokenImageError):
+            return self._read(name, HEAD)
+        return b""
+
+    def _read(self, name: str, size: int) -> bytes:
+        """The entry's first `size` bytes, unpacked no further: an entry may claim less than it holds."""
         try:
-            _check_size(f"{path}/{name}", self._zip.getinfo(name).file_size)
-            return self._zip.read(name)
-        except BrokenImageError:
-            raise
+            with self._zip.open(self._entries[name]) as file:
+                return file.read(size)
         except _ZIP_FAULTS as error:
-            raise BrokenImageError(f"{path}/{name}: cannot be read ({error}); build the zip again") from error
+            raise BrokenImageError(f"{self.path}/{name}: cannot be read ({error}); build the zip again") from error
 
     def close(self) -> None:
         self._zip.close()
 
 
-def is_image(name: str) -> bool:
-    """Whether the path's ending is that of an image, and no part of it is hidden."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
-
-
 def has_images(folder: Path) -> bool:
     """Whether an image lies in the folder or below."""
-    return any(map(is_image, _walk(folder)))
+    return any(suffix_of(name) in IMAGE_SUFFIXES and not is_hidden(name) for name in walk(folder))
 
 
-def is_notice(name: str) -> bool:
-    return re.fullmatch(r"(licen[cs]e|notice|copying)(\.\w+)?", name, re.IGNORECASE) is not None
+def _refuse_runs(path: Path, others: Collection[str]) -> None:
+    """Raises ValueError where the images are the grids of a run."""
+    for name in others:
+        folder, slash, file = name.rpartition("/")
+        if file == "stats.jsonl" and f"{folder}{slash}config.json" in others:
+            raise ValueError(
+                f"{path / folder}: is the folder of a run; --data takes images, and --resume goes on from it"
+            )
 
 
 def index_of_files(path: Path, names: Iterable[str], text: bytes | None) -> DatasetIndex:
@@ -168,7 +240,7 @@ def index_of_files(path: Path, names: Iterable[str], text: bytes | None) -> Data
     return DatasetIndex.of_folders(names) if text is None else DatasetIndex.from_json(text, f"{path}/{INDEX_NAME}")
 
 
-def _walk(root: Path) -> list[str]:
+def walk(root: Path) -> list[str]:
     """All files under `root`, relative to it. Links to folders are followed, each folder entered once."""
 
     def refuse(error: OSError) -> None:

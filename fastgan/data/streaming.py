@@ -13,7 +13,7 @@ import torch
 from fastgan.choices import TRANSFORMS, chosen
 from fastgan.data.dataset import Dataset
 from fastgan.data.image import WHITE, BrokenImageError
-from fastgan.data.stores import ImageStore
+from fastgan.data.stores import UNREAD, ImageStore
 
 # Bytes of decoded images that wait to be asked for.
 _LOOKAHEAD = 128 << 20
@@ -67,7 +67,8 @@ class Decoder:
 class StreamedDataset(Dataset):
     """Images decoded by threads as they are asked for; files stay compressed where they are.
 
-    With `skip_broken`, the next image of the same class that can be read stands in for one that cannot.
+    With `skip_broken`, the next image of the same class that can be read stands in for one that cannot, or that is not
+    the one it was when it was first read.
 
     Args:
         decoder: of the store, which stays open.
@@ -92,7 +93,9 @@ class StreamedDataset(Dataset):
         self.labels, self.class_names, self.name = labels, class_names, name
         self._decoder, self._names, self._size, self._skip_broken = decoder, names, size, skip_broken
         self._broken: dict[str, str] = {}
-        self._coming: dict[int, Future[np.ndarray]] = {}
+        # Each future: the pixels, which image they are of, and the checksum of its file.
+        self._coming: dict[int, Future[tuple[np.ndarray, int, int]]] = {}
+        self.checksums: torch.Tensor = torch.tensor([decoder.store.checksum(name) for name in names])
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         self.lookahead = max(1, _LOOKAHEAD // (size[0] * size[1] * decoder.channels))
         self.check_labels()
@@ -117,7 +120,8 @@ class StreamedDataset(Dataset):
         futures = [self._coming.pop(i, None) or self._pool.submit(self._pixels, i) for i in wanted]
         out = np.empty((len(wanted), *self._size, self.channels), np.uint8)
         for place, future in zip(out, futures, strict=True):
-            place[...] = future.result()
+            place[...], index, checksum = future.result()
+            self.checksums[index] = checksum  # noted here: what threads have read ahead has not been asked for yet
         return torch.from_numpy(out)
 
     def expect(self, indices: torch.Tensor) -> None:
@@ -137,17 +141,27 @@ class StreamedDataset(Dataset):
         other.labels, other.class_names, other._coming = None, (), {}
         return other
 
-    def _pixels(self, index: int) -> np.ndarray:
+    def _pixels(self, index: int) -> tuple[np.ndarray, int, int]:
         for ahead in range(len(self)):
             other = (index + ahead) % len(self)
             if self.labels is not None and self.labels[other] != self.labels[index]:
                 continue  # what stands in has the same label
             name = self._names[other]
             try:
-                return self._decoder.fitting(name, self._size)
+                return self._decoder.fitting(name, self._size), other, self._unchanged(other, name)
             except BrokenImageError as error:
                 if not self._skip_broken:
                     raise
                 self._broken.setdefault(name, str(error))
         kind = "images" if self.labels is None else f"images of class {self.class_names[int(self.labels[index])]!r}"
         raise BrokenImageError(f"{self._decoder.store.path}: none of its {kind} can be read")
+
+    def _unchanged(self, index: int, name: str) -> int:
+        """The checksum of an image that has just been decoded, which must be the one that is known."""
+        now, known = self._decoder.store.checksum(name), int(self.checksums[index])
+        if known not in (UNREAD, now):
+            raise BrokenImageError(
+                f"{self._decoder.store.where(name)}: is not the image that the run first read there; put it back, or "
+                "train on the images as they are now by --branch"
+            )
+        return now

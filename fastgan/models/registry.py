@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from fastgan.choices import MODELS, chosen
 
@@ -87,7 +88,7 @@ def layout(network: Callable[[Any], nn.Module], config: Any) -> nn.Module:
     >>> layout(family("stylegan2").generator, configure("stylegan2", resolution=1024)).num_ws
     18
     """
-    with torch.device("meta"):
+    with unset_fake_temporarily(), torch.device("meta"):  # a fake mode knows no tensor of the meta device
         laid_out = network(config)
     values = sum(tensor.numel() for tensor in (*laid_out.parameters(), *laid_out.buffers()))
     if values > LARGEST_NETWORK:

@@ -150,6 +150,11 @@ class TrainingDisplay:
         else:
             self._print(self._line(given, message))
 
+    @property
+    def lost(self) -> str | None:
+        """Why nothing is shown any more, of an output that says so by its own `lost`; else None."""
+        return getattr(self.console.file, "lost", None)
+
     def note(self, text: str) -> None:
         """Prints a line that stays: above the panel, or among the lines.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ from typing import Any
 from fastgan.choices import TRANSFORMS
 from fastgan.data import Dataset, load_dataset
 from fastgan.data.image import WHITE
+from fastgan.data.opening import PACKAGED
 from fastgan.models.fields import as_names, as_resolution, check_choice, check_int, shown
 from fastgan.models.registry import configure, family
 from fastgan.train.options import TrainingOptions, replace
+
+# What config.json says of a run beside its configuration.
+RECORDS = ("fingerprint", "branched_from")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class DataOptions:
 
     Attributes:
         source: "emoji64", or the path of a set in any format of `data.load_dataset`.
+        path: where source lay, from the root, looked for first: a run goes on from another working directory; None
+            where that is not known, and of packaged sets.
         classes: groups to keep; () for all.
         resolution: (H, W) to bring the images to; None for their own.
         cond: condition G and D on the labels.
@@ -35,6 +42,7 @@ class DataOptions:
     """
 
     source: str = "emoji64"
+    path: str | None = None
     classes: tuple[str, ...] = ()
     resolution: tuple[int, int] | None = None
     cond: bool = False
@@ -48,6 +56,8 @@ class DataOptions:
     def __post_init__(self):
         if not isinstance(self.source, str) or not self.source:
             raise ValueError(f"source must be the name of a packaged set or a path, got {shown(self.source)}")
+        if self.path is not None and (not isinstance(self.path, str) or not os.path.isabs(self.path)):
+            raise ValueError(f"path must be that of a set, from the root, got {shown(self.path)}")
         object.__setattr__(self, "classes", as_names("classes", self.classes))
         if not isinstance(self.background, (list, tuple)) or len(self.background) != 3:
             raise ValueError(f"background must be three numbers, R, G and B, got {shown(self.background)}")
@@ -64,10 +74,34 @@ class DataOptions:
         if self.max_images is not None:
             check_int("max_images", self.max_images, 1, high=2**40)
 
+    def located(self) -> DataOptions:
+        """The same, with the path where source lies now if nothing lies where it did."""
+        if self.source in PACKAGED or os.path.lexists(self.path or "") or not os.path.lexists(self.source):
+            return self
+        return dataclasses.replace(self, path=os.path.abspath(self.source))
+
+    @property
+    def place(self) -> str:
+        """Where to read: path, named as source is where that leads to it; source where nothing is left at path."""
+        if self.path is None or not os.path.lexists(self.path) or os.path.abspath(self.source) == self.path:
+            return self.source
+        return self.path
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to read."""
+        return self.source in PACKAGED or os.path.lexists(self.place)
+
+    def same_place(self, other: DataOptions) -> bool:
+        """Whether both name one place, by whatever path."""
+        mine, its = (os.path.realpath(each.path or each.source) for each in (self, other))
+        return mine == its
+
     def load(self) -> Dataset:
         """Read the images; unlabelled sets cannot be conditioned on."""
         options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        source, cond = options.pop("source"), options.pop("cond")
+        source, cond = self.place, options.pop("cond")
+        del options["source"], options["path"]
         options["classes"] = self.classes or None
         dataset = load_dataset(source, **options)
         if cond and dataset.num_classes == 0:
@@ -99,6 +133,8 @@ class RunConfig:
     @staticmethod
     def from_json(tree: Any, where: str, *, model: str | None = None) -> RunConfig:
         """What `to_json` gave, or a part of it: absent fields take the defaults of their section.
+
+        What a run's config.json records beside its configuration (`RECORDS`) is passed over.
 
         Args:
             tree: the parsed file.
@@ -159,7 +195,7 @@ def _check_names(tree: dict[str, Any], where: str, known: dict[str, tuple[str, .
     A section of a newer fastgan is refused like a slip of the pen: whatever it asks for would not be done.
     """
     for section in tree:
-        if section not in ("model", *known):
+        if section not in ("model", *known, *RECORDS):
             raise ValueError(f"{where}: there is no section {_advice(section, known, ('model', *known))}")
     for section, fields in known.items():
         given = tree.get(section, {})

@@ -118,6 +118,16 @@ def test_a_set_of_broken_images_is_reported(tmp_path, capsys):
     assert "images that cannot be read: 2" in printed and "a/[b].png: cannot be read" in printed
 
 
+def test_what_is_passed_over_is_told(photos, tmp_path, capsys):
+    (photos / "notes.txt").write_text("of mine")
+    note = f"note: {photos}: passed over 1 file that is no image: 1 .txt"
+    run(DatasetOptions(str(photos)))
+    assert note in capsys.readouterr().out.splitlines()
+    run(DatasetOptions(str(photos), tmp_path / "set.zip"))
+    assert note in capsys.readouterr().out.splitlines()
+    assert names(tmp_path / "set.zip") == ["dataset.json", "a.png", "b.webp", "sub/c.jpg"]
+
+
 def test_report_and_preview(photos, tmp_path, capsys):
     (photos / "d.png").write_bytes((photos / "a.png").read_bytes())
     (photos / "e.png").write_bytes(b"x")

@@ -29,6 +29,9 @@ class GenerateOptions:
     class_: Annotated[tuple[str, ...] | None, tyro.conf.arg(name="class", help_behavior_hint="")] = None
     """names or numbers of classes, or all: the same seeds in each, a row of the grid a class; default: one class drawn
     for each seed. Only for conditional models"""
+    label: str | None = None
+    """label vector of all images, as numbers with commas between them, e.g. 0.1,-0.5; default: one drawn for each seed
+    from the sample of the data's labels that the checkpoint keeps. Only for conditional models, and not with --class"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """the layers' own noise, fresh noise for each seed, or none"""
     grid: bool = False

@@ -89,7 +89,11 @@ class TrainOptions:
     set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """any other field of the architecture or the training options, as name=value, e.g. z_dim=128"""
     resume: str | None = None
-    """a checkpoint or a run's folder to go on with; auto: the folder --outdir if it holds a checkpoint"""
+    """a checkpoint or a run's folder to go on with, from anywhere; auto: the folder --outdir if it holds a checkpoint.
+    Data that have moved are found by --data: their content must be the same"""
+    branch: Path | None = None
+    """begin a new run in --outdir with all the state of this run (folder or checkpoint), which stays as it is; options,
+    data and labels may be others, networks must have the same shapes"""
     device: str | None = None
     """cpu or cuda; default: cuda where there is one"""
     threads: int | None = None
