@@ -105,7 +105,8 @@ def _slip(named: dict[str, _Option], positional: list[_Option], arguments: Seque
         word = rest.pop(0)
         if not _is_option(word):
             if not positional:
-                return f"{word!r} belongs to no option"
+                alone = next((each.name for each in needed if each.name.startswith("--")), None)
+                return f"{word!r} belongs to no option" + (f"; did you mean {alone} {word}?" if alone else "")
             option, values = positional.pop(0), [word]
         else:
             name, sign, value = word.partition("=")

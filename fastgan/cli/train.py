@@ -200,12 +200,18 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     return config, dataset
 
 
+# field of the architecture that the data decide -> what decides over the data
+_BY_DATA = {"resolution": "--resolution", "img_channels": "--channels", "num_classes": "--cond and --classes"}
+
+
 def _assignments(items: Iterable[str]) -> dict[str, Any]:
     result = {}
     for item in items:
         name, sign, text = item.partition("=")
         if not sign or not name:
             raise ValueError(f"--set takes name=value, got {item!r}")
+        if name in _BY_DATA:
+            raise ValueError(f"--set {name}: the data decide it; use {_BY_DATA[name]}")
         try:
             result[name] = json.loads(text)
         except (ValueError, RecursionError):  # plain text
