@@ -139,10 +139,8 @@ def test_a_field_that_the_data_decide_is_not_set(item: str, advice: str, capsys:
 
 def test_options_that_would_do_nothing_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", "--source", "emoji64", "--resolution", "8", "--shard-size", "3"]) == 2
-    said = capsys.readouterr().err
-    assert (
-        said
-        == "fastgan: error: --resolution, --shard-size: nothing is written without --dest, which names what to write\n"
+    assert capsys.readouterr().err == (
+        "fastgan: error: --resolution, --shard-size: nothing is written without --dest, which names what to write\n"
     )
     assert main(["dataset", "--source", "emoji64", "--preview", "grid.jpg"]) == 2
     assert capsys.readouterr().err == "fastgan: error: --preview must be a file ending in .png, got grid.jpg\n"
