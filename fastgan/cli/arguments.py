@@ -38,9 +38,10 @@ class _Option:
 
     def wrong(self, value: str) -> str | None:
         """What is wrong with one value of it."""
-        if isinstance(self.kind, tuple) and value not in self.kind:
-            return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{_near(value, self.kind)}"
-        if self.kind in _IN_WORDS:
+        if isinstance(self.kind, tuple):
+            if value not in self.kind:
+                return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{_near(value, self.kind)}"
+        elif self.kind in _IN_WORDS:
             try:
                 self.kind(value)
             except ValueError:
