@@ -3,7 +3,8 @@
 `native` is the compiled library, `triton` the Triton kernels, for CUDA tensors, `reference` the pure-torch formula,
 which serves everywhere. The default is the first entry of the table in `defaults` that can serve, else the reference;
 `provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named provider that cannot serve raises.
-Nothing falls back silently.
+Nothing falls back silently. What torch.jit.trace, torch.export and torch.onnx.export record is the reference unless
+another is named: plain torch, which runs where no fastgan is.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def provider(name: str) -> Iterator[None]:
 def _refusal(op: str, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
     if (op, name) not in _refusals:
         return f"{op} has no {name} form"
+    if name != "reference" and exporting() and torch.onnx.is_in_onnx_export():
+        return "ONNX has no operator of that kind; name 'reference', or none"
     return _refusals[op, name](device, dtype, detail)
 
 

@@ -30,7 +30,8 @@ class LatentSource:
         self.batch, self.z_dim, self.labels, self.device = batch, z_dim, labels, device
 
     def next(self) -> tuple[Tensor, Tensor]:
-        return torch.randn(self.batch, self.z_dim, device=self.device), self.labels.random_labels(self.batch)
+        z = torch.randn(self.batch, self.z_dim, device=self.device, dtype=torch.float32)
+        return z, self.labels.random_labels(self.batch)
 
     def state_dict(self) -> dict:
         return {}

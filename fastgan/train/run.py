@@ -96,7 +96,7 @@ class Run:
             self._restore(resume, branch)
         generator = torch.Generator().manual_seed(options.seed)
         count = _grid_count(dataset.resolution)
-        self._z = torch.randn(count, G.z_dim, generator=generator).to(device)
+        self._z = torch.randn(count, G.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(device)
         self._c = source.random_labels(count, generator=generator)
         seen = self.state.images if self.goes_on else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
@@ -210,7 +210,7 @@ class Run:
         """uint8 images of latents that depend on the seed alone; torch's global generator is left as it is."""
         generator = torch.Generator().manual_seed(self.config.training.seed + 1)
         source: Any = self.state.players[-1].source
-        z = torch.randn(count, self.G_ema.z_dim, generator=generator).to(self.device)
+        z = torch.randn(count, self.G_ema.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(self.device)
         return self._images(z, source.random_labels(count, generator=generator))
 
     def _measure(self) -> dict[str, float]:
