@@ -11,8 +11,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from fastgan.choices import TRANSFORMS
 from fastgan.data.dataset import Dataset, ImageDataset
-from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
+from fastgan.data.image import WHITE, BrokenImageError
 from fastgan.data.opening import open_store
 from fastgan.data.stores import UNREAD, ImageStore
 from fastgan.data.streaming import Decoder, StreamedDataset

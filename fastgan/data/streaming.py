@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fastgan.choices import TRANSFORMS, chosen
 from fastgan.data.dataset import Dataset
-from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
+from fastgan.data.image import WHITE, BrokenImageError
 from fastgan.data.stores import UNREAD, ImageStore
 
 # Bytes of decoded images that wait to be asked for.
@@ -27,7 +28,7 @@ class Decoder:
         resolution: (H, W) to bring each to; None: each must be as large as the first asked for.
         channels: 3 for RGB, 1 for grey.
         background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
     """
 
     store: ImageStore
@@ -44,7 +45,7 @@ class Decoder:
         """
         image = self.store.decode(name, channels=self.channels, background=self.background)
         if self.resolution is not None:
-            image = TRANSFORMS[self.transform](image, self.resolution)
+            image = chosen(TRANSFORMS, self.transform)(image, self.resolution)
         return np.asarray(image).reshape(image.height, image.width, self.channels)
 
     def fitting(self, name: str, size: tuple[int, int]) -> np.ndarray:

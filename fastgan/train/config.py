@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fastgan.choices import TRANSFORMS
 from fastgan.data import Dataset, load_dataset
-from fastgan.data.image import TRANSFORMS, WHITE
+from fastgan.data.image import WHITE
 from fastgan.data.opening import PACKAGED
 from fastgan.models.fields import as_names, as_resolution, check_choice, check_int, shown
 from fastgan.models.registry import configure, family
@@ -35,7 +36,7 @@ class DataOptions:
         max_images: at most this many.
         channels: 3 for RGB, 1 for grey; None: as the set has it.
         background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `data.image.TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
         skip_broken: leave out images that cannot be read.
         stream: decode images as they are asked for; None: if they need more than 2 GiB.
     """
