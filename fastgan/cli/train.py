@@ -72,7 +72,7 @@ class TrainOptions:
     stream: Annotated[bool | None, tyro.conf.FlagConversionOff] = None
     """decode images as they are asked for, in bounded memory; default: if they need more than 2 GiB"""
     cond: bool | None = None
-    """condition on the labels of the data (a dataset.json, or a sub-folder a class); default: no"""
+    """condition on the labels of the data, classes or vectors (a dataset.json, or a sub-folder a class); default: no"""
     mirror: bool | None = None
     """flip images left-right at random; default: no"""
     batch: int | None = None
@@ -171,6 +171,8 @@ def run(options: TrainOptions) -> int:
     console = Console(highlight=False, markup=False)
     with contextlib.closing(dataset):
         training = Run(config, dataset, outdir, device, resume=checkpoint, tensorboard=options.tensorboard)
+        for note in dataset.notes:
+            console.print(f"note: {note}", soft_wrap=True)
         for warning in training.journal.warnings:
             console.print(f"warning: {warning}", soft_wrap=True)
         return _train(training, checkpoint, console)
@@ -251,7 +253,7 @@ def _resolve(options: TrainOptions, checkpoint: Path | None) -> tuple[RunConfig,
     measured = {
         "resolution": dataset.resolution,
         "img_channels": dataset.channels,
-        "num_classes": dataset.num_classes if data_options.cond else 0,
+        "num_classes": dataset.label_dim if data_options.cond else 0,
     }
     for field, value in measured.items():
         if options.config is not None and data_options == base.data and base.architecture.get(field, value) != value:
@@ -335,3 +337,5 @@ def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device) -> No
     console.print(table)
     height, width = dataset.resolution
     console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
+    for note in dataset.notes:
+        console.print(f"note: {note}", soft_wrap=True)

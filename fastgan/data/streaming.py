@@ -66,16 +66,18 @@ class Decoder:
 class StreamedDataset(Dataset):
     """Images decoded by threads as they are asked for; files stay compressed where they are.
 
-    With `skip_broken`, the next image of the same class that can be read stands in for one that cannot.
+    With `skip_broken`, the next image that can be read stands in for one that cannot: one of the same class, or where
+    labels are vectors, any one with its own.
 
     Args:
         decoder: of the store, which stays open.
         names: the images, paths in the store.
         size: (H, W) of the first of them that can be read.
-        labels: int64 [M]; None for an unlabelled set.
-        class_names: one name a class; () for an unlabelled set.
+        labels: int64 [M] or float32 [M, L]; None for an unlabelled set.
+        class_names: one name a class; () without classes.
         name: what reports and checkpoints call the set.
         skip_broken: pass over images that cannot be read, instead of raising.
+        notes: sentences on what was found in the set.
     """
 
     def __init__(
@@ -87,10 +89,13 @@ class StreamedDataset(Dataset):
         class_names: tuple[str, ...] = (),
         name: str = "images",
         skip_broken: bool = False,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self.notes = notes
         self.labels, self.class_names, self.name = labels, class_names, name
         self._decoder, self._names, self._size, self._skip_broken = decoder, names, size, skip_broken
         self._broken: dict[str, str] = {}
+        self._standing_in: dict[int, int] = {}
         self._coming: dict[int, Future[np.ndarray]] = {}
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         self.lookahead = max(1, _LOOKAHEAD // (size[0] * size[1] * decoder.channels))
@@ -133,20 +138,29 @@ class StreamedDataset(Dataset):
 
     def unlabelled(self) -> StreamedDataset:
         other = copy.copy(self)
-        other.labels, other.class_names, other._coming = None, (), {}
+        other.labels, other.class_names, other._coming, other._standing_in = None, (), {}, {}
         return other
 
+    def shown(self, indices: torch.Tensor) -> torch.Tensor:
+        if not self._standing_in:
+            return indices
+        return torch.tensor([self._standing_in.get(i, i) for i in indices.tolist()], dtype=torch.int64)
+
     def _pixels(self, index: int) -> np.ndarray:
+        classes = self.labels if self.num_classes else None
         for ahead in range(len(self)):
             other = (index + ahead) % len(self)
-            if self.labels is not None and self.labels[other] != self.labels[index]:
-                continue  # what stands in has the same label
+            if classes is not None and classes[other] != classes[index]:
+                continue  # what stands in is of the same class
             name = self._names[other]
             try:
-                return self._decoder.fitting(name, self._size)
+                pixels = self._decoder.fitting(name, self._size)
+                if ahead:
+                    self._standing_in[index] = other
+                return pixels
             except BrokenImageError as error:
                 if not self._skip_broken:
                     raise
                 self._broken.setdefault(name, str(error))
-        kind = "images" if self.labels is None else f"images of class {self.class_names[int(self.labels[index])]!r}"
+        kind = "images" if classes is None else f"images of class {self.class_names[int(classes[index])]!r}"
         raise BrokenImageError(f"{self._decoder.store.path}: none of its {kind} can be read")

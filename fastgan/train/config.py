@@ -21,7 +21,7 @@ class DataOptions:
         source: "emoji64", or the path of a set in any format of `data.load_dataset`.
         classes: groups to keep; () for all.
         resolution: (H, W) to bring the images to; None for their own.
-        cond: condition G and D on the labels.
+        cond: condition G and D on the labels, classes or vectors.
         max_images: at most this many.
         channels: 3 for RGB, 1 for grey; None: as the set has it.
         background: RGB, 0 to 255, seen through transparent pixels.
@@ -61,16 +61,11 @@ class DataOptions:
             check_int("max_images", self.max_images, 1, high=2**40)
 
     def load(self) -> Dataset:
-        """Read the images; unlabelled sets cannot be conditioned on."""
+        """Read the images; to condition on labels, each must have one."""
         options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         source, cond = options.pop("source"), options.pop("cond")
         options["classes"] = self.classes or None
-        dataset = load_dataset(source, **options)
-        if cond and dataset.num_classes == 0:
-            raise ValueError(
-                f"{source}: has no labels (dataset.json, or a sub-folder a class), so it cannot be trained on with cond"
-            )
-        return dataset
+        return load_dataset(source, labelled=cond, **options)
 
 
 @dataclass(frozen=True)
