@@ -118,7 +118,7 @@ def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
 
 
 def _tell_notes(store: ImageStore, console: Console) -> None:
-    for note in store.notes:
+    for note in (*store.index.describe(store.names, store.path), *store.notes):
         console.print(f"note: {literal(note)}", soft_wrap=True)
 
 
@@ -137,8 +137,11 @@ def _report(found: Survey, title: str, console: Console) -> None:
     for name, count in found.classes.items():
         table.add_row(Text(literal(f"class {name}")), f"{count:,}", f"{count / max(found.images, 1):.1%}")
     if found.unlabelled:
-        table.add_row("no class", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
+        table.add_row("no label", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
     console.print(table)
+    if found.label_range is not None:
+        low, high = (", ".join(f"{value:g}" for value in ends) for ends in found.label_range)
+        console.print(f"label vectors: from [{low}] to [{high}]", soft_wrap=True)
     if found.images:
         figures = [" ".join(f"{value:.1f}" for value in each) for each in (found.mean, found.deviation)]
         console.print(f"mean of R G B: {figures[0]}; standard deviation: {figures[1]} (0 to 255)")

@@ -80,6 +80,8 @@ def run(options: TrainOptions) -> int:
     console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
     with contextlib.closing(dataset):
         training = Run(config, dataset, outdir, device, checkpoint, branch, tensorboard=options.tensorboard)
+        for note in dataset.notes:
+            console.print(f"note: {literal(note)}", soft_wrap=True)
         for warning in training.journal.warnings:
             console.print(f"warning: {warning}", soft_wrap=True)
         notes = branch.sentences() if branch else origin.sentences(config) if origin else []
@@ -184,7 +186,7 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     measured = {
         "resolution": dataset.resolution,
         "img_channels": dataset.channels,
-        "num_classes": dataset.num_classes if data_options.cond else 0,
+        "num_classes": dataset.label_dim if data_options.cond else 0,
     }
     for field, value in measured.items():
         if options.config is not None and data_options == base.data and base.architecture.get(field, value) != value:
@@ -233,3 +235,5 @@ def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device, branc
     console.print(table)
     height, width = dataset.resolution
     console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
+    for note in dataset.notes:
+        console.print(f"note: {literal(note)}", soft_wrap=True)

@@ -55,7 +55,7 @@ def print_in_ascii(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
 def test_names_in_utf8_are_read_and_shown_in_any_locale(tmp_path: Path, variables: dict, shown: bytes) -> None:
     folder = tmp_path / "sätze" / "kätzchen"
     folder.mkdir(parents=True)
-    Image.new("RGB", (4, 4)).save(folder / "é.png")
+    Image.new("RGB", (4, 4), "red").save(folder / "é.png")
     done = fastgan("dataset", "--source", "sätze", folder=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(shown + b": 1 images") and b"codec" not in done.stderr

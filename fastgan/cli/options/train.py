@@ -49,7 +49,7 @@ class TrainOptions:
     stream: Annotated[bool | None, tyro.conf.FlagConversionOff, tyro.conf.arg(help_behavior_hint="")] = None
     """decode images as they are asked for, in bounded memory; default: if they need more than 2 GiB"""
     cond: bool | None = None
-    """condition on the labels of the data (a dataset.json, or a sub-folder a class); default: no"""
+    """condition on the labels of the data, classes or vectors (a dataset.json, or a sub-folder a class); default: no"""
     mirror: bool | None = None
     """flip images left-right at random; default: no"""
     batch: int | None = None
