@@ -90,9 +90,7 @@ class Run:
             hazards = ", ".join(dataset.mirror_hazards)
             self.journal.warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
         if options.mirror and config.data.cond and not dataset.num_classes:
-            self.journal.warnings.append(
-                "--mirror flips images, not what their label vectors say of left and right"
-            )
+            self.journal.warnings.append("--mirror flips images, not what their label vectors say of left and right")
         self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
         if resume is not None:
             self._restore(resume)

@@ -127,9 +127,7 @@ def test_paths_that_could_mean_several_images_are_an_error(make, tmp_path):
     assert "1 label is of an image that is not there: 0.png" in notes(source)
     labels = [["b/0.png", 0]]
     source = make(tmp_path / "b", images("a/a/b/0.png", "c/b/0.png") | {"dataset.json": index(labels)})
-    with pytest.raises(
-        ValueError, match=r"dataset\.json: b/0\.png may mean c/b/0\.png or a/a/b/0\.png; write"
-    ):
+    with pytest.raises(ValueError, match=r"dataset\.json: b/0\.png may mean c/b/0\.png or a/a/b/0\.png; write"):
         load_dataset(source)
     source = make(tmp_path / "c", images("k/0.png", "0.png") | {"dataset.json": index([["y/k/0.png", 0]])})
     with pytest.raises(ValueError, match=r"dataset\.json: y/k/0\.png may mean (k/)?0\.png or (k/)?0\.png; write the"):

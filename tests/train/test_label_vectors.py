@@ -83,7 +83,8 @@ def test_a_run_on_classes_tells_which_have_no_images(tmp_path: Path, capsys) -> 
     assert main(["train", "--outdir", str(tmp_path / "run"), "--data", str(source), *TINY, "--kimg", "0.004"]) == 0
     assert "no image is of class 0" in " ".join(capsys.readouterr().out.split())
     path = latest_checkpoint(tmp_path / "run")
-    assert path is not None and read_metadata(path)["dataset"] == {"name": "set", "classes": ["0", "1", "2"], "empty": [0]}
+    assert path is not None
+    assert read_metadata(path)["dataset"] == {"name": "set", "classes": ["0", "1", "2"], "empty": [0]}
     assert "labels" not in state_of(tmp_path / "run")
     drawn = BatchSource(load_dataset(source), 4, seed=0).random_labels(200)
     assert drawn.sum(dim=0)[0] == 0 and (drawn.sum(dim=0)[1:] > 50).all()
