@@ -50,7 +50,7 @@ def _check_there(source: str, path: Path) -> None:
 def _open_file(path: Path) -> ImageStore:
     head = head_of(path)
     unknown = kind_of_file(head, path.name) is None
-    if is_cifar(path):
+    if is_cifar(path) and unknown:
         return open_cifar(path)
     if re.search(r"idx\d", path.name):
         return open_idx(path)

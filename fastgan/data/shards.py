@@ -19,6 +19,11 @@ from fastgan.data.listing import by_name, clean_name, count_endings, is_notice, 
 from fastgan.data.samples import images_of_samples, label_files, split_name
 from fastgan.data.stores import LARGEST_FILE, ImageStore
 
+# What reading the headers of a damaged .tar raises, huge sizes and endless chains of headers included.
+_TAR_FAULTS = (
+    tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError, RecursionError, IndexError, KeyError,
+)  # fmt: skip
+
 
 class _Place(NamedTuple):
     """Where a file lies: the shard's number, the offset there and the size, in bytes."""
@@ -117,7 +122,7 @@ def _scan(number: int, shard: Path) -> Iterator[tuple[str, _Place]]:
                 elif member.islnk() or member.issym():
                     folder = posixpath.dirname(member.name) if member.issym() else ""
                     links.append((member.name, posixpath.join(folder, member.linkname)))
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except _TAR_FAULTS as error:
         kind = kind_of_file(head_of(shard), shard.name)
         reason = f"cannot be read as a .tar ({error}); shards must be whole and not compressed"
         raise ValueError(f"{shard}: {f'is {kind[0]}; {kind[1]}' if kind else reason}") from error

@@ -16,7 +16,8 @@ Files = dict[str, bytes] | Iterable[tuple[str, bytes]]
 def flat(value: int, kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (6, 4), **options: object) -> bytes:
     """The file of an image of one value."""
     buffer = io.BytesIO()
-    Image.new(mode, size, value if len(mode) == 1 else (value,) * len(mode)).save(buffer, kind, **options)
+    bands = Image.getmodebands(mode)
+    Image.new(mode, size, value if bands == 1 else (value,) * bands).save(buffer, kind, **options)
     return buffer.getvalue()
 
 

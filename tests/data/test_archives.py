@@ -101,6 +101,17 @@ def test_links_inside_a_tar_stand_for_their_files(tmp_path):
         load_dataset(tmp_path / "a.tar")
 
 
+def test_a_tar_whose_header_claims_a_huge_size_is_named(tmp_path):
+    path = in_tar(tmp_path / "a.tar", {"a.png": flat(1)})
+    data = bytearray(path.read_bytes())
+    data[124:136] = b"\x80" + (1 << 80).to_bytes(11, "big")  # the size, as GNU tar writes large ones
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.tar: cannot be read as a \.tar"):
+        load_dataset(path)
+
+
 def test_masks_beside_images_of_a_shard_are_passed_over(tmp_path):
     files = {}
     for i in range(3):

@@ -42,6 +42,7 @@ HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
         ("a.zip", b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of git-lfs; fetch the file itself"),
         ("a.zip", b"", r"is empty \(0 bytes\); build or download it again"),
         ("a.zip", b"PK\x03\x04" + bytes(40), r"not a readable zip \(it is cut off: the list of its files"),
+        ("model.bin", b"\x80\x02\x8a", "is a Python pickle"),
         ("a.png", flat(1), r"is a single image \(PNG\); give the folder that holds the images"),
         ("a.heic", HEIC, r"is a single image \(HEIC\)"),
         ("dataset.json", b"{}", "is a JSON text; give the folder"),
