@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         modulated_conv2d,
         provider,
         setup_filter,
-        skip_weight_gradients,
         upfirdn2d,
         upsample2d,
     )
@@ -32,7 +31,6 @@ __all__ = [
     "modulated_conv2d",
     "provider",
     "setup_filter",
-    "skip_weight_gradients",
     "upfirdn2d",
     "upsample2d",
 ]

@@ -4,7 +4,8 @@ Each pass reads its tensors once and writes once: forward x -> y and 2 bits an e
 x) -> dx and one partial sum a tile. Halves are computed in float32. There are no atomics: the partial sums are added
 in a fixed order by `bias_act_sum_kernel`.
 
-The mask holds 4 elements a byte in memory order, low bits first: bit 0: x + b > 0, bit 1: clamped.
+The mask holds 4 elements a byte in memory order, low bits first: bit 0: the side above 0, bit 1: no gradient passes the
+clamp.
 """
 
 # Triton's language is not Python's: `tl.float64` is how an argument is passed, a constexpr any constant.
@@ -78,8 +79,20 @@ def _tanh_slope(v):
 
 
 @triton.jit
+def rises(v, slope):
+    """Above 0; with a slope of 0 below it, NaN too, as in torch's relu."""
+    return (v > 0) | ((slope == 0) & (v != v))
+
+
+@triton.jit
+def stops(y, clamp):
+    """Where a clamp lets no gradient pass; at NaN neither."""
+    return (tl.abs(y) > clamp) | (y != y)
+
+
+@triton.jit
 def _piecewise_slope(v, slope, gain):
-    return tl.where(v > 0, gain, slope * gain)
+    return tl.where(rises(v, slope), gain, slope * gain)
 
 
 @triton.jit
@@ -188,9 +201,9 @@ def bias_act_forward_kernel(
         v += tl.load(b + channel).to(COMPUTE)
     result = _value(v, slope, gain, ACT)
     if mask is not None:
-        bits = (inside & (v > 0)).to(tl.int32)
+        bits = (inside & rises(v, slope)).to(tl.int32)
         if CLAMPS:
-            bits |= (inside & (tl.abs(result) > clamp)).to(tl.int32) << 1
+            bits |= (inside & stops(result, clamp)).to(tl.int32) << 1
         tl.store(mask + group, tl.sum(bits << (2 * lane), axis=1).to(tl.uint8), mask=group * 4 < numel)
     if CLAMPS:
         result = tl.where(result > clamp, clamp, tl.where(result < -clamp, -clamp, result))  # NaN stays
@@ -215,7 +228,11 @@ def _gradient(dy, ddx, x, b_value, mask, i, byte, shift, inside, slope, gain, cl
             if ACT == "piecewise":
                 result = tl.where(factor == 0, 0.0, result)
         if CLAMPS:
-            result = tl.where(tl.abs(_value(v, slope, gain, ACT)) > clamp, 0.0, result)
+            value = _value(v, slope, gain, ACT)
+            if ACT == "piecewise":
+                result = tl.where(stops(value, clamp), 0.0, result)
+            else:
+                result = tl.where(tl.abs(value) > clamp, 0.0, result)
         return result
     else:  # linear without a bound
         return d * gain

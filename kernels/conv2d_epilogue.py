@@ -3,7 +3,7 @@
 Each pass reads its tensors once and writes once. Halves are computed in float32. There are no atomics: partial sums are
 added in a fixed order by `bias_act_sum_kernel`. `activate` is also what `conv2d_kernel` ends with.
 
-The mask holds 4 elements a byte in memory order, low bits first: bit 0: scale·u + noise + b > 0, bit 1: clamped.
+The mask holds 4 elements a byte in memory order, low bits first: bits as in bias_act.
 """
 
 # Triton's language is not Python's: `tl.float64` is how an argument is passed, a constexpr any constant.
@@ -14,17 +14,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastgan.kernels.bias_act import number
+from fastgan.kernels.bias_act import number, rises, stops
 
 
 @triton.jit
 def activate(v, gain: tl.float64, fall: tl.float64, clamp: tl.float64, CLAMPS: tl.constexpr):
     """v times gain, or `fall` where v is not positive, within ±clamp; and the two bits of the mask."""
     gain, fall, clamp = number(gain, v.dtype), number(fall, v.dtype), number(clamp, v.dtype)
-    bits = (v > 0).to(tl.int32)
+    bits = rises(v, fall).to(tl.int32)
     result = tl.where((v < 0) & (fall == 0), 0.0, v) * tl.where(v > 0, gain, fall)  # relu makes 0 of infinity too
     if CLAMPS:
-        bits |= (tl.abs(result) > clamp).to(tl.int32) << 1
+        bits |= stops(result, clamp).to(tl.int32) << 1
         result = tl.where(result > clamp, clamp, tl.where(result < -clamp, -clamp, result))  # NaN stays
     return result, bits
 

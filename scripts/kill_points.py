@@ -4,8 +4,10 @@ The training (conditional StyleGAN2 at 8x8, R1 and path length every few steps, 
 images, a metric, a grid and a checkpoint at every tick) runs as `fastgan train --resume auto` in forked children. They
 kill themselves by SIGKILL, at the k-th call or return of a function inside fastgan or at a named place (half way
 through a file, before and after it is synced and renamed, inside lazy terms, between micro-batches), or are killed by
-the clock from outside. Compared are the final checkpoint (parameters, averages, optimizers, statistics, random numbers,
-data cursor), every picture, config.json, the names of all files, and stats.jsonl without its timings.
+the clock from outside. Others lose the reader of their output (a broken pipe) and must go on, or their terminal
+(SIGHUP, and EIO from every write) and must stop with a checkpoint. Compared are the final checkpoint (parameters,
+averages, optimizers, statistics, random numbers, data cursor), every picture, config.json, the names of all files, and
+stats.jsonl without its timings.
 
     python scripts/kill_points.py --points 120
 """
@@ -20,6 +22,7 @@ import argparse
 import contextlib
 import io
 import json
+import pty
 import random
 import shutil
 import signal
@@ -28,21 +31,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from kill_places import BY_FUNCTION, PACKAGE, PLACES, RESUMING, Place
 
-import fastgan
 from fastgan.checkpoint import load_checkpoint
 from fastgan.cli.main import main as fastgan_main
 from fastgan.metrics.registry import METRICS
 from fastgan.report import read_stats
 from fastgan.train.folder import latest_checkpoint
 
-PACKAGE = str(Path(fastgan.__file__).parent)
 TIMINGS = ("images_per_second", "seconds_per_kimg", "memory_gib")
 TRAINING = [
     "--data", "emoji64", "--classes", "smileys/faces", "food", "--max-images", "37", "--resolution", "8", "--cond",
@@ -53,85 +54,6 @@ TRAINING = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Place:
-    """A named place of the program, as a profile hook sees it.
-
-    Attributes:
-        kind: how the table calls it.
-        function: name of the Python function.
-        event: "call", "return", "c_call" or "c_return".
-        callee: for the latter two, the name of the C function that is called.
-        variable, begins: a local variable of the function, and what the file name (or number) in it begins with.
-        part: share of the bytes that are on the disk, for a file that is being written; None leaves it as it is.
-    """
-
-    kind: str
-    function: str
-    event: str = "call"
-    callee: str = ""
-    variable: str = ""
-    begins: str = ""
-    part: float | None = None
-
-    def matches(self, frame: FrameType, event: str, argument: Any) -> bool:
-        if event != self.event or frame.f_code.co_name != self.function:
-            return False
-        if self.callee and argument.__name__ != self.callee:
-            return False
-        if not self.variable:
-            return frame.f_code.co_filename.startswith(PACKAGE)
-        value = frame.f_locals.get(self.variable)
-        return (value.name if isinstance(value, Path) else str(value)).startswith(self.begins)
-
-
-def _file(what: str, begins: str) -> list[Place]:
-    """The places of a file that is replaced whole."""
-    partly = [
-        Place(f"{what}: {part:.0%} of the bytes", "_sync", "c_call", "fsync", "path", f".{begins}", part)
-        for part in (0.0, 0.3, 0.9)
-    ]
-    return [
-        *partly,
-        Place(f"{what}: before the sync", "_sync", "c_call", "fsync", "path", f".{begins}"),
-        Place(f"{what}: before the rename", "replacing", "c_call", "replace", "path", begins),
-        Place(f"{what}: after the rename", "replacing", "c_return", "replace", "path", begins),
-    ]
-
-
-PLACES = [
-    *_file("checkpoint", "checkpoint-"),
-    Place("checkpoint: before an old one is removed", "unlink", "c_call", "unlink", "self", "checkpoint-"),
-    Place("checkpoint: after an old one is removed", "unlink", "c_return", "unlink", "self", "checkpoint-"),
-    *_file("grid", "grid-"),
-    *_file("stats at the start", "stats.jsonl"),
-    Place("stats line: before", "write", "c_call", "write", "line", 'b\'{"kimg"'),
-    Place("stats line: half of it", "write", "c_call", "write", "line", 'b\'{"kimg"', 0.5),
-    Place("stats line: after", "write", "c_return", "write", "line", 'b\'{"kimg"'),
-    Place("lazy step: after R1's gradient", "_input_gradient", "return"),
-    Place("lazy step: after the path length", "path_length_penalty", "return"),
-    Place("optimizer: before a step", "step", "call", "", "self", "Adam"),
-    Place("optimizer: after a step", "step", "return", "", "self", "Adam"),
-    Place("micro-batches: G's second", "generator_loss", "call", "", "micro", "1"),
-    Place("micro-batches: D's second", "discriminator_loss", "return", "", "micro", "1"),
-    Place("between optimizers and average", "update", "call", "", "images_per_step", "32"),
-    Place("metrics", "_measure", "return"),
-]
-BY_FUNCTION: dict[str, list[Place]] = {}
-for each_place in PLACES:
-    BY_FUNCTION.setdefault(each_place.function, []).append(each_place)
-# A second kill, while the first is being recovered from.
-RESUMING = [
-    Place("", "check_whole", "return"),
-    Place("", "restore", "return"),
-    Place("", "put_newer_aside", "call"),
-    Place("", "_remove_old", "call"),
-    Place("", "replacing", "c_call", "replace", "path", "stats.jsonl"),
-    Place("", "replacing", "c_return", "replace", "path", "stats.jsonl"),
-    Place("", "step", "call", "", "state", "TrainState"),
-]
-
-
 class Killer:
     """A profile hook that counts events inside fastgan and matches of a place, and kills at the wanted one.
 
@@ -139,10 +61,22 @@ class Killer:
         at: the event to die at, from 1; None counts only.
         place: the place to die at, at its `at`-th match; None counts any event.
         seen: counts of all places, filled where given.
+        loses: "reader" or "terminal": what standard output is, and what goes away instead of the process.
     """
 
-    def __init__(self, at: int | None, place: Place | None = None, seen: Counter | None = None):
-        self.at, self.place, self.seen, self.count = at, place, seen, 0
+    def __init__(
+        self, at: int | None, place: Place | None = None, seen: Counter | None = None, loses: str | None = None
+    ):
+        self.at, self.place, self.seen, self.count, self.loses = at, place, seen, 0, loses
+        self.other_end = -1
+
+    def connect(self) -> None:
+        """Standard output <- a pipe or a terminal whose other end this process alone holds."""
+        if self.loses is not None:
+            self.other_end, ours = os.pipe() if self.loses == "reader" else pty.openpty()
+            os.dup2(ours, 1)
+            os.close(ours)
+            os.environ["TERM"] = "dumb"  # few words: nobody reads them
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if self.seen is not None:
@@ -158,6 +92,11 @@ class Killer:
 
     def die(self, frame: FrameType) -> None:
         sys.setprofile(None)
+        if self.loses is not None:
+            os.close(self.other_end)
+            if self.loses == "terminal":
+                signal.raise_signal(signal.SIGHUP)
+            return
         if self.place is not None and self.place.part is not None:
             if "line" in frame.f_locals:
                 line = frame.f_locals["line"]
@@ -194,6 +133,8 @@ def live(outdir: Path, hook: Killer | None = None, after: float | None = None, r
             with open(outdir.with_suffix(".log"), "a") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
+            if hook is not None:
+                hook.connect()
             sys.setprofile(hook)
             status = training(outdir)
             sys.setprofile(None)
@@ -225,9 +166,16 @@ def differences(a: Any, b: Any, where: str = "checkpoint") -> list[str]:
     return [] if a == b else [f"{where}: {a!r} and {b!r}"]
 
 
-def compare(alone: Path, killed: Path) -> list[str]:
-    """How the folders of two runs differ; [] where they are the same but for timings."""
+def compare(alone: Path, killed: Path, stopped: bool = False) -> list[str]:
+    """How the folders of two runs differ; [] where they are the same but for timings.
+
+    Args:
+        alone, killed: the folders.
+        stopped: the second was stopped between two snapshots, and may keep the checkpoint of that moment.
+    """
     names = [sorted(path.name for path in folder.iterdir()) for folder in (alone, killed)]
+    if stopped:
+        names = [[name for name in each if not name.startswith("checkpoint-")] for each in names]
     if names[0] != names[1]:
         return [f"files: {sorted(set(names[0]) ^ set(names[1]))}"]
     checkpoints = [latest_checkpoint(folder) for folder in (alone, killed)]
@@ -256,9 +204,9 @@ def plan(points: int, events: int, seconds: float, seen: Counter, chance: random
         chance: for the draws.
     """
 
-    def at_event(low: int, high: int) -> Life:
+    def at_event(low: int, high: int, loses: str | None = None) -> Life:
         at = chance.randint(low, high)
-        return lambda outdir: live(outdir, Killer(at))
+        return lambda outdir: live(outdir, Killer(at, loses=loses))
 
     def at_place(place: Place, times: int) -> Life:
         at = chance.randint(1, times)
@@ -281,6 +229,8 @@ def plan(points: int, events: int, seconds: float, seen: Counter, chance: random
     result = [(place.kind, [at_place(place, seen[place.kind])]) for place in (places * points)[: 3 * tenth]]
     result += [("by the clock, from outside", [by_clock()]) for _ in range(tenth)]
     result += [("two or three times", [at_event(1, events // 2) for _ in range(2 + i % 2)]) for i in range(tenth)]
+    result += [("the reader of the output goes", [at_event(1, events, "reader")]) for _ in range(tenth)]
+    result += [("the terminal vanishes", [at_event(1, events, "terminal")]) for _ in range(tenth)]
     for place in (RESUMING * points)[:tenth]:
         result.append(("again while resuming", [at_event(events // 2, events), at_place(place, 1)]))
     rest = points - len(result)  # one in each of as many equal stretches of the run
@@ -310,11 +260,15 @@ def undisturbed(folder: Path) -> tuple[Path, int, float, Counter]:
 
 def try_point(lives: list[Life], alone: Path, killed: Path) -> tuple[int, list[str]]:
     """Kills the run, lets it end, and compares: the kills that struck, and the differences found."""
-    strikes = sum(os.WIFSIGNALED(life(killed)) for life in lives)
+    ends = [os.waitstatus_to_exitcode(life(killed)) for life in lives]
+    stopped = 128 + signal.SIGHUP
+    strikes = sum(end != 0 for end in ends)
+    if strange := [end for end in ends if end not in (0, stopped, -signal.SIGHUP, -signal.SIGKILL)]:
+        return strikes, [f"ended with status {strange[0]}"]
     if (status := live(killed)) != 0:
         said = killed.with_suffix(".log").read_text().strip().splitlines()[-1:]
         return strikes, [f"the resumed run ended with wait status {status}: {' '.join(said)}"]
-    return strikes, compare(alone, killed)
+    return strikes, compare(alone, killed, stopped in ends)
 
 
 def run(points: int, seed: int) -> int:

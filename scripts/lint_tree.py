@@ -48,11 +48,28 @@ def check_names(path: Path) -> Iterator[str]:
             yield f"{path}: the name {part!r} says nothing"
 
 
+def text_in_any_encoding(call: ast.Call) -> bool:
+    """Whether it is read_text() or write_text(text), or opens a file as text, without an encoding."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", None))
+    if name not in ("open", "read_text", "write_text") or any(each.arg == "encoding" for each in call.keywords):
+        return False
+    if name != "open":
+        return len(call.args) == (name == "write_text")
+    given = call.args[isinstance(call.func, ast.Name) :]  # Path.open takes the mode first
+    modes = given[:1] + [each.value for each in call.keywords if each.arg == "mode"]
+    if not modes:
+        return True
+    mode = modes[0].value if isinstance(modes[0], ast.Constant) else None
+    return isinstance(mode, str) and set(mode) <= set("rwax+t")  # Image.open(path), tarfile.open(path, "r:gz") are none
+
+
 def check_python(path: Path, text: str) -> Iterator[str]:
     """Findings about classes and functions of one Python file."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ClassDef) and empty_name(node.name):
             yield f"{path}:{node.lineno}: the class name {node.name!r} says nothing"
+        if isinstance(node, ast.Call) and path.parts[0] == "fastgan" and text_in_any_encoding(node):
+            yield f"{path}:{node.lineno}: text is read or written in whatever encoding the locale has; name one"
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.as_posix() not in LONG_FUNCTIONS_ALLOWED:
             # The docstring is not counted.
             body = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body

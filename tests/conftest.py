@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import shutil
 
@@ -22,7 +22,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium, shim, triton, cuda, gpu. A test that lacks one fails, not skips",
+        help="comma-separated: native, host, chromium, shim, triton, cuda, gpu, onnx. What lacks one fails, not skips",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"
@@ -131,6 +131,12 @@ def native_provider(request):
 
 
 @pytest.fixture
+def gpu(request):
+    """A CUDA device."""
+    _require(request, "gpu", None if torch.cuda.is_available() else "torch sees no CUDA device")
+
+
+@pytest.fixture
 def triton_installed(request):
     """Triton, which may be there without a GPU."""
     _require(request, "triton", triton_provider.unavailable)
@@ -169,6 +175,13 @@ def host(request):
     except ImportError as error:
         _require(request, "host", f"fastgan._host does not import: {error}")
     return _host
+
+
+@pytest.fixture
+def onnx(request) -> None:
+    """What torch exports to ONNX with, and onnxruntime, which runs it."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    _require(request, "onnx", f"not installed: {', '.join(missing)}" if missing else None)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ struct BiasActArgs {
   const void* ddx = nullptr;  // double backward: gradient of dx
   void* out = nullptr;        // forward: y; backward and double backward: dx
   uint8_t* mask = nullptr;    // written by forward, read by backward; null for none. 4 elements a byte, low bits first:
-                              // bit 0: x + b > 0, bit 1: clamped, so that no gradient passes. [ceil(numel / 4)]; what
+                              // bit 0: the side above 0, bit 1: no gradient passes the clamp. [ceil(numel / 4)]; what
                               // lies beyond the last element may be anything
   void* db = nullptr;         // [channels] sum of dx, or null if not wanted
   void* workspace = nullptr;  // CUDA: workspace() bytes for the sums of db

@@ -92,7 +92,7 @@ struct Formula {
 #pragma unroll
       for (int k = 0; k < kPacket<T>; ++k) {
         const V v = in.x.v[k] + bias.v[k], y = slopes.value(v);
-        in.mask |= (unsigned(v > V(0)) | unsigned(limit.exceeded(y)) << 1) << (2 * k);
+        in.mask |= (unsigned(slopes.rises(v)) | unsigned(limit.stops(y)) << 1) << (2 * k);
         out.v[k] = limit.clamp(y);
       }
     } else if constexpr (piecewise) {
@@ -104,7 +104,7 @@ struct Formula {
           slope = select(code & 2, V(0), select(code & 1, slopes.positive, slopes.negative));
         } else if (l.a.x) {
           const V v = in.x.v[k] + bias.v[k];
-          slope = select(limit.exceeded(slopes.value(v)), V(0), slopes.slope(v));
+          slope = select(limit.stops(slopes.value(v)), V(0), slopes.slope(v));
         }
         out.v[k] = times_slope(in.dy.v[k], slope);
       }

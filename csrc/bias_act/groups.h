@@ -68,8 +68,8 @@ struct ForwardPiecewise {
       const Vec<A> v = load(s.x + at) + bias.v[j];
       y.v[j] = slopes.value(v);
       if constexpr (keep_mask) {
-        positive[j] = v > Vec<A>(A(0));
-        clamped[j] = clamps ? limit.exceeded(y.v[j]) : Mask<A>{};
+        positive[j] = slopes.rises(v);
+        clamped[j] = clamps ? limit.stops(y.v[j]) : Mask<A>{};
       }
       if constexpr (clamps) y.v[j] = limit.clamp(y.v[j]);
       store(y.v[j], s.out + at);
@@ -117,7 +117,7 @@ struct BackwardPiecewise {
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const int64_t at = i + j * Vec<A>::size;
       const Vec<A> v = load(s.x + at) + bias.v[j], slope = slopes.slope(v);
-      dx.v[j] = select(limit.exceeded(slopes.value(v)), zero, times_slope(load(s.dy + at), slope));
+      dx.v[j] = select(limit.stops(slopes.value(v)), zero, times_slope(load(s.dy + at), slope));
       store(dx.v[j], s.out + at);
     }
     return dx;

@@ -102,6 +102,14 @@ FASTGAN_INLINE Mask<A> operator|(Mask<A> a, Mask<A> b) {
   return Mask<A>{a.m | b.m};
 }
 template <class A>
+FASTGAN_INLINE Mask<A> operator&(Mask<A> a, Mask<A> b) {
+  return Mask<A>{a.m & b.m};
+}
+template <class A>
+FASTGAN_INLINE Mask<A> operator!(Mask<A> a) {
+  return Mask<A>{~a.m};
+}
+template <class A>
 FASTGAN_INLINE Vec<A> select(Mask<A> condition, Vec<A> yes, Vec<A> no) {
   return Vec<A>(condition.m ? yes.v : no.v);
 }

@@ -36,8 +36,8 @@ struct Forward {
     Mask<A> positive[Group<A>::vectors], clamped[Group<A>::vectors];
     for (int j = 0; j < Group<A>::vectors; ++j) {
       const Vec<A> v = t.scale.v[j] * g.v[j] + t.shift.v[j], value = slopes.value(v);
-      positive[j] = v > Vec<A>(A(0));
-      clamped[j] = limit.exceeded(value);
+      positive[j] = slopes.rises(v);
+      clamped[j] = limit.stops(value);
       g.v[j] = limit.clamp(value);
     }
     if (residual) add_group(g, load_some(residual + i, count));

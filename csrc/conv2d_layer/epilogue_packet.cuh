@@ -100,7 +100,7 @@ struct EpilogueForward {
 #pragma unroll
     for (int k = 0; k < kPacket<T>; ++k) {
       const V v = in.terms.scale.v[k] * in.u.v[k] + in.terms.shift.v[k], value = slopes.value(v);
-      mask |= (unsigned(v > V(0)) | unsigned(limit.exceeded(value)) << 1) << (2 * k);
+      mask |= (unsigned(slopes.rises(v)) | unsigned(limit.stops(value)) << 1) << (2 * k);
       y.v[k] = limit.clamp(value);
       if (l.a.residual) y.v[k] = y.v[k] + in.residual.v[k];
     }

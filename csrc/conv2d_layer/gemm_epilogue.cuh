@@ -67,7 +67,7 @@ struct ConvEpilogue {
 #pragma unroll
     for (int k = 0; k < n; ++k) {
       const V y = slopes.value(v[k]);
-      bits |= (unsigned(v[k] > A(0)) | unsigned(limit.exceeded(y)) << 1) << (2 * k);
+      bits |= (unsigned(slopes.rises(v[k])) | unsigned(limit.stops(y)) << 1) << (2 * k);
       v[k] = limit.clamp(y).v;
     }
     if (a.residual) {

@@ -79,8 +79,8 @@ class Epilogue {
     Mask<float> positive[kPart], clamped[kPart];
     for (int i = 0; i < kPart; ++i) {
       const V y = slopes.value(v[i]);
-      positive[i] = v[i] > V(0.0f);
-      clamped[i] = limit.exceeded(y);
+      positive[i] = slopes.rises(v[i]);
+      clamped[i] = limit.stops(y);
       V out = limit.clamp(y);
       if (a.residual) out += load_between(a.residual + at + i * L, 0, count - i * L);
       if (count > i * L) store_first(out, a.y + at + i * L, count - i * L);

@@ -44,6 +44,10 @@ FASTGAN_INLINE bool operator<(Number<A> a, Number<A> b) {
   return a.v < b.v;
 }
 template <class A>
+FASTGAN_INLINE bool operator<=(Number<A> a, Number<A> b) {
+  return a.v <= b.v;
+}
+template <class A>
 FASTGAN_INLINE bool operator==(Number<A> a, Number<A> b) {
   return a.v == b.v;
 }

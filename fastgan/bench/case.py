@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fastgan.ops import setup_filter, skip_weight_gradients
+from fastgan.ops import setup_filter
 
-OPS = ("bias_act", "upfirdn2d", "conv2d_layer")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp64": torch.float64}
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 DIRECTIONS = ("forward", "forward+backward", "double backward")
@@ -152,8 +151,7 @@ def run(function: Function, inputs: Inputs, direction: str) -> dict[str, Tensor]
         grads = torch.autograd.grad(y, list(wanted.values()), inputs.dy)
         return {"y": y.detach(), **{f"d{name}": grad.detach() for name, grad in zip(wanted, grads, strict=True)}}
     penalised = inputs.leaves("x", "styles")
-    with skip_weight_gradients():
-        first = torch.autograd.grad(y, list(penalised.values()), inputs.dy, create_graph=True)
+    first = torch.autograd.grad(y, list(penalised.values()), inputs.dy, create_graph=True)
     wanted = inputs.leaves("dy", "w") | (inputs.leaves("x", "styles") if inputs.styles is not None else {})
     cotangents = list(inputs.leaves("ddx", "ddstyles").values())
     second = torch.autograd.grad(first, list(wanted.values()), cotangents)

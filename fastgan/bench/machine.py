@@ -52,7 +52,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 def processor() -> str:
     """Name of the CPU."""
     try:
-        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         name = None
     return name[1] if name else platform.processor() or platform.machine()

@@ -56,7 +56,7 @@ class Results:
         if self.file is None:
             return
         with replacing(self.file) as partial:
-            partial.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
+            partial.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def as_json(self) -> dict[str, Any]:
         rows = [asdict(row) for row in self.rows]

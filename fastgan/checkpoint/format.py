@@ -185,12 +185,13 @@ def _no_tensor(key: str) -> torch.Tensor:
     raise ValueError(f"refers to a tensor {key!r}")
 
 
-def load_tensors(path: str | Path, prefix: str) -> Any:
+def load_tensors(path: str | Path, prefix: str, optional: bool = False) -> Any:
     """The part of the tree at `prefix`; only its tensors are read, and checked against their checksums.
 
     Args:
         path: a file that `save_checkpoint` wrote.
         prefix: the path of the part: "G_ema", "players/0/optimizer"; "" is the whole tree.
+        optional: whether None is returned where there is nothing at `prefix`.
 
     Returns:
         the part, with its plain values; tensors are contiguous, on the CPU and own their memory.
@@ -207,6 +208,8 @@ def load_tensors(path: str | Path, prefix: str) -> Any:
     try:
         part = descend(_mapping(document, "tree"), prefix)
     except KeyError as error:
+        if optional:
+            return None
         raise CheckpointError(f"checkpoint {path} holds no {prefix!r}; it has {error.args[0]}") from None
     except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {path} has a damaged header: tree: {error}") from error

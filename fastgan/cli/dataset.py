@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,6 +13,8 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fastgan.cli.options.dataset import DatasetOptions
+from fastgan.cli.resolution import parse_resolution
 from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
 from fastgan.data.image import parse_color
@@ -21,69 +22,11 @@ from fastgan.data.opening import open_store
 from fastgan.data.stores import ImageStore
 from fastgan.data.survey import Survey, preview, survey
 from fastgan.data.writing import check_destination, write_dataset
+from fastgan.literal import literal
 from fastgan.report.grid import save_grid
 
 # Lines of each kind that a report shows.
 _SHOWN = 10
-
-
-@dataclass
-class DatasetOptions:
-    """Convert a set of images to another form; without --dest, tell what it holds.
-
-    Labels go along, and licence files. Without --resolution and --channels files are copied as they are (a JPEG stays
-    the JPEG it was) once every one is seen to decode and to have the same size. A conversion that was stopped goes on
-    where it was when called again.
-    """
-
-    source: str
-    """Folder (sub-folders are classes), zip, idx file (MNIST), folder of CIFAR's .bin files or of .tar shards, or
-    packaged set (emoji64); with --preset emoji64, the Fluent Emoji .tgz."""
-
-    dest: Path | None = None
-    """What to write: a zip if the name ends in .zip, else a folder. It appears when it is complete."""
-
-    resolution: str | None = None
-    """WxH in pixels, e.g. 256x256: crop and resize every image to it."""
-
-    transform: Literal["center-crop", "center-crop-wide"] = "center-crop"
-    """How to crop: the largest centred region of the resolution's aspect ratio; or that on a black WxW square."""
-
-    channels: Literal[1, 3] | None = None
-    """Make all images grey (1) or RGB (3)."""
-
-    background: str = "white"
-    """Colour seen through transparent pixels of images that are not copied, a name or #rrggbb."""
-
-    max_images: int | None = None
-    """Keep at most this many images, evenly spaced over the sorted paths."""
-
-    format: Literal["webp", "png"] = "webp"
-    """File format of images that are not copied; both are lossless, webp is smaller."""
-
-    class_folders: bool = False
-    """Put every image into a folder of its class's name."""
-
-    shard_size: int | None = None
-    """Write .tar shards (webdataset) of this many images each into the folder --dest."""
-
-    skip_broken: bool = False
-    """Leave out images that cannot be read, and name them, instead of stopping."""
-
-    workers: int | None = None
-    """Threads; default: one a core."""
-
-    preview: Path | None = None
-    """Write a grid of 100 images, evenly spaced over the set, to this PNG."""
-
-    preset: Literal["emoji64"] | None = None
-    """Build a packaged set from its origins, byte for byte."""
-
-    groups: Path | None = None
-    """With --preset emoji64: the emoji-datasource-google .tgz, which holds the groups."""
-
-    force: bool = False
-    """Replace the data set that is at the destination."""
 
 
 def run(options: DatasetOptions) -> int:
@@ -104,11 +47,11 @@ def run(options: DatasetOptions) -> int:
         if broken:
             console.print(f"warning: images that cannot be used and are left out: {len(broken)}", soft_wrap=True)
             for message in broken:
-                console.print(f"  {message}", soft_wrap=True)
+                console.print(f"  {literal(message)}", soft_wrap=True)
         if options.preset is None:
             with open_store(options.source) as store:
                 _tell_notes(store, console)
-        console.print(f"Wrote {count} images to {options.dest}", soft_wrap=True)
+        console.print(literal(f"Wrote {count} images to {options.dest}"), soft_wrap=True)
     elif options.preset:
         raise ValueError("--preset needs --dest: what to write")
     else:
@@ -118,7 +61,7 @@ def run(options: DatasetOptions) -> int:
     if options.preview is not None:
         with open_store(options.dest or options.source) as store:
             save_grid(torch.from_numpy(preview(store)), options.preview)
-        console.print(f"Wrote {options.preview}", soft_wrap=True)
+        console.print(literal(f"Wrote {options.preview}"), soft_wrap=True)
     return 0
 
 
@@ -157,23 +100,23 @@ def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
 
 def _tell_notes(store: ImageStore, console: Console) -> None:
     for note in (*store.index.describe(store.names, store.path), *store.notes):
-        console.print(f"note: {note}", soft_wrap=True)
+        console.print(f"note: {literal(note)}", soft_wrap=True)
 
 
 def _report(found: Survey, title: str, console: Console) -> None:
     sizes = Counter({f"{width}x{height}": count for (width, height), count in found.sizes.items()})
-    console.print(f"{title}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", soft_wrap=True)
+    console.print(f"{literal(title)}: {found.images:,} images, {found.bytes / 2**20:,.1f} MiB", soft_wrap=True)
     table = Table()
     table.add_column()
     table.add_column("images", justify="right")
     table.add_column("share", justify="right")
     for head, counts in (("size", sizes), ("format", found.formats)):
         for name, count in counts.most_common(_SHOWN):
-            table.add_row(Text(f"{head} {name}"), f"{count:,}", f"{count / max(found.images, 1):.1%}")
+            table.add_row(Text(literal(f"{head} {name}")), f"{count:,}", f"{count / max(found.images, 1):.1%}")
         if len(counts) > _SHOWN:
             table.add_row(f"{len(counts) - _SHOWN} other {head}s", "", "")
     for name, count in found.classes.items():
-        table.add_row(Text(f"class {name}"), f"{count:,}", f"{count / max(found.images, 1):.1%}")
+        table.add_row(Text(literal(f"class {name}")), f"{count:,}", f"{count / max(found.images, 1):.1%}")
     if found.unlabelled:
         table.add_row("no label", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
     console.print(table)
@@ -188,19 +131,7 @@ def _report(found: Survey, title: str, console: Console) -> None:
         if lines:
             console.print(f"{head}: {len(lines)}")
             for line in [*lines[:_SHOWN], *["..."] * (len(lines) > _SHOWN)]:
-                console.print(f"  {line}", soft_wrap=True)
-
-
-def parse_resolution(text: str) -> tuple[int, int]:
-    """`"640x480"` (WxH) -> (480, 640), (H, W).
-
-    Raises:
-        ValueError: not two positive numbers around an x.
-    """
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"resolution must be WxH in pixels, e.g. 256x256, got {text!r}")
-    return int(height), int(width)
+                console.print(f"  {literal(line)}", soft_wrap=True)
 
 
 def _track(what: str) -> Any:

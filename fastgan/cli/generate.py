@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-import tyro
 from rich.console import Console
 from rich.progress import track
 
+from fastgan.cli.options.generate import GenerateOptions
 from fastgan.generate import Sampler, parse_seeds
+from fastgan.literal import literal
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report.grid import save_grid, save_image
-
-
-@dataclass
-class GenerateOptions:
-    """Make images from a checkpoint: one PNG a seed, with --grid also all in one.
-
-    Files of the same name in --outdir are replaced, each whole; others stay.
-    """
-
-    network: Path
-    """checkpoint (.safetensors) of a run, or the folder of a run: then its newest"""
-    outdir: Path
-    """folder to write to; made if absent"""
-    seeds: str = "0-31"
-    """numbers and ranges, e.g. 0-31,40; a seed always gives the same image"""
-    trunc: float = 1.0
-    """truncation psi: 1 leaves variety as it is, 0 gives the average image; below 1 trades variety for quality"""
-    trunc_center: Literal["class", "all"] = "class"
-    """what truncation leads to: the average of the image's class, or of all classes"""
-    class_: Annotated[tuple[str, ...] | None, tyro.conf.arg(name="class", help_behavior_hint="")] = None
-    """names or numbers of classes, or all: the same seeds in each, a row of the grid a class; default: one class drawn
-    for each seed. Only for conditional models"""
-    noise_mode: Literal["const", "random", "none"] = "const"
-    """the layers' own noise, fresh noise for each seed, or none"""
-    grid: bool = False
-    """also write grid.png with all images"""
-    no_images: bool = False
-    """write no seed0000.png ..., the grid alone"""
-    batch: int = 16
-    """images made at once"""
-    device: Literal["cpu", "cuda"] | None = None
-    """default: cuda where there is one"""
 
 
 def run(options: GenerateOptions) -> int:
@@ -59,7 +25,7 @@ def run(options: GenerateOptions) -> int:
         0, the exit status.
 
     Raises:
-        ValueError: bad seeds, an unknown class, a class for an unconditional model, nothing to write.
+        ValueError: bad seeds, an unknown class, a class or label that the model does not take, nothing to write.
         OSError: a file could not be read or written.
     """
     seeds = parse_seeds(options.seeds)
@@ -76,6 +42,7 @@ def run(options: GenerateOptions) -> int:
         class_index=classes,
         noise_mode=options.noise_mode,
         batch_size=options.batch,
+        labels=None if options.label is None else _label(options.label),
     )
     if options.outdir.exists() and not options.outdir.is_dir():
         raise ValueError(f"--outdir must be a folder, {options.outdir} is a file")
@@ -94,18 +61,26 @@ def run(options: GenerateOptions) -> int:
             save_image(image, options.outdir / file)
         if options.grid:
             kept.append(image)
-    console = Console(highlight=False)
-    if not options.no_images:
-        span = files[0] + (f" ... {files[-1]}" if len(files) > 1 else "")
-        console.print(f"wrote {len(files)} images: {options.outdir / span}", soft_wrap=True)
     if options.grid:
         save_grid(torch.stack(kept), options.outdir / "grid.png", columns=len(seeds) if several else None)
-        console.print(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}", soft_wrap=True)
+    console = Console(highlight=False, markup=False)  # speaks when all is written: nobody may be listening
+    if not options.no_images:
+        span = files[0] + (f" ... {files[-1]}" if len(files) > 1 else "")
+        console.print(literal(f"wrote {len(files)} images: {options.outdir / span}"), soft_wrap=True)
+    if options.grid:
+        console.print(literal(f"wrote a grid of {len(files)}: {options.outdir / 'grid.png'}"), soft_wrap=True)
     return 0
 
 
 def _classes(sampler: Sampler, names: Sequence[str]) -> list[int]:
     """The numbers of the classes that are asked for, each once."""
-    if "all" in names and sampler.G.num_classes:
+    if "all" in names and sampler.G.num_classes and sampler.labels is None:
         return list(range(sampler.G.num_classes))
     return list(dict.fromkeys(sampler.class_index(name) for name in names))
+
+
+def _label(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--label must be numbers with commas between them, like 0.1,-0.5; got {text!r}") from None

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fastgan.data.image import WHITE
 from fastgan.data.index import DatasetIndex
-from fastgan.data.stores import ImageStore
+from fastgan.data.stores import ImageStore, checksum
 
 _CIFAR_SIDE = 32
 _CIFAR_PIXELS = 3 * _CIFAR_SIDE * _CIFAR_SIDE
@@ -64,6 +64,9 @@ class ArrayStore(ImageStore):
     def decode(self, name: str, *, channels: int = 3, background: tuple[int, int, int] = WHITE) -> Image.Image:
         return self._image(name).convert("L" if channels == 1 else "RGB")
 
+    def checksum(self, name: str) -> int:
+        return checksum(np.ascontiguousarray(self._pixels(name)).data.cast("B"))
+
     def where(self, name: str) -> str:
         return f"{self.path} (image {int(Path(name).stem)})"
 
@@ -72,10 +75,13 @@ class ArrayStore(ImageStore):
         path = self.path.resolve()
         return path.name if path.is_dir() else path.parent.name
 
-    def _image(self, name: str) -> Image.Image:
+    def _pixels(self, name: str) -> np.ndarray:
         number = int(Path(name).stem)
         part = int(np.searchsorted(self._starts, number, side="right")) - 1
-        pixels = self._parts[part][number - self._starts[part]]
+        return self._parts[part][number - self._starts[part]]
+
+    def _image(self, name: str) -> Image.Image:
+        pixels = self._pixels(name)
         return Image.fromarray(np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0)))
 
 

@@ -24,6 +24,8 @@ class Dataset(ABC):
         class_names: one name a class; () without classes.
         name: what reports and checkpoints call the set.
         broken: one message for each image that could not be read and was passed over.
+        checksums: int64, `ImageStore.checksum` of every image that was chosen, those that were passed over included;
+            UNREAD where it is not known. None for a set that comes from no store.
         notes: sentences on what was found in the set: its labels and where they are from, what was passed over.
         lookahead: how many images `expect` prepares ahead; 0 where nothing needs preparing.
     """
@@ -32,6 +34,7 @@ class Dataset(ABC):
     class_names: tuple[str, ...]
     name: str
     broken: Collection[str]
+    checksums: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
     lookahead: int = 0
 
@@ -139,6 +142,7 @@ class ImageDataset(Dataset):
         class_names: one name a class; () without classes.
         name: what reports and checkpoints call the set.
         broken: one message for each image that was left out.
+        checksums: see `Dataset`.
         notes: sentences on what was found in the set.
     Raises:
         ValueError: shapes, dtypes or labels that do not go together.
@@ -149,6 +153,7 @@ class ImageDataset(Dataset):
     class_names: tuple[str, ...] = ()
     name: str = "images"
     broken: Collection[str] = ()
+    checksums: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

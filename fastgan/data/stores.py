@@ -36,6 +36,15 @@ _ZIP_FAULTS = (
 )  # fmt: skip
 
 
+# The checksum of what has not been read.
+UNREAD = -1
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """bytes · 2^32 + CRC-32: what the directory of a zip holds of each file."""
+    return len(data) << 32 | zlib.crc32(data)
+
+
 class ImageStore(ABC):
     """Images by name, sorted, with what is known of their classes.
 
@@ -55,6 +64,7 @@ class ImageStore(ABC):
         """`passed`: sentences on what is there and is passed over."""
         self.path, self.names, self.index, self.channels = path, tuple(sorted(names)), index, channels
         self._passed = passed
+        self._checksums: dict[str, int] = {}  # of what has been decoded
         if not self.names:
             held = "; ".join(passed) or "expected PNG, JPEG, WebP or other image files"
             raise ValueError(f"{path}: holds no images; {held}")
@@ -69,7 +79,15 @@ class ImageStore(ABC):
 
     def decode(self, name: str, *, channels: int = 3, background: tuple[int, int, int] = WHITE) -> Image.Image:
         """The image as `RGB` or `L`; `decode_image` documents arguments and errors. Safe from several threads."""
-        return decode_image(self.read(name), self.where(name), channels=channels, background=background)
+        data = self.read(name)
+        self._checksums[name] = checksum(data)
+        return decode_image(data, self.where(name), channels=channels, background=background)
+
+    def checksum(self, name: str) -> int:
+        """`checksum` of the image's file, the same in every container; `UNREAD` where only reading would tell, and the
+        image has not been decoded yet.
+        """
+        return self._checksums.get(name, UNREAD)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -175,6 +193,10 @@ class ZipStore(ImageStore):
         entry = self._entries[name]
         _check_size(f"{self.path}/{name}", entry.file_size)
         return self._read(name, entry.file_size)
+
+    def checksum(self, name: str) -> int:
+        entry = self._entries[name]
+        return entry.file_size << 32 | entry.CRC
 
     def _head(self, name: str) -> bytes:
         with contextlib.suppress(BrokenImageError):

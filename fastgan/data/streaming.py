@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fastgan.choices import TRANSFORMS, chosen
 from fastgan.data.dataset import Dataset
-from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
-from fastgan.data.stores import ImageStore
+from fastgan.data.image import WHITE, BrokenImageError
+from fastgan.data.stores import UNREAD, ImageStore
 
 # Bytes of decoded images that wait to be asked for.
 _LOOKAHEAD = 128 << 20
@@ -27,7 +28,7 @@ class Decoder:
         resolution: (H, W) to bring each to; None: each must be as large as the first asked for.
         channels: 3 for RGB, 1 for grey.
         background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
     """
 
     store: ImageStore
@@ -44,7 +45,7 @@ class Decoder:
         """
         image = self.store.decode(name, channels=self.channels, background=self.background)
         if self.resolution is not None:
-            image = TRANSFORMS[self.transform](image, self.resolution)
+            image = chosen(TRANSFORMS, self.transform)(image, self.resolution)
         return np.asarray(image).reshape(image.height, image.width, self.channels)
 
     def fitting(self, name: str, size: tuple[int, int]) -> np.ndarray:
@@ -66,8 +67,8 @@ class Decoder:
 class StreamedDataset(Dataset):
     """Images decoded by threads as they are asked for; files stay compressed where they are.
 
-    With `skip_broken`, the next image that can be read stands in for one that cannot: one of the same class, or where
-    labels are vectors, any one with its own.
+    With `skip_broken`, the next image that can be read stands in for one that cannot, or that is not the one it was when
+    it was first read: one of the same class, or where labels are vectors, any one with its own.
 
     Args:
         decoder: of the store, which stays open.
@@ -96,7 +97,9 @@ class StreamedDataset(Dataset):
         self._decoder, self._names, self._size, self._skip_broken = decoder, names, size, skip_broken
         self._broken: dict[str, str] = {}
         self._standing_in: dict[int, int] = {}
-        self._coming: dict[int, Future[np.ndarray]] = {}
+        # Each future: the pixels, which image they are of, and the checksum of its file.
+        self._coming: dict[int, Future[tuple[np.ndarray, int, int]]] = {}
+        self.checksums: torch.Tensor = torch.tensor([decoder.store.checksum(name) for name in names])
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         self.lookahead = max(1, _LOOKAHEAD // (size[0] * size[1] * decoder.channels))
         self.check_labels()
@@ -120,8 +123,11 @@ class StreamedDataset(Dataset):
         wanted = indices.tolist()
         futures = [self._coming.pop(i, None) or self._pool.submit(self._pixels, i) for i in wanted]
         out = np.empty((len(wanted), *self._size, self.channels), np.uint8)
-        for place, future in zip(out, futures, strict=True):
-            place[...] = future.result()
+        for place, asked, future in zip(out, wanted, futures, strict=True):
+            place[...], index, checksum = future.result()
+            self.checksums[index] = checksum  # noted here: what threads have read ahead has not been asked for yet
+            if index != asked:
+                self._standing_in[asked] = index
         return torch.from_numpy(out)
 
     def expect(self, indices: torch.Tensor) -> None:
@@ -146,7 +152,7 @@ class StreamedDataset(Dataset):
             return indices
         return torch.tensor([self._standing_in.get(i, i) for i in indices.tolist()], dtype=torch.int64)
 
-    def _pixels(self, index: int) -> np.ndarray:
+    def _pixels(self, index: int) -> tuple[np.ndarray, int, int]:
         classes = self.labels if self.num_classes else None
         for ahead in range(len(self)):
             other = (index + ahead) % len(self)
@@ -154,13 +160,20 @@ class StreamedDataset(Dataset):
                 continue  # what stands in is of the same class
             name = self._names[other]
             try:
-                pixels = self._decoder.fitting(name, self._size)
-                if ahead:
-                    self._standing_in[index] = other
-                return pixels
+                return self._decoder.fitting(name, self._size), other, self._unchanged(other, name)
             except BrokenImageError as error:
                 if not self._skip_broken:
                     raise
                 self._broken.setdefault(name, str(error))
         kind = "images" if classes is None else f"images of class {self.class_names[int(classes[index])]!r}"
         raise BrokenImageError(f"{self._decoder.store.path}: none of its {kind} can be read")
+
+    def _unchanged(self, index: int, name: str) -> int:
+        """The checksum of an image that has just been decoded, which must be the one that is known."""
+        now, known = self._decoder.store.checksum(name), int(self.checksums[index])
+        if known not in (UNREAD, now):
+            raise BrokenImageError(
+                f"{self._decoder.store.where(name)}: is not the image that the run first read there; put it back, or "
+                "train on the images as they are now by --branch"
+            )
+        return now

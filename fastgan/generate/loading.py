@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.checkpoint import CheckpointError, load_tensors, read_metadata
 from fastgan.models.registry import configure, family, layout
@@ -27,10 +28,10 @@ def newest_checkpoint(path: Path) -> Path:
 
 
 def load_generator(path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
-    """The averaged generator of a checkpoint, on the CPU, and the names of its classes.
+    """The averaged generator of a checkpoint, for evaluation, in float32 on the CPU, and the names of its classes.
 
     A generator of the configuration is first laid out without memory and the weights are fitted to it: what the file
-    says allocates nothing that its weights do not bear out.
+    says allocates nothing that its weights do not bear out. torch's defaults for dtype and device do not count.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -46,15 +47,41 @@ def load_generator(path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
         name: Any = model.get("name")
         config, generator = configure(name, **model["config"]), family(name).generator
         layout(generator, config).load_state_dict(weights, assign=True)
-        # Building draws initial weights: the caller's random numbers are left as they were.
-        with torch.random.fork_rng(devices=[]):
-            G = generator(config)
+        with torch.device("cpu"), _NothingDrawn():
+            G = generator(config).float()
         G.load_state_dict(weights)
-        return G, _class_names(metadata, config.num_classes)
+        return G.eval().requires_grad_(False), _class_names(metadata, config.num_classes)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         # torch lists every tensor that does not fit, a line each; the first tells enough.
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise CheckpointError(f"checkpoint {path} does not fit this fastgan: {reason}") from error
+
+
+def load_labels(path: Path) -> torch.Tensor | None:
+    """The label vectors that a checkpoint keeps as "labels", [K, c_dim]; None where it keeps none.
+
+    Raises:
+        CheckpointError: "labels" is no tensor; the message names the file.
+    """
+    labels = load_tensors(path, "labels", optional=True)
+    if labels is not None and not isinstance(labels, torch.Tensor):
+        raise CheckpointError(f"checkpoint {path} does not fit this fastgan: its 'labels' must be a tensor")
+    return labels
+
+
+class _NothingDrawn(TorchDispatchMode):
+    """Random tensors are zeros, for weights that a file will fill: the caller's generators are not touched.
+
+    Saving and restoring their state instead would take other threads the numbers that they draw meanwhile.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        if args and isinstance(args[0], torch.Tensor):
+            return args[0].zero_() if func._schema.is_mutable else torch.zeros_like(args[0])
+        return torch.zeros_like(func(*args, **{**kwargs, "device": "meta"}), device=kwargs.get("device"))
 
 
 def _is_weight(item: tuple[Any, Any]) -> bool:

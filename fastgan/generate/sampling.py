@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from fastgan.generate.loading import load_generator, newest_checkpoint
+from fastgan.checkpoint import CheckpointError
+from fastgan.generate.centers import LabelCenters
+from fastgan.generate.loading import load_generator, load_labels, newest_checkpoint
 from fastgan.generate.quantise import to_uint8
-from fastgan.generate.seeds import LARGEST_SEED
+from fastgan.generate.seeds import checked, generator_of, integer, noise_generator_of
+from fastgan.models.inputs import as_floats
+from fastgan.nn import evaluation_view
 
 NOISE_MODES = ("const", "random", "none")
 CENTERS = ("class", "all")
 _LARGEST_PSI = 100.0
-# Latents whose mean stands for the mean of w in a class: its error is 1/64 of the spread of w.
-_CENTER_LATENTS = 4096
 
 
 class Sampler:
     """images = to_uint8(G(z(seed), c)): the picture of a seed does not depend on the seeds beside it.
+
+    Pictures are of G's weights of now, in evaluation mode. G itself stays as it is, also while another thread trains
+    it: its modes, buffers, requires_grad, dtype and device, and torch's global random numbers. A seed's z, label and
+    noise are drawn in float32 on the CPU, whatever torch's defaults, and cast to G's dtype and device.
 
     On a CPU the images of a seed are equal to the bit whatever the other seeds, where batch_size is 1 and the number of
     threads is the same. Another batch size or number of threads lets torch choose other algorithms, which add in
@@ -30,8 +36,13 @@ class Sampler:
     rounded the other way. `docs/generation.md` has the measured share.
 
     Args:
-        G: generator with z_dim, num_classes, img_channels and resolution; put into evaluation mode.
+        G: generator with z_dim, num_classes, img_channels and resolution, in any mode and floating-point dtype.
         class_names: a name for each class; () if there are none.
+        labels: [K, num_classes], a sample of the label vectors that G was trained on, for a G whose labels are no
+            classes: a seed draws one of its rows. None: labels are one-hot, and a seed draws a class.
+
+    Raises:
+        TypeError, ValueError: labels are no such array.
 
     Example:
         >>> sampler = Sampler.from_checkpoint("runs/demo")  # doctest: +SKIP
@@ -39,14 +50,17 @@ class Sampler:
         torch.Size([3, 3, 32, 32])
     """
 
-    def __init__(self, G: torch.nn.Module, class_names: Sequence[str] = ()) -> None:
-        self.G: Any = G.eval().requires_grad_(False)
+    def __init__(self, G: torch.nn.Module, class_names: Sequence[str] = (), labels: Any = None) -> None:
+        self.G: Any = G
         self.class_names = tuple(class_names)
-        self._centers: dict[int, torch.Tensor] = {}
+        self.labels = None if labels is None else self._label_vectors(labels)
+        if self.labels is not None and (self.labels.ndim != 2 or not len(self.labels)):
+            raise ValueError(f"labels must have shape [K, {G.num_classes}], K > 0, got {list(self.labels.shape)}")
+        self._centers = LabelCenters()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str | torch.device = "cpu") -> Sampler:
-        """The averaged generator of a checkpoint; only its weights are read.
+        """The averaged generator of a checkpoint, in float32; only its weights and its sample of labels are read.
 
         Args:
             path: a checkpoint of `fastgan train`, or the folder of a run: then its newest.
@@ -66,8 +80,12 @@ class Sampler:
             raise ValueError(f"device must be cpu or cuda, got {device!r}") from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device is {device}, but this torch sees no GPU (fastgan doctor says more)")
-        G, class_names = load_generator(newest_checkpoint(Path(path)))
-        return cls(G.to(device), class_names)
+        path = newest_checkpoint(Path(path))
+        G, class_names = load_generator(path)
+        try:
+            return cls(G.to(device), class_names, load_labels(path))
+        except ValueError as error:
+            raise CheckpointError(f"checkpoint {path} does not fit this fastgan: {error}") from error
 
     def class_index(self, name: str) -> int:
         """The number of a class.
@@ -79,11 +97,11 @@ class Sampler:
             the index, from 0.
 
         Raises:
-            ValueError: the model is unconditional, or has no such class; the message lists those it has.
+            ValueError: the model has no classes, or no such class; the message lists those it has.
         """
         count = self.G.num_classes
-        if count == 0:
-            raise ValueError(f"class must not be given: the model is unconditional, got {name!r}")
+        if refusal := self._no_classes():
+            raise ValueError(f"class must not be given: {refusal}, got {name!r}")
         folded = [known.casefold() for known in self.class_names]
         if name.casefold() in folded:
             return folded.index(name.casefold())
@@ -92,77 +110,75 @@ class Sampler:
         names = f"{', '.join(self.class_names)}, or " if self.class_names else ""
         raise ValueError(f"class must be one of {names}a number from 0 to {count - 1}; got {name!r}")
 
-    def latents(self, seeds: Sequence[int], class_index: int | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def latents(
+        self, seeds: Iterable[int], class_index: int | None = None, labels: Any = None
+    ) -> tuple[Tensor, Tensor | None]:
         """z and c of each seed, drawn from a generator of its own that the seed starts.
 
         Args:
             seeds: from 0 to 2^32 - 1.
             class_index: the class of all; None draws one for each seed, all classes alike.
+            labels: label vectors, as for `images`.
 
         Returns:
-            z: [N, z_dim], float32, on the generator's device.
-            c: [N, num_classes], one-hot float32; None if the model is unconditional.
+            z: [N, z_dim], float32 numbers in the generator's dtype, on its device.
+            c: [N, num_classes], likewise, one-hot or label vectors; None if the model is unconditional.
 
         Raises:
-            TypeError, ValueError: a seed or the class is no integer or out of range, or the model is unconditional.
+            TypeError, ValueError: a seed or the class is no integer or out of range, labels do not fit, or the model is
+                unconditional.
         """
-        self._check_class(class_index)
-        return self._draw([(class_index, seed) for seed in seeds])
+        return self._draw(list(self._choices(seeds, class_index, labels)))
 
     def batches(
         self,
-        seeds: Sequence[int],
+        seeds: Iterable[int],
         *,
         truncation_psi: float = 1.0,
         truncation_center: str = "class",
         class_index: int | Sequence[int] | None = None,
         noise_mode: str = "const",
         batch_size: int = 16,
-    ) -> Iterator[torch.Tensor]:
+        labels: Any = None,
+    ) -> Iterator[Tensor]:
         """The images of the seeds, a batch at a time, so that any number of them fits into memory.
 
         Args:
-            seeds: from 0 to 2^32 - 1.
+            seeds: from 0 to 2^32 - 1; integers of Python, NumPy or torch.
             truncation_psi: 1 leaves w as it is, 0 gives the average image.
-            truncation_center: where truncation leads to: "class", the mean w of the image's class, or "all", the mean
-                of all classes, which blends classes into each other. Alike for unconditional models.
+            truncation_center: where truncation leads to: "class", the mean w at the image's class or label, or "all",
+                the mean of all, which blends classes into each other. Alike for unconditional models.
             class_index: the class of all; several: all seeds of the first class, then all of the next ...; None draws
                 one for each seed.
-            noise_mode: "const" the layers' own noise, "none" no noise, "random" fresh noise that the seed determines;
-                "random" makes one image at a time.
+            noise_mode: "const" the layers' own noise, "none" no noise, "random" fresh noise that the seed determines.
             batch_size: images made at once.
+            labels: [num_classes], the label of all, or [N, num_classes], one for each seed: label vectors, or mixtures
+                of classes. None: drawn, or as class_index says.
 
         Yields:
             uint8 [n, C, H, W], on the CPU, n <= batch_size.
 
         Raises:
-            TypeError, ValueError: an argument of another type or out of range, at once; a seed, in its turn.
+            TypeError, ValueError: an argument of another type or out of range, at once.
         """
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
         if truncation_center not in CENTERS:
             raise ValueError(f"truncation_center must be one of {', '.join(CENTERS)}; got {truncation_center!r}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
-        if not isinstance(truncation_psi, (int, float)) or not abs(truncation_psi) <= _LARGEST_PSI:
-            raise ValueError(f"truncation_psi must be a number within ±{_LARGEST_PSI:g}, got {truncation_psi!r}")
-        if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-            raise TypeError(f"seeds must be a list or range of integers (see parse_seeds), got {seeds!r}")
-        classes: Any = class_index if isinstance(class_index, (list, tuple, range)) else [class_index]
-        for each in classes:
-            self._check_class(each)
-        size = 1 if noise_mode == "random" else batch_size
-        return self._batches(itertools.product(classes, seeds), truncation_psi, truncation_center, noise_mode, size)
+        size = _batch_size(batch_size)
+        choices = self._choices(seeds, class_index, labels)
+        return self._batches(choices, _psi(truncation_psi), truncation_center, noise_mode, size)
 
     def images(
         self,
-        seeds: Sequence[int],
+        seeds: Iterable[int],
         truncation_psi: float = 1.0,
         class_index: int | Sequence[int] | None = None,
         noise_mode: str = "const",
         batch_size: int = 16,
         truncation_center: str = "class",
-    ) -> torch.Tensor:
+        labels: Any = None,
+    ) -> Tensor:
         """All images of the seeds in one tensor; `batches` documents arguments and errors.
 
         Args:
@@ -172,6 +188,7 @@ class Sampler:
             noise_mode: "const", "none" or "random".
             batch_size: images made at once.
             truncation_center: "class" or "all".
+            labels: [num_classes] or [N, num_classes]; None draws one for each seed.
 
         Returns:
             uint8 [N, C, H, W], on the CPU; N is the number of seeds times the number of classes asked for.
@@ -183,67 +200,118 @@ class Sampler:
             class_index=class_index,
             noise_mode=noise_mode,
             batch_size=batch_size,
+            labels=labels,
         )
-        empty = torch.empty(0, self.G.img_channels, *self.G.resolution, dtype=torch.uint8)
+        empty = torch.empty(0, self.G.img_channels, *self.G.resolution, dtype=torch.uint8, device="cpu")
         return torch.cat([empty, *parts])
 
-    def _check_class(self, class_index: object) -> None:
-        if class_index is None:
-            return
-        count = self.G.num_classes
-        if not isinstance(class_index, int) or isinstance(class_index, bool) or not 0 <= class_index < count:
-            expected = f"from 0 to {count - 1}" if count else "None, as the model is unconditional"
-            raise ValueError(f"class_index must be {expected}; got {class_index!r}")
+    def _no_classes(self) -> str:
+        """Why there is no class to choose; "" where there is."""
+        if self.G.num_classes == 0:
+            return "the model is unconditional"
+        return "" if self.labels is None else "the model is conditioned on label vectors, not on classes; give labels"
 
-    def _draw(self, pairs: Sequence[tuple[int | None, int]]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """z and c of pairs of class (None: drawn) and seed."""
+    def _class_number(self, class_index: Any) -> int | None:
+        if class_index is None:
+            return None
+        if refusal := self._no_classes():
+            raise ValueError(f"class_index must be None, as {refusal}; got {class_index!r}")
+        try:
+            number = integer("class_index", class_index)
+        except TypeError:
+            number = -1
+        if not 0 <= number < self.G.num_classes:
+            raise ValueError(f"class_index must be from 0 to {self.G.num_classes - 1}; got {class_index!r}")
+        return number
+
+    def _label_vectors(self, labels: Any) -> Tensor:
+        """labels [..., num_classes] in float32 on the CPU."""
+        if self.G.num_classes == 0:
+            raise ValueError("labels must be None, as the model is unconditional")
+        labels = labels.cpu() if isinstance(labels, Tensor) else labels
+        like = torch.empty(0, dtype=torch.float32, device="cpu")
+        labels = as_floats("labels", labels, like, "numbers, label vectors", whole_numbers=True).detach()
+        if labels.ndim not in (1, 2) or labels.shape[-1] != self.G.num_classes:
+            count = self.G.num_classes
+            raise ValueError(f"labels must have shape [{count}] or [N, {count}], got {list(labels.shape)}")
+        if not labels.isfinite().all():
+            raise ValueError("labels must be finite")
+        return labels
+
+    def _choices(self, seeds: Iterable[Any], class_index: Any, labels: Any) -> Iterator[tuple[Any, int]]:
+        """Pairs of what is chosen, a class (int), a label (Tensor) or nothing (None), and a seed."""
+        numbers = checked(seeds)
+        if labels is None:
+            several = isinstance(class_index, Iterable) and not isinstance(class_index, str)
+            alone = not several or getattr(class_index, "ndim", 1) == 0
+            classes = [self._class_number(each) for each in ([class_index] if alone else class_index)]
+            return itertools.product(classes, numbers)
+        if class_index is not None:
+            raise ValueError(f"class_index must be None where labels are given, got {class_index!r}")
+        labels = self._label_vectors(labels)
+        if labels.ndim == 1:
+            return itertools.product([labels], numbers)
+        if len(labels) != len(numbers):
+            raise ValueError(f"labels must have a row for each of the {len(numbers)} seeds, got {len(labels)} rows")
+        return zip(labels, numbers, strict=True)
+
+    def _draw(self, choices: Sequence[tuple[Any, int]]) -> tuple[Tensor, Tensor | None]:
+        """z and c of pairs of choice and seed."""
         count = self.G.num_classes
-        z = torch.empty(len(pairs), self.G.z_dim)
-        chosen = torch.zeros(len(pairs), dtype=torch.int64)
-        for row, (class_index, seed) in enumerate(pairs):
-            generator = torch.Generator().manual_seed(_seed(seed))
-            z[row] = torch.randn(self.G.z_dim, generator=generator)
-            if count:
-                drawn = torch.randint(count, (), generator=generator)
-                chosen[row] = drawn if class_index is None else class_index
-        device = next(self.G.parameters()).device
-        c = torch.nn.functional.one_hot(chosen, count).float().to(device) if count else None
-        return z.to(device), c
+        z = torch.empty(len(choices), self.G.z_dim, dtype=torch.float32, device="cpu")
+        c = torch.zeros(len(choices), count, dtype=torch.float32, device="cpu")
+        for row, (choice, seed) in enumerate(choices):
+            generator = generator_of(seed)
+            z[row] = torch.randn(self.G.z_dim, generator=generator, dtype=torch.float32, device="cpu")
+            if not count:
+                continue
+            known = count if self.labels is None else len(self.labels)
+            drawn = int(torch.randint(known, (), generator=generator, device="cpu"))
+            if isinstance(choice, Tensor):
+                c[row] = choice
+            elif self.labels is not None:
+                c[row] = self.labels[drawn]
+            else:
+                c[row, drawn if choice is None else choice] = 1
+        device, dtypes = next(self.G.parameters()).device, {weight.dtype for weight in self.G.parameters()}
+        dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+        return z.to(device, dtype), c.to(device, dtype) if count else None
 
     @torch.no_grad()
     def _batches(
-        self, pairs: Iterable[tuple[int | None, int]], psi: float, center: str, noise_mode: str, size: int
-    ) -> Iterator[torch.Tensor]:
-        pairs = iter(pairs)
-        while part := list(itertools.islice(pairs, size)):
+        self, choices: Iterator[tuple[Any, int]], psi: float, center: str, noise_mode: str, size: int
+    ) -> Iterator[Tensor]:
+        while part := list(itertools.islice(choices, size)):
+            G = evaluation_view(self.G)
             z, c = self._draw(part)
-            with torch.random.fork_rng(enabled=noise_mode == "random"):
-                if noise_mode == "random":
-                    # Not the seed itself: its stream has given z.
-                    torch.manual_seed(_seed(part[0][1]) ^ 0x9E3779B9)
-                if psi == 1 or center == "all" or c is None or not hasattr(self.G, "mapping"):
-                    images = self.G(z, c, truncation_psi=psi, noise_mode=noise_mode)
+            options: dict[str, Any] = {"noise_mode": noise_mode}
+            if noise_mode == "random":
+                options["generator"] = [noise_generator_of(seed) for _, seed in part]
+            with torch.autocast(z.device.type, enabled=False):
+                if psi == 1 or center == "all" or c is None or not hasattr(G, "mapping"):
+                    images = G(z, c, truncation_psi=psi, **options)
                 else:
-                    ws = torch.lerp(self._class_centers(c), self.G.mapping(z, c), psi)
-                    images = self.G.synthesis(ws, noise_mode=noise_mode)
-            yield to_uint8(images).cpu()
-
-    def _class_centers(self, c: torch.Tensor) -> torch.Tensor:
-        """The mean of w over 4096 latents of each row's class, the same on every call: [N, 1, w_dim]."""
-        rows = c.argmax(dim=1).tolist()
-        for k in set(rows) - self._centers.keys():
-            z = torch.randn(_CENTER_LATENTS, self.G.z_dim, generator=torch.Generator().manual_seed(k)).to(c.device)
-            label = torch.zeros(len(z), self.G.num_classes, device=c.device)
-            label[:, k] = 1
-            self._centers[k] = self.G.mapping(z, label)[:, :1].mean(dim=0)
-        return torch.stack([self._centers[k] for k in rows])
+                    centers = self._centers.of(G.mapping, G.z_dim, c)
+                    images = G.synthesis(torch.lerp(centers, G.mapping(z, c), psi), **options)
+                images = to_uint8(images).cpu()
+            yield images
 
 
-def _seed(value: Any) -> int:
+def _psi(value: Any) -> float:
     try:
-        seed = operator.index(value)
+        psi = float("nan" if isinstance(value, (bool, str, bytes)) else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        psi = float("nan")
+    if not abs(psi) <= _LARGEST_PSI:
+        raise ValueError(f"truncation_psi must be a number within ±{_LARGEST_PSI:g}, got {value!r}")
+    return psi
+
+
+def _batch_size(value: Any) -> int:
+    try:
+        size = integer("batch_size", value)
     except TypeError:
-        raise TypeError(f"seeds must be integers, got {value!r}") from None
-    if not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"seeds must be from 0 to {LARGEST_SEED}, got {seed}")
-    return seed
+        size = 0
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {value!r}")
+    return size

@@ -1,7 +1,4 @@
-"""Gradient penalties: one value a sample, differentiable once more.
-
-The inner gradient is taken inside `skip_weight_gradients()`: it never needs the gradients of parameters.
-"""
+"""Gradient penalties: one value a sample, differentiable once more."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastgan.ops import skip_weight_gradients
-
 DiscriminatorFn = Callable[[Tensor, "Tensor | None"], Tensor]
 
 
@@ -20,8 +15,7 @@ def _input_gradient(D: DiscriminatorFn, x: Tensor, c: Tensor | None) -> Tensor:
     """∂ΣD(x, c)/∂x, part of the graph; x is a leaf of its own."""
     x = x.detach().requires_grad_(True)
     logits = D(x, c)
-    with skip_weight_gradients():
-        (grad,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    (grad,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return grad
 
 
@@ -104,8 +98,7 @@ class PathLength:
             ws = ws.detach().requires_grad_(True)
         images = synthesis(ws)
         y = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
-        with skip_weight_gradients():
-            (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+        (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
         lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()
         mean = self.mean.to(lengths).lerp(lengths.mean(), self.decay)
         self.mean.copy_(mean.detach())

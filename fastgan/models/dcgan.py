@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_int, check_label
+from fastgan.models.fields import as_resolution, check_choice, check_int, make_plain
+from fastgan.models.inputs import as_images, as_labels, as_latents
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
+from fastgan.nn.modulated import Generators
 from fastgan.ops import bias_act
+from fastgan.ops.exporting import sizes
+
+# Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
+FLOAT32: dict[str, Any] = {"dtype": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class DCGANConfig:
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
+        make_plain(self)
         object.__setattr__(self, "resolution", as_resolution(self.resolution))
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)
@@ -51,61 +59,65 @@ class DCGANConfig:
         return channels_at(size, self.channel_base, self.channel_max)
 
 
-def initialise(module: nn.Module) -> None:
+def initialise(network: nn.Module) -> None:
     """Weights N(0, 0.02), batch normalisation scales N(1, 0.02), biases 0. Source: Radford et al. 2015, section 4."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    if isinstance(getattr(module, "bias", None), Tensor):
-        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        if isinstance(getattr(module, "bias", None), Tensor):
+            nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+    if torch.get_default_dtype() != torch.float32:  # else nothing to do, and fake tensors may not be replaced
+        network.to(torch.get_default_dtype())
 
 
 class Generator(nn.Module):
     """project(z, E c) → [transposed convolution ↑2, batch normalisation, ReLU]… → transposed convolution ↑2, tanh.
 
-    Attributes: z_dim, num_classes, img_channels, resolution (H, W).
+    Attributes: z_dim, num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
     """
 
     def __init__(self, cfg: DCGANConfig) -> None:
         super().__init__()
         self.z_dim, self.num_classes = cfg.z_dim, cfg.num_classes
         self.img_channels, self.resolution = cfg.img_channels, cfg.resolution
+        self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
         sizes = pyramid(cfg.resolution)
         widths = [cfg.channels(size) for size in sizes[:-1]]
         self.start = (widths[0], *sizes[0])
         k = cfg.kernel_size
-        self.embed = nn.Linear(cfg.num_classes, cfg.z_dim, bias=False) if cfg.num_classes > 0 else None
+        self.embed = nn.Linear(cfg.num_classes, cfg.z_dim, bias=False, **FLOAT32) if cfg.num_classes > 0 else None
         joined = cfg.z_dim * (2 if cfg.num_classes > 0 else 1)
-        self.project = nn.Linear(joined, widths[0] * sizes[0][0] * sizes[0][1], bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.project = nn.Linear(joined, widths[0] * sizes[0][0] * sizes[0][1], bias=False, **FLOAT32)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width, **FLOAT32) for width in widths)
         self.convs = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, k, stride=2, padding=(k - 1) // 2, output_padding=k % 2, bias=False)
+            nn.ConvTranspose2d(i, o, k, stride=2, padding=(k - 1) // 2, output_padding=k % 2, bias=False, **FLOAT32)
             for i, o in zip(widths, widths[1:] + [cfg.img_channels], strict=True)
         )
         self.bias = nn.Parameter(torch.zeros(cfg.img_channels))
-        self.apply(initialise)
+        initialise(self)
 
     def forward(
         self,
         z: Tensor,
         c: Tensor | None = None,
-        *,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
         update_emas: bool = False,
+        *,
+        noise_mode: str = "random",
+        generator: Generators = None,
     ) -> Tensor:
         """z [N, z_dim], c [N, num_classes] or None -> images [N, C, H, W] in [-1, 1].
 
-        There is no noise and no moving average of a latent: noise_mode and update_emas change nothing.
+        There is no noise and no moving average of a latent: noise_mode, generator and update_emas change nothing.
 
         Raises:
-            ValueError: z or c has the wrong shape, or truncation is asked for.
+            ValueError, TypeError: z or c has the wrong shape, dtype or device, or truncation is asked for.
         """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise ValueError(f"z must have shape [N, z_dim]=[N, {self.z_dim}], got {list(z.shape)}")
-        check_label(c, z.shape[0], self.num_classes)
+        z = as_latents(z, self.z_dim, self.bias)
+        c = as_labels(c, sizes(z)[0], self.num_classes, self.bias)
         if truncation_psi != 1 or truncation_cutoff is not None:
             raise ValueError(
                 "DCGAN has no latent to truncate: truncation_psi must be 1 and truncation_cutoff None, "
@@ -123,34 +135,35 @@ class Discriminator(nn.Module):
     """[strided convolution ↓2, batch normalisation, lrelu 0.2]… → dense; no normalisation of the first layer.
 
     With labels: logit + E c · Σ_pixels features (projection).
+
+    Attributes: num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
     """
 
     def __init__(self, cfg: DCGANConfig) -> None:
         super().__init__()
         self.img_channels, self.resolution, self.num_classes = cfg.img_channels, cfg.resolution, cfg.num_classes
+        self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
         sizes = pyramid(cfg.resolution)[-2::-1]
         widths = [cfg.channels(size) for size in sizes]
         k = cfg.kernel_size
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, k, stride=2, padding=(k - 1) // 2, bias=False)
+            nn.Conv2d(i, o, k, stride=2, padding=(k - 1) // 2, bias=False, **FLOAT32)
             for i, o in zip([cfg.img_channels, *widths], widths, strict=False)
         )
         self.bias = nn.Parameter(torch.zeros(widths[0]))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
-        self.dense = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], 1)
-        self.embed = nn.Linear(cfg.num_classes, widths[-1], bias=False) if cfg.num_classes > 0 else None
-        self.apply(initialise)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width, **FLOAT32) for width in widths[1:])
+        self.dense = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], 1, **FLOAT32)
+        self.embed = nn.Linear(cfg.num_classes, widths[-1], bias=False, **FLOAT32) if cfg.num_classes > 0 else None
+        initialise(self)
 
     def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
         """img [N, C, H, W], c [N, num_classes] or None -> logits [N, 1].
 
         Raises:
-            ValueError: img or c has the wrong shape.
+            ValueError, TypeError: img or c has the wrong shape, dtype or device.
         """
-        expected = (self.img_channels, *self.resolution)
-        if img.shape[1:] != expected:
-            raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
-        check_label(c, img.shape[0], self.num_classes)
+        img = as_images(img, self.img_channels, self.resolution, self.bias)
+        c = as_labels(c, sizes(img)[0], self.num_classes, self.bias)
         x = bias_act(self.convs[0](img), self.bias, act="lrelu", gain=1)
         for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
             x = bias_act(norm(conv(x)), act="lrelu", gain=1)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 # Above every sensible length of a latent or count of channels; `registry.layout` bounds what they make together.
 LARGEST_COUNT = 2**20
 LARGEST_SIDE = 2**15
+
+
+def plain(value: Any) -> Any:
+    """NumPy's and torch's numbers, and arrays of them, as Python's numbers and lists; anything else as it is."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray, Tensor)) else value
+
+
+def make_plain(config: Any) -> None:
+    """`plain` of each field of a frozen dataclass: a configuration is compared, and written as JSON."""
+    for field in dataclasses.fields(config):
+        object.__setattr__(config, field.name, plain(getattr(config, field.name)))
 
 
 def check_int(name: str, value: object, low: int, high: int = LARGEST_COUNT) -> None:
@@ -63,23 +77,16 @@ def as_names(name: str, value: object) -> tuple[str, ...]:
 
 
 def as_resolution(value: object) -> tuple[int, int]:
-    """(H, W) of an int R (square), a tuple or a list.
+    """(H, W) of an int R (square), a tuple, a list or an array.
 
     Raises:
         ValueError: value is none of these, or a side is not an integer from 1 to 2^15.
     """
+    value = plain(value)
     sides = (value, value) if isinstance(value, int) else value
     if not isinstance(sides, (tuple, list)) or len(sides) != 2:
         raise ValueError(f"resolution must be an integer or (H, W), got {shown(value)}")
-    for side in sides:
+    height, width = (plain(side) for side in sides)
+    for side in (height, width):
         check_int("resolution", side, 1, LARGEST_SIDE)
-    return (sides[0], sides[1])
-
-
-def check_label(c: Tensor | None, batch: int, num_classes: int) -> None:
-    """Raises ValueError unless c is [batch, num_classes], or None or [batch, 0] where there are no classes."""
-    if num_classes == 0 and (c is None or c.shape == (batch, 0)):
-        return
-    if c is None or c.shape != (batch, num_classes):
-        got = None if c is None else list(c.shape)
-        raise ValueError(f"c must have shape [N, num_classes]=[{batch}, {num_classes}], got {got}")
+    return (height, width)

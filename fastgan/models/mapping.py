@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import check_label
+from fastgan.models.inputs import as_labels, as_latents
 from fastgan.nn import EqualizedLinear, pixel_norm
+from fastgan.ops.arguments import number
+from fastgan.ops.exporting import sizes
 
 
 class MappingNetwork(nn.Module):
@@ -20,6 +24,8 @@ class MappingNetwork(nn.Module):
         num_ws: rows that w is repeated to.
         w_avg_beta: decay of w_avg; None: no w_avg is kept.
         style_mixing: probability of mixing in training mode.
+
+    Attributes: z_dim, c_dim (= num_classes), w_dim, num_ws.
     """
 
     w_avg: Tensor | None
@@ -37,6 +43,7 @@ class MappingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.z_dim, self.num_classes, self.w_dim, self.num_ws = z_dim, num_classes, w_dim, num_ws
+        self.c_dim = num_classes
         self.w_avg_beta, self.style_mixing = w_avg_beta, style_mixing
         self.embed = EqualizedLinear(num_classes, w_dim) if num_classes > 0 else None
         widths = [z_dim + (w_dim if num_classes > 0 else 0)] + [w_dim] * layers
@@ -46,7 +53,7 @@ class MappingNetwork(nn.Module):
         self.register_buffer("w_avg", None if w_avg_beta is None else torch.zeros(w_dim))
 
     def w(self, z: Tensor | None, c: Tensor | None) -> Tensor:
-        """z [N, z_dim], c [N, num_classes] -> w [N, w_dim]."""
+        """z [N, z_dim], c [N, num_classes] -> w [N, w_dim], of checked arguments."""
         parts = [] if z is None else [pixel_norm(z)]
         if self.embed is not None:
             assert c is not None
@@ -72,13 +79,15 @@ class MappingNetwork(nn.Module):
         if self.w_avg is None:
             raise ValueError("truncation_psi must be 1 for a mapping network without w_avg")
         cutoff = self.num_ws if cutoff is None else cutoff
+        if not hasattr(cutoff, "__index__") or not 0 <= cutoff <= self.num_ws:
+            raise ValueError(f"truncation_cutoff must be an integer from 0 to {self.num_ws} or None, got {cutoff!r}")
+        ws = ws.to(self.w_avg.dtype)  # under autocast ws is in half precision
         return torch.cat([self.w_avg.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
 
     def forward(
         self,
         z: Tensor,
         c: Tensor | None = None,
-        *,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         update_emas: bool = False,
@@ -86,8 +95,8 @@ class MappingNetwork(nn.Module):
         """ws = repeat(w), mixed in training mode, then lerp(w_avg, ws, psi) on the first rows.
 
         Args:
-            z: latents [N, z_dim].
-            c: one-hot labels [N, num_classes]; None where there are no classes.
+            z: latents [N, z_dim]; of another dtype they are cast, arrays and lists are taken too.
+            c: labels [N, num_classes], one-hot or vectors, likewise; None where there are none.
             truncation_psi: 1: no truncation; 0: w_avg.
             truncation_cutoff: number of truncated rows; None: all.
             update_emas: move w_avg towards the batch mean of w.
@@ -96,15 +105,16 @@ class MappingNetwork(nn.Module):
             ws [N, num_ws, w_dim].
 
         Raises:
-            ValueError: z or c has the wrong shape.
+            ValueError, TypeError: z or c has the wrong shape, dtype or device, or the cut-off is none of 0 ... num_ws.
         """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise ValueError(f"z must have shape [N, z_dim]=[N, {self.z_dim}], got {list(z.shape)}")
-        check_label(c, z.shape[0], self.num_classes)
+        like = cast(Tensor, self.layers[0].bias)
+        psi = number("truncation_psi", truncation_psi)
+        z = as_latents(z, self.z_dim, like)
+        c = as_labels(c, sizes(z)[0], self.num_classes, like)
         w = self.w(z, c)
         if update_emas and self.w_avg is not None and self.w_avg_beta is not None:
-            self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
+            self.w_avg.lerp_(w.detach().mean(dim=0).to(self.w_avg.dtype), 1 - self.w_avg_beta)
         ws = w[:, None, :].repeat(1, self.num_ws, 1)
         if self.training and self.style_mixing > 0:
             ws = self.mix(ws, c)
-        return ws if truncation_psi == 1 else self.truncate(ws, truncation_psi, truncation_cutoff)
+        return ws if psi == 1 else self.truncate(ws, psi, truncation_cutoff)

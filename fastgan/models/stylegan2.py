@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, check_label
+from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, make_plain
+from fastgan.models.inputs import as_images, as_labels, as_rows
 from fastgan.models.mapping import MappingNetwork
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
@@ -21,8 +22,10 @@ from fastgan.nn import (
     minibatch_stddev,
 )
 from fastgan.nn.equalized import BINOMIAL_TAPS
-from fastgan.nn.modulated import NOISE_MODES
+from fastgan.nn.initial import normal
+from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
 from fastgan.ops import setup_filter, upsample2d
+from fastgan.ops.exporting import sizes
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class StyleGAN2Config:
     conv_clamp: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         object.__setattr__(self, "resolution", as_resolution(self.resolution))
         pyramid(self.resolution)
         check_int("num_classes", self.num_classes, 0)
@@ -90,6 +94,8 @@ class SynthesisNetwork(nn.Module):
     """Images of ws: a learned constant, two modulated convolutions a resolution, the to-RGB images summed.
 
     Layer i takes row i of ws; the to-RGB of a resolution takes the row of the layer that follows it.
+
+    Attributes: num_ws, w_dim, img_channels, img_resolution (the larger side).
     """
 
     f: Tensor
@@ -99,8 +105,9 @@ class SynthesisNetwork(nn.Module):
         sizes = pyramid(cfg.resolution)
         widths = [cfg.channels(size) for size in sizes]
         self.w_dim, self.has_noise = cfg.w_dim, cfg.noise
+        self.img_channels, self.img_resolution = cfg.img_channels, max(cfg.resolution)
         self.num_ws = 2 * len(sizes)
-        self.const = nn.Parameter(torch.randn(widths[0], *sizes[0]))
+        self.const = nn.Parameter(normal(widths[0], *sizes[0]))
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], cfg.w_dim, sizes[0], clamp=cfg.conv_clamp)])
         for i, o, size in zip(widths, widths[1:], sizes[1:], strict=False):
             self.layers.append(SynthesisLayer(i, o, cfg.w_dim, size, up=2, clamp=cfg.conv_clamp))
@@ -108,28 +115,28 @@ class SynthesisNetwork(nn.Module):
         self.to_rgb = nn.ModuleList(ToRGB(i, cfg.img_channels, cfg.w_dim, clamp=cfg.conv_clamp) for i in widths)
         self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True), persistent=False)
 
-    def forward(self, ws: Tensor, noise_mode: str = "random") -> Tensor:
+    def forward(self, ws: Tensor, noise_mode: str = "random", generator: Generators = None) -> Tensor:
         """ws [N, num_ws, w_dim] -> images [N, C, H, W].
 
         Args:
-            ws: rows of w, one a layer.
+            ws: rows of w, one a layer; of another dtype they are cast, arrays and lists are taken too.
             noise_mode: "random", "const" (each layer's own buffer) or "none".
+            generator: draws the random noise, one for all or N, each for its image; None: torch's global one.
 
         Raises:
-            ValueError: ws has the wrong shape or noise_mode is none of the three.
+            ValueError, TypeError: ws has the wrong shape, dtype or device, noise_mode is none of the three, or there
+                are not N generators.
         """
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise ValueError(
-                f"ws must have shape [N, num_ws, w_dim]=[N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}"
-            )
+        ws = as_rows(ws, self.num_ws, self.w_dim, self.const)
         check_choice("noise_mode", noise_mode, NOISE_MODES)
+        check_generators(generator, sizes(ws)[0])
         noise_mode = noise_mode if self.has_noise else "none"
         x = self.const.expand(ws.shape[0], -1, -1, -1)
-        x = self.layers[0](x, ws[:, 0], noise_mode)
+        x = self.layers[0](x, ws[:, 0], noise_mode, generator)
         img = self.to_rgb[0](x, ws[:, 1])
         for i, to_rgb in enumerate(list(self.to_rgb)[1:], start=1):
-            x = self.layers[2 * i - 1](x, ws[:, 2 * i - 1], noise_mode)
-            x = self.layers[2 * i](x, ws[:, 2 * i], noise_mode)
+            x = self.layers[2 * i - 1](x, ws[:, 2 * i - 1], noise_mode, generator)
+            x = self.layers[2 * i](x, ws[:, 2 * i], noise_mode, generator)
             img = to_rgb(x, ws[:, 2 * i + 1], residual=upsample2d(img, self.f))
         return img
 
@@ -137,13 +144,15 @@ class SynthesisNetwork(nn.Module):
 class Generator(nn.Module):
     """images = synthesis(mapping(z, c)).
 
-    Attributes: mapping, synthesis, num_ws, z_dim, w_dim, num_classes, img_channels, resolution (H, W).
+    Attributes: mapping, synthesis, num_ws, z_dim, w_dim, num_classes = c_dim, img_channels, resolution (H, W),
+    img_resolution (the larger side).
     """
 
     def __init__(self, cfg: StyleGAN2Config) -> None:
         super().__init__()
         self.z_dim, self.w_dim, self.num_classes = cfg.z_dim, cfg.w_dim, cfg.num_classes
         self.img_channels, self.resolution = cfg.img_channels, cfg.resolution
+        self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
         self.synthesis = SynthesisNetwork(cfg)
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(
@@ -155,20 +164,19 @@ class Generator(nn.Module):
         self,
         z: Tensor,
         c: Tensor | None = None,
-        *,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
         update_emas: bool = False,
+        *,
+        noise_mode: str = "random",
+        generator: Generators = None,
     ) -> Tensor:
         """z [N, z_dim], c [N, num_classes] or None -> images [N, C, H, W], mostly in [-1, 1].
 
-        The options are those of `MappingNetwork` and `SynthesisNetwork`.
+        The arguments are those of `MappingNetwork` and `SynthesisNetwork`.
         """
-        ws = self.mapping(
-            z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, update_emas=update_emas
-        )
-        return self.synthesis(ws, noise_mode)
+        ws = self.mapping(z, c, truncation_psi, truncation_cutoff, update_emas)
+        return self.synthesis(ws, noise_mode, generator)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -187,13 +195,17 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Residual discriminator; with labels, the projection of its output on an embedding of the label."""
+    """Residual discriminator; with labels, the projection of its output on an embedding of the label.
+
+    Attributes: num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
+    """
 
     def __init__(self, cfg: StyleGAN2Config) -> None:
         super().__init__()
         sizes = pyramid(cfg.resolution)[::-1]
         widths = [cfg.channels(size) for size in sizes]
         self.img_channels, self.resolution, self.num_classes = cfg.img_channels, cfg.resolution, cfg.num_classes
+        self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
         self.mbstd_group = cfg.mbstd_group
         self.from_rgb = EqualizedConv2d(cfg.img_channels, widths[0], 1, act="lrelu", clamp=cfg.conv_clamp)
         self.blocks = nn.ModuleList(
@@ -210,12 +222,11 @@ class Discriminator(nn.Module):
         """img [N, C, H, W], c [N, num_classes] or None -> logits [N, 1].
 
         Raises:
-            ValueError: img or c has the wrong shape.
+            ValueError, TypeError: img or c has the wrong shape, dtype or device.
         """
-        expected = (self.img_channels, *self.resolution)
-        if img.shape[1:] != expected:
-            raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
-        check_label(c, img.shape[0], self.num_classes)
+        like = cast(Tensor, self.out.bias)
+        img = as_images(img, self.img_channels, self.resolution, like)
+        c = as_labels(c, sizes(img)[0], self.num_classes, like)
         x = self.from_rgb(img)
         for block in self.blocks:
             x = block(x)

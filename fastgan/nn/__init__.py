@@ -1,6 +1,7 @@
 """Building blocks of the networks."""
 
 from fastgan.nn.equalized import EqualizedConv2d, EqualizedLinear
+from fastgan.nn.evaluation import evaluation_view
 from fastgan.nn.minibatch_stddev import minibatch_stddev
 from fastgan.nn.modulated import SynthesisLayer, ToRGB
 from fastgan.nn.pixel_norm import pixel_norm
@@ -10,6 +11,7 @@ __all__ = [
     "EqualizedLinear",
     "SynthesisLayer",
     "ToRGB",
+    "evaluation_view",
     "minibatch_stddev",
     "pixel_norm",
 ]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastgan.nn.initial import normal
 from fastgan.ops import bias_act, conv2d_resample, setup_filter
 
 BINOMIAL_TAPS = (1, 3, 3, 1)  # of the FIR of every resampling layer
@@ -41,7 +42,7 @@ class EqualizedLinear(nn.Module):
         self.in_features, self.out_features = in_features, out_features
         self.act = act
         self.lr_multiplier = lr_multiplier
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.weight = nn.Parameter(normal(out_features, in_features, divisor=lr_multiplier))
         self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,11 +97,11 @@ class EqualizedConv2d(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        self.act, self.up, self.down = act, up, down
+        self.act, self.up, self.down, self.padding = act, up, down, kernel_size // 2
         self.act_gain = gain * (math.sqrt(2) if act in ("relu", "lrelu", "swish") else 1.0)
         self.clamp = None if clamp is None else clamp * gain
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(normal(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         f = setup_filter(BINOMIAL_TAPS, separable=True) if up > 1 or down > 1 else None
         self.register_buffer("f", f, persistent=False)
@@ -114,7 +115,7 @@ class EqualizedConv2d(nn.Module):
             self.f,
             up=self.up,
             down=self.down,
-            padding=self.weight.shape[-1] // 2,
+            padding=self.padding,
             flip_weight=self.up == 1,  # up-sampling layers are true convolutions, the others correlations
             b=self.bias,
             act=self.act,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastgan.ops.arguments import as_int
+from fastgan.ops.exporting import exporting
+
 
 def stddev_group_size(batch: int, group: int) -> int:
     """The largest divisor of `batch` that is at most `group` (1 for an empty batch).
@@ -37,11 +40,27 @@ def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
     """
     if x.ndim != 4:
         raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
-    if group < 1:
-        raise ValueError(f"group must be at least 1, got {group}")
+    most = as_int(group)
+    if most is None or most < 1:
+        raise ValueError(f"group must be an int of at least 1, got {group!r}")
     n, c, h, w = x.shape
-    g = stddev_group_size(n, group)
-    y = x.reshape(g, n // g, c, h, w)  # sample i = k·M + m sits at [k, m]
-    y = y - y.mean(dim=0)
-    std = (y.square().mean(dim=0) + eps).sqrt().mean(dim=[1, 2, 3])  # [M]
-    return torch.cat([x, std.repeat(g)[:, None, None, None].expand(n, 1, h, w)], dim=1)
+    if exporting():
+        std = _stddev_of_any_batch(x, most, eps)
+    else:
+        g = stddev_group_size(n, most)
+        y = x.reshape(g, n // g, c, h, w)  # sample i = k·M + m sits at [k, m]
+        y = y - y.mean(dim=0)
+        std = (y.square().mean(dim=0) + eps).sqrt().mean(dim=[1, 2, 3]).repeat(g)  # [N]
+    return torch.cat([x, std[:, None, None, None].expand(n, 1, h, w)], dim=1)
+
+
+def _stddev_of_any_batch(x: Tensor, group: int, eps: float) -> Tensor:
+    """[N], in a graph that holds for any N: G is found when it runs, and a matrix [N, N] averages over groups."""
+    i = torch.arange(x.shape[0], device=x.device)
+    n, g = torch.ones_like(i).sum(), torch.arange(1, group + 1, device=x.device)
+    g = torch.where(n % g == 0, g, 1).max()
+    of_group = i % torch.div(n, g, rounding_mode="floor")
+    average = (of_group[:, None] == of_group).to(x.dtype) / g
+    y = x.flatten(1)
+    y = y - average @ y
+    return (average @ y.square() + eps).sqrt().mean(dim=1)

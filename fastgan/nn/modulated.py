@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from fastgan.nn.equalized import BINOMIAL_TAPS, EqualizedLinear
+from fastgan.nn.initial import normal
 from fastgan.ops import modulated_conv2d, setup_filter
 
 NOISE_MODES = ("random", "const", "none")
+Generators: TypeAlias = "torch.Generator | Sequence[torch.Generator] | None"
+
+
+def check_generators(generator: Generators, batch: int) -> None:
+    """Raises TypeError or ValueError unless generator is None, one, or a list of one for each of the batch."""
+    if generator is None or isinstance(generator, torch.Generator):
+        return
+    if not isinstance(generator, (list, tuple)) or not all(isinstance(each, torch.Generator) for each in generator):
+        raise TypeError(f"generator must be a torch.Generator, a list of them or None, got {type(generator).__name__}")
+    if len(generator) != batch:
+        raise ValueError(f"generator must be one, or one for each of the {batch} samples; got {len(generator)}")
+
+
+def fresh_noise(batch: int, like: Tensor, generator: Generators = None) -> Tensor:
+    """N(0, 1), [batch, 1, H, W].
+
+    Args:
+        batch: N.
+        like: [H, W], whose dtype and device the noise gets.
+        generator: draws float32 numbers on its own device, so that they depend on neither: one for the whole batch, or
+            one for each sample. None: torch's global generator of like's device.
+    """
+    h, w = like.shape
+    if generator is None:
+        return torch.randn(batch, 1, h, w, device=like.device, dtype=like.dtype)
+    if isinstance(generator, torch.Generator):
+        return _drawn(generator, batch, 1, h, w).to(like)
+    noise = torch.empty(batch, 1, h, w, device=like.device, dtype=like.dtype)
+    for row, each in enumerate(generator):
+        noise[row] = _drawn(each, 1, h, w)
+    return noise
+
+
+def _drawn(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 class SynthesisLayer(nn.Module):
@@ -43,33 +81,31 @@ class SynthesisLayer(nn.Module):
         clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.up, self.clamp, self.act = up, clamp, "lrelu"
+        self.up, self.padding, self.clamp, self.act = up, kernel_size // 2, clamp, "lrelu"
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(normal(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(size))
+        self.register_buffer("noise_const", normal(*size))
         self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True) if up > 1 else None, persistent=False)
 
-    def noise(self, batch: int, noise_mode: str) -> Tensor | None:
+    def noise(self, batch: int, noise_mode: str, generator: Generators = None) -> Tensor | None:
         """noise_strength·n: n fresh [batch, 1, H, W] ("random"), the layer's own [H, W] ("const"), or None ("none")."""
         if noise_mode == "random":
-            h, w = self.noise_const.shape
-            fresh = torch.randn(batch, 1, h, w, device=self.noise_const.device, dtype=self.noise_const.dtype)
-            return fresh * self.noise_strength
+            return fresh_noise(batch, self.noise_const, generator) * self.noise_strength
         if noise_mode == "const":
             return self.noise_const * self.noise_strength
         return None
 
-    def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random") -> Tensor:
-        """x [N, I, H/up, W/up], w [N, w_dim] -> [N, O, H, W]."""
+    def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random", generator: Generators = None) -> Tensor:
+        """x [N, I, H/up, W/up], w [N, w_dim] -> [N, O, H, W]; `fresh_noise` says what the generator does."""
         return modulated_conv2d(
             x,
             self.weight,
             self.affine(w),
-            noise=self.noise(x.shape[0], noise_mode),
+            noise=self.noise(x.shape[0], noise_mode, generator),
             up=self.up,
-            padding=self.weight.shape[-1] // 2,
+            padding=self.padding,
             resample_filter=self.f,
             flip_weight=self.up == 1,
             b=self.bias,
@@ -95,7 +131,7 @@ class ToRGB(nn.Module):
         self.clamp = clamp
         self.style_gain = 1 / math.sqrt(in_channels)
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
+        self.weight = nn.Parameter(normal(img_channels, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(img_channels))
 
     def forward(self, x: Tensor, w: Tensor, residual: Tensor | None = None) -> Tensor:

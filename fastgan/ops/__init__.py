@@ -3,7 +3,6 @@
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer.op import conv2d_resample, demodulation_coefficients, modulated_conv2d
 from fastgan.ops.conv2d_layer.precision import exact_convolutions
-from fastgan.ops.gradients import skip_weight_gradients
 from fastgan.ops.providers import provider
 from fastgan.ops.upfirdn2d.op import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
@@ -17,7 +16,6 @@ __all__ = [
     "modulated_conv2d",
     "provider",
     "setup_filter",
-    "skip_weight_gradients",
     "upfirdn2d",
     "upsample2d",
 ]

@@ -32,6 +32,7 @@ class Default:
     provenance: str
 
 
+_SHAPES = "fastgan/ops/registration.py: tensors without values"
 _CPU = "bench/results/cpu_targets.json: Intel Xeon with AVX-512, 2 cores"
 
 DEFAULTS = (
@@ -40,6 +41,7 @@ DEFAULTS = (
         "conv2d_layer", "cpu", _ALL, ("native",), "bench/results/cpu_layers.json: Intel Xeon with AVX-512, 2 cores"
     ),
     Default("upfirdn2d", "cpu", _ALL, ("native",), _CPU),
+    *(Default(op, "meta", _ALL, ("native",), _SHAPES) for op in ("bias_act", "conv2d_layer", "upfirdn2d")),
 )
 
 _by_call = {(row.op, row.device, dtype): row for row in DEFAULTS for dtype in row.dtypes}

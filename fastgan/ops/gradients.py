@@ -1,30 +1,32 @@
-"""A switch that penalties use: gradients with respect to the input only."""
+"""What a backward pass asks an operator for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
-# A plain global, not a ContextVar: CUDA backward runs on another thread.
-_skip_depth = 0
+import torch
 
 
-@contextmanager
-def skip_weight_gradients() -> Iterator[None]:
-    """Leave out parameter gradients of our operators in backward passes that run inside.
+def needed(ctx: Any) -> tuple[bool, ...]:
+    """`ctx.needs_input_grad`, less the inputs whose gradient the backward pass that is running leaves unused.
 
-    `torch.autograd.grad(y, x, create_graph=True)` tells custom operators that every input wants a gradient. A penalty
-    on the input gradient wraps that call in this context, so that bias and weight gradients are not computed only to
-    be thrown away. The backward pass of the penalty itself runs outside and is not affected.
+    `torch.autograd.grad(y, x, create_graph=True)`, as penalties call it, goes through every operator between x and y,
+    and `needs_input_grad` is true there for parameters also, whose gradients would be computed only to be thrown away.
+    The engine knows which nodes a pass will come to: this one, whatever its thread, and whatever others run beside it.
+    torch's own operators ask it the same.
+
+    Args:
+        ctx: of the backward of a `torch.autograd.Function` or a registered operator, which is running.
+
+    Returns:
+        one bool an input.
     """
-    global _skip_depth
-    _skip_depth += 1
+    nodes = (node for node, _ in ctx.next_functions if node is not None)  # one for each input that needs a gradient
+    return tuple(need and _reaches(next(nodes)) for need in ctx.needs_input_grad)
+
+
+def _reaches(node: Any) -> bool:
     try:
-        yield
-    finally:
-        _skip_depth -= 1
-
-
-def weight_gradients_wanted() -> bool:
-    """False inside `skip_weight_gradients()`."""
-    return _skip_depth == 0
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf whose gradient `torch.autograd.grad` was asked for
+        return True

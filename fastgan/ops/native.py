@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 def build_record() -> dict:
     """What the build wrote about itself (`_build.json`), empty if this copy was never built."""
     path = PACKAGE / "_build.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _load() -> str | None:
@@ -48,12 +48,15 @@ activations = tuple(_ask("bias_act_activations_native").split(","))  # that bias
 
 
 def refusal(device: str, dtype: torch.dtype) -> str | None:
-    """Why the library cannot serve tensors of this device type and dtype, or None where it can."""
-    if unavailable is not None:
+    """Why the library cannot serve tensors of this device type and dtype, or None where it can.
+
+    Tensors of the device "meta" have shapes alone, which Python knows.
+    """
+    if unavailable is not None and device != "meta":
         return unavailable
     if device == "cuda" and not info["cuda"]:
         return f"the native library was built without CUDA: {build_record().get('cuda_reason') or 'no reason is known'}"
-    if device not in ("cpu", "cuda"):
+    if device not in ("cpu", "cuda", "meta"):
         return f"the native library has no {device} code"
     if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         return f"the native library has no {dtype} form"

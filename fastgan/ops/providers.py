@@ -3,7 +3,8 @@
 `native` is the compiled library, `triton` the Triton kernels, for CUDA tensors, `reference` the pure-torch formula,
 which serves everywhere. The default is the first entry of the table in `defaults` that can serve, else the reference;
 `provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named provider that cannot serve raises.
-Nothing falls back silently.
+Nothing falls back silently. What torch.jit.trace, torch.export and torch.onnx.export record is the reference unless
+another is named: plain torch, which runs where no fastgan is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 import torch
 
 from fastgan.ops.defaults import default_for
+from fastgan.ops.exporting import exporting
+from fastgan.ops.scoped import Scoped
 
 NAMES = ("native", "triton", "reference")
 
@@ -23,7 +26,7 @@ NAMES = ("native", "triton", "reference")
 Refusal = Callable[[str, torch.dtype, str], "str | None"]
 _refusals: dict[tuple[str, str], Refusal] = {}
 
-_override = os.environ.get("FASTGAN_PROVIDER") or None  # a plain global: a ContextVar breaks torch.compile(fullgraph)
+_named = Scoped[str]("fastgan.provider", os.environ.get("FASTGAN_PROVIDER", ""))  # "": the table decides
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ def _check_name(name: str, where: str) -> None:
 
 @contextmanager
 def provider(name: str) -> Iterator[None]:
-    """Use one provider for every operator inside the block.
+    """Use one provider for every operator that the block's own thread or asynchronous task calls inside.
 
-    The choice is made in the forward pass and its backward keeps it, wherever that runs.
+    The choice is made in the forward pass and its backward keeps it, wherever that runs. FASTGAN_PROVIDER names one for
+    all threads.
 
     Args:
         name: "native", "triton" or "reference".
@@ -61,18 +65,16 @@ def provider(name: str) -> Iterator[None]:
     Raises:
         ValueError: unknown name, at once; a provider that cannot serve a call, at that call.
     """
-    global _override
     _check_name(name, "provider name")
-    before, _override = _override, name
-    try:
+    with _named.holding(name):
         yield
-    finally:
-        _override = before
 
 
 def _refusal(op: str, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
     if (op, name) not in _refusals:
         return f"{op} has no {name} form"
+    if name != "reference" and exporting() and torch.onnx.is_in_onnx_export():
+        return "ONNX has no operator of that kind; name 'reference', or none"
     return _refusals[op, name](device, dtype, detail)
 
 
@@ -88,12 +90,14 @@ def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
     Raises:
         ValueError: the provider named by `provider()` or FASTGAN_PROVIDER is unknown or cannot serve.
     """
-    if _override is not None:
-        _check_name(_override, "FASTGAN_PROVIDER")
-        reason = _refusal(op, _override, device, dtype, detail)
+    if named := _named.get():
+        _check_name(named, "FASTGAN_PROVIDER")
+        reason = _refusal(op, named, device, dtype, detail)
         if reason is not None:
-            raise ValueError(f"provider {_override!r} cannot serve {op} on {device} {dtype}: {reason}")
-        return _override
+            raise ValueError(f"provider {named!r} cannot serve {op} on {device} {dtype}: {reason}")
+        return named
+    if exporting():
+        return "reference"  # plain torch, which runs where no fastgan is
     table = default_for(op, device, dtype)
     for name in table.order if table else ():
         if _refusal(op, name, device, dtype, detail) is None:
@@ -104,7 +108,7 @@ def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
 def _why_not(op: str, name: str, device: str, dtype: torch.dtype, chosen: str) -> str:
     """Why a provider that could serve is not the one that does."""
     table = default_for(op, device, dtype)
-    if _override is not None:
+    if _named.get():
         return f"{chosen} is named by provider() or FASTGAN_PROVIDER"
     if name != "reference" and (table is None or name not in table.order):
         return f"unproven on {device}: no measurement shows that it should be the default; name it to use it"

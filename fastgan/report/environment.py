@@ -39,7 +39,11 @@ def describe_environment(device: torch.device) -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = re.search(
+            r"^model name\s*:\s*(.+)$",
+            Path("/proc/cpuinfo").read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
     except OSError:
         name = None
     return name[1] if name else platform.machine()

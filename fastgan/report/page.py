@@ -98,6 +98,7 @@ def collect(outdir: Path) -> dict[str, Any]:
         "config": {
             "environment": _section(journal, "environment"),
             **{name: config[name] for name in sorted(config, key=_order) if isinstance(config[name], dict)},
+            **_lineage(_section(config, "branched_from")),
         },
         "warnings": [*map(str, _list(journal.get("warnings"))), *_findings(records)],
         "notes": notes,
@@ -117,6 +118,13 @@ def _json(path: Path) -> dict[str, Any]:
 def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
     part = tree.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def _lineage(branched: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The section on the run that this one branched from, each change a row."""
+    pairs = _section(branched, "changes").items()
+    changes = {name: f"{pair[0]} → {pair[1]}" for name, pair in pairs if isinstance(pair, list) and len(pair) == 2}
+    return {"branched_from": {**branched, "changes": ""} | changes} if branched else {}
 
 
 def _list(value: Any) -> list[Any]:

@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fastgan.literal import literal
+
 # name in the figures -> (label, format)
 _KNOWN: dict[str, tuple[str, str]] = {
     "images_per_second": ("img/s", "{:.1f}"),
@@ -148,6 +150,11 @@ class TrainingDisplay:
         else:
             self._print(self._line(given, message))
 
+    @property
+    def lost(self) -> str | None:
+        """Why nothing is shown any more, of an output that says so by its own `lost`; else None."""
+        return getattr(self.console.file, "lost", None)
+
     def note(self, text: str) -> None:
         """Prints a line that stays: above the panel, or among the lines.
 
@@ -157,7 +164,7 @@ class TrainingDisplay:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(literal(text)), soft_wrap=True)
 
     def _seconds_left(self) -> float:
         time_then, kimg_then = self._first or self._latest
@@ -206,12 +213,12 @@ class TrainingDisplay:
         files.add_column(overflow="fold")
         for name, label in _FILES.items():
             if self._figures.get(name):
-                files.add_row(label, Text(str(self._figures[name])))
+                files.add_row(label, Text(literal(str(self._figures[name]))))
         if files.row_count:
             parts += [Text(), files]
         if self._message:
-            parts += [Text(), Text(self._message, style="italic")]
-        return Panel(Group(*parts), title=Text(self.title, style="bold"), title_align="left", padding=(0, 1))
+            parts += [Text(), Text(literal(self._message), style="italic")]
+        return Panel(Group(*parts), title=Text(literal(self.title), style="bold"), title_align="left", padding=(0, 1))
 
 
 def _group(head: str, figures: Mapping[str, Any]) -> Table:

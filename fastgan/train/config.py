@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fastgan.choices import TRANSFORMS
 from fastgan.data import Dataset, load_dataset
-from fastgan.data.image import TRANSFORMS, WHITE
+from fastgan.data.image import WHITE
+from fastgan.data.opening import PACKAGED
 from fastgan.models.fields import as_names, as_resolution, check_choice, check_int, shown
 from fastgan.models.registry import configure, family
 from fastgan.train.options import TrainingOptions, replace
+
+# What config.json says of a run beside its configuration.
+RECORDS = ("fingerprint", "branched_from")
 
 
 @dataclass(frozen=True)
@@ -19,18 +28,21 @@ class DataOptions:
 
     Attributes:
         source: "emoji64", or the path of a set in any format of `data.load_dataset`.
+        path: where source lay, from the root, looked for first: a run goes on from another working directory; None
+            where that is not known, and of packaged sets.
         classes: groups to keep; () for all.
         resolution: (H, W) to bring the images to; None for their own.
         cond: condition G and D on the labels, classes or vectors.
         max_images: at most this many.
         channels: 3 for RGB, 1 for grey; None: as the set has it.
         background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `data.image.TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
         skip_broken: leave out images that cannot be read.
         stream: decode images as they are asked for; None: if they need more than 2 GiB.
     """
 
     source: str = "emoji64"
+    path: str | None = None
     classes: tuple[str, ...] = ()
     resolution: tuple[int, int] | None = None
     cond: bool = False
@@ -44,6 +56,8 @@ class DataOptions:
     def __post_init__(self):
         if not isinstance(self.source, str) or not self.source:
             raise ValueError(f"source must be the name of a packaged set or a path, got {shown(self.source)}")
+        if self.path is not None and (not isinstance(self.path, str) or not os.path.isabs(self.path)):
+            raise ValueError(f"path must be that of a set, from the root, got {shown(self.path)}")
         object.__setattr__(self, "classes", as_names("classes", self.classes))
         if not isinstance(self.background, (list, tuple)) or len(self.background) != 3:
             raise ValueError(f"background must be three numbers, R, G and B, got {shown(self.background)}")
@@ -60,10 +74,34 @@ class DataOptions:
         if self.max_images is not None:
             check_int("max_images", self.max_images, 1, high=2**40)
 
+    def located(self) -> DataOptions:
+        """The same, with the path where source lies now if nothing lies where it did."""
+        if self.source in PACKAGED or os.path.lexists(self.path or "") or not os.path.lexists(self.source):
+            return self
+        return dataclasses.replace(self, path=os.path.abspath(self.source))
+
+    @property
+    def place(self) -> str:
+        """Where to read: path, named as source is where that leads to it; source where nothing is left at path."""
+        if self.path is None or not os.path.lexists(self.path) or os.path.abspath(self.source) == self.path:
+            return self.source
+        return self.path
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to read."""
+        return self.source in PACKAGED or os.path.lexists(self.place)
+
+    def same_place(self, other: DataOptions) -> bool:
+        """Whether both name one place, by whatever path."""
+        mine, its = (os.path.realpath(each.path or each.source) for each in (self, other))
+        return mine == its
+
     def load(self) -> Dataset:
         """Read the images; to condition on labels, each must have one."""
         options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        source, cond = options.pop("source"), options.pop("cond")
+        source, cond = self.place, options.pop("cond")
+        del options["source"], options["path"]
         options["classes"] = self.classes or None
         return load_dataset(source, labelled=cond, **options)
 
@@ -88,37 +126,85 @@ class RunConfig:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_json(tree: Any, where: str) -> RunConfig:
+    def from_json(tree: Any, where: str, *, model: str | None = None) -> RunConfig:
         """What `to_json` gave, or a part of it: absent fields take the defaults of their section.
+
+        What a run's config.json records beside its configuration (`RECORDS`) is passed over.
 
         Args:
             tree: the parsed file.
             where: how errors name it.
+            model: the family of a tree that names none, of a file that a user wrote; training options that it leaves
+                out are then the family's. None: the tree is that of a run, and names its model.
 
         Returns:
             the configuration; its architecture has the fields that are given, and no others.
 
         Raises:
-            ValueError: an unknown field, a wrong type or an impossible value; names the file, section and field.
+            ValueError: an unknown section or field, a wrong type or an impossible value; names the file, section and
+                field, and where one is near the right name.
         """
-        sections = ("architecture", "data", "training")
-        if not isinstance(tree, dict) or "model" not in tree or set(tree) - {"model", *sections}:
+        if not isinstance(tree, dict) or (model is None and "model" not in tree):
             got = list(tree) if isinstance(tree, dict) else tree
-            raise ValueError(f"{where}: must be an object with model, {', '.join(sections)}; got {shown(got)}")
-        part = "model"
-        try:
-            family(tree["model"])
-            for part in sections:
-                given = tree.get(part, {})
-                if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
-                    raise ValueError(f"must be an object of fields and values, got {shown(given)}")
-            part, given = "architecture", tree.get("architecture", {})
-            resolved = configure(tree["model"], **given)
-            architecture = {name: getattr(resolved, name) for name in given}
-            part = "data"
+            raise ValueError(f"{where}: must be an object with model, architecture, data, training; got {shown(got)}")
+        name = tree.get("model", model)
+        with _naming(f"{where}: model"):
+            known = {**_KNOWN, "architecture": _names(family(name).config)}
+        _check_names(tree, where, known)
+        with _naming(f"{where}: architecture"):
+            given = tree.get("architecture", {})
+            resolved = configure(name, **given)
+            architecture = {field: getattr(resolved, field) for field in given}
+        with _naming(f"{where}: data"):
             data = replace(DataOptions(), "data", **tree.get("data", {}))
-            part = "training"
-            training = replace(TrainingOptions(), "training", **tree.get("training", {}))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{where}: {part}: {error}") from error
-        return RunConfig(tree["model"], architecture, data, training)
+        with _naming(f"{where}: training"):
+            base = TrainingOptions() if model is None else family_defaults(name)
+            training = replace(base, "training", **tree.get("training", {}))
+        return RunConfig(name, architecture, data, training)
+
+
+def family_defaults(name: str) -> TrainingOptions:
+    """The training options of a family."""
+    return replace(TrainingOptions(), f"the family {name}", **family(name).training)
+
+
+def _names(options: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(options))
+
+
+_KNOWN = {"data": _names(DataOptions), "training": _names(TrainingOptions)}
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """What is wrong inside is told with where it stands."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_names(tree: dict[str, Any], where: str, known: dict[str, tuple[str, ...]]) -> None:
+    """Raises ValueError for a section or a field that is not known, and for a section that has no fields.
+
+    A section of a newer fastgan is refused like a slip of the pen: whatever it asks for would not be done.
+    """
+    for section in tree:
+        if section not in ("model", *known, *RECORDS):
+            raise ValueError(f"{where}: there is no section {_advice(section, known, ('model', *known))}")
+    for section, fields in known.items():
+        given = tree.get(section, {})
+        if not isinstance(given, dict):
+            raise ValueError(f"{where}: {section}: must be an object of fields and values, got {shown(given)}")
+        for field in given:
+            if field not in fields:
+                raise ValueError(f"{where}: {section}: there is no field {_advice(field, known, fields)}")
+
+
+def _advice(name: object, known: dict[str, tuple[str, ...]], right: Sequence[str]) -> str:
+    """An unknown name, with what to write instead: the section whose field it is, or the right name that is near."""
+    for section, fields in known.items():
+        if name in fields:
+            return f"{shown(name)}; it belongs into {section}"
+    close = difflib.get_close_matches(name[:80] if isinstance(name, str) else "", right, n=1)
+    return f"{shown(name)}{f'; did you mean {close[0]!r}?' if close else '.'} There are {', '.join(right)}"

@@ -49,6 +49,18 @@ def latest_checkpoint(outdir: Path) -> Path | None:
     return next(reversed(checkpoints(outdir)), None)
 
 
+def checkpoint_at(path: Path, option: str) -> Path:
+    """A checkpoint, or the newest in a run's folder; ValueError, which names the option, where there is none."""
+    if path.is_dir():
+        found = latest_checkpoint(path)
+        if found is None:
+            raise ValueError(f"{option}: {path} holds no checkpoint")
+        return found
+    if not path.exists():
+        raise ValueError(f"{option}: {path} does not exist")
+    return path
+
+
 def resume_command(path: Path) -> str:
     """The command that goes on from a checkpoint or a folder."""
     return f"fastgan train --resume {shlex.quote(str(path))}"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a question the training loop asks after every step."""
+"""SIGINT, SIGTERM and SIGHUP as a question the training loop asks after every step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from types import FrameType
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM is remembered instead of ending the process; the second acts as usual.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP is remembered instead of ending the process.
+
+    A second SIGINT or SIGTERM acts as usual. SIGHUP never does: when a terminal vanishes, the system and the shell send
+    one each. It stays ignored where it was (nohup).
 
     Attributes:
         signum: the signal that came, None if none did.
@@ -18,21 +21,24 @@ class Interrupt:
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupt:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._restore()
+        self._restore(*self._before)
 
     def __call__(self) -> bool:
         """True once a signal has come."""
         return self.signum is not None
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        self._restore()
+        self.signum = self.signum or signum
+        self._restore(signal.SIGINT, signal.SIGTERM)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def _restore(self, *numbers: int) -> None:
+        for number in numbers:
+            if number in self._before:
+                signal.signal(number, self._before.pop(number))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -44,17 +45,29 @@ def train(
 def step(state: TrainState) -> None:
     """One training step: every player makes its updates in turn, then the moving averages follow."""
     for player in state.players:
-        for other in state.players:
-            for parameter in other.parameters:
-                parameter.requires_grad_(other is player)
-        for _ in range(player.repeats):
-            batches = [player.source.next() for _ in range(player.accumulate)]
-            for terms in player.stages(state.step):
-                update(player, terms, batches, state)
+        with _others_frozen(player, state.players):
+            for _ in range(player.repeats):
+                batches = [player.source.next() for _ in range(player.accumulate)]
+                for terms in player.stages(state.step):
+                    update(player, terms, batches, state)
     state.step += 1
     state.images += state.images_per_step
     for ema in state.emas.values():
         ema.update(state.images, state.images_per_step)
+
+
+@contextmanager
+def _others_frozen(player: Player, players: Sequence[Player]) -> Iterator[None]:
+    """No gradients for what the other players update; what was frozen before stays so, and nothing else does."""
+    own = set(map(id, player.parameters))
+    others = [p for other in players for p in other.parameters if p.requires_grad and id(p) not in own]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
 
 
 def update(player: Player, terms: tuple[Term, ...], batches: list, state: TrainState) -> None:

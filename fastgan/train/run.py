@@ -20,7 +20,9 @@ from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
+from fastgan.train.branching import Branch
 from fastgan.train.config import RunConfig
+from fastgan.train.fingerprint import Fingerprint
 from fastgan.train.folder import (
     checkpoints,
     latest_checkpoint,
@@ -50,7 +52,8 @@ class Run:
         dataset: config.data, loaded.
         outdir: the folder; made if absent.
         device: where to train.
-        resume: a checkpoint of the same configuration to go on from.
+        resume: a checkpoint whose state to begin with, of the same configuration and data but for what `branch` says.
+        branch: how this run differs from that of the checkpoint, whose continuation it is not; None: it goes on.
         tensorboard: also write figures and grids as events, to the folder's tensorboard/.
     """
 
@@ -61,6 +64,7 @@ class Run:
         outdir: Path,
         device: torch.device,
         resume: Path | None = None,
+        branch: Branch | None = None,
         tensorboard: bool = False,
     ):
         if isinstance(dataset, ImageDataset) and device.type == "cuda":
@@ -85,7 +89,9 @@ class Run:
         self.state = two_player_game(G, D, options, source, device)
         self.G_ema: Any = self.state.emas["G"].module
         self.scores: list[dict[str, float]] = []
-        self.journal = Journal(outdir, device, resumed=resume is not None)
+        self.goes_on = resume is not None and branch is None
+        self.branched_from = branch.to_json() if branch else None
+        self.journal = Journal(outdir, device, resumed=self.goes_on)
         if options.mirror and dataset.mirror_hazards:
             hazards = ", ".join(dataset.mirror_hazards)
             self.journal.warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
@@ -93,17 +99,21 @@ class Run:
             self.journal.warnings.append("--mirror flips images, not what their label vectors say of left and right")
         self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
         if resume is not None:
-            self._restore(resume)
+            self._restore(resume, branch)
         generator = torch.Generator().manual_seed(options.seed)
         count = _grid_count(dataset.resolution)
-        self._z = torch.randn(count, G.z_dim, generator=generator).to(device)
+        self._z = torch.randn(count, G.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(device)
         self._c = source.random_labels(count, generator=generator)
-        seen = self.state.images if resume is not None else None
+        seen = self.state.images if self.goes_on else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
 
-    def _restore(self, checkpoint: Path) -> None:
-        tree, _ = load_checkpoint(checkpoint)
+    def _restore(self, checkpoint: Path, branch: Branch | None) -> None:
+        tree, metadata = load_checkpoint(checkpoint)
         try:
+            if branch is None:
+                self.branched_from = metadata.get("branched_from")
+            else:
+                branch.adapt(tree, self.state.capture())
             self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
             self.scores = tree["scores"]
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
@@ -126,8 +136,6 @@ class Run:
             self.outdir.mkdir(parents=True, exist_ok=True)
             with one_writer(self.outdir):
                 return self._train(should_stop, display)
-        except BrokenPipeError:  # nobody reads our output any more
-            raise
         except BrokenImageError as error:  # of a streamed set
             stands = latest_checkpoint(self.outdir)
             again = f"{resume_command(self.outdir)} --skip-broken" if stands else "start again with --skip-broken"
@@ -135,7 +143,7 @@ class Run:
                 f"{error}. The run stopped at {self.state.kimg:g} kimg; to pass over such images: {again}"
             ) from error
         except OSError as error:
-            reason = f"cannot write {error.filename or 'standard output'}: {error.strerror or error}"
+            reason = f"cannot write {error.filename or self.outdir}: {error.strerror or error}"
             reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"
             newest = latest_checkpoint(self.outdir)
             if newest is None:
@@ -146,13 +154,12 @@ class Run:
 
     def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state = self.config.training, self.state
-        resumed = state.images > 0
         put_newer_aside(self.outdir, state.images)
         self._remove_old()  # what a run that was killed after its last checkpoint left
-        writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if resumed else None)
+        writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if self.goes_on else None)
         with replacing(self.outdir / "config.json") as partial:
-            partial.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
-        if not resumed:
+            partial.write_text(json.dumps(self.config.to_json() | self._records(), indent=2) + "\n", encoding="utf-8")
+        if not self.goes_on or not (self.outdir / "reals.png").exists():
             self._save_reals()
             self._save_grid(display)
         self._save_report("running", display)
@@ -169,7 +176,7 @@ class Run:
             if self._events:
                 self._events.write(state.images, figures)
             display.update(kimg=state.kimg, stats=figures)
-            self._note_broken(display)
+            self._note_warnings(display)
             release_free_memory()
             if snapshot:
                 self._save_grid(display)
@@ -180,6 +187,7 @@ class Run:
         finished = train(state, total, tick, on_tick, should_stop)
         if not finished:
             self._save_checkpoint(display)
+        self._note_warnings(display)
         self._save_report("finished" if finished else "stopped", display)
         if self._events:
             self._events.close()
@@ -208,7 +216,7 @@ class Run:
         """uint8 images of latents that depend on the seed alone; torch's global generator is left as it is."""
         generator = torch.Generator().manual_seed(self.config.training.seed + 1)
         source: Any = self.state.players[-1].source
-        z = torch.randn(count, self.G_ema.z_dim, generator=generator).to(self.device)
+        z = torch.randn(count, self.G_ema.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(self.device)
         return self._images(z, source.random_labels(count, generator=generator))
 
     def _measure(self) -> dict[str, float]:
@@ -227,10 +235,12 @@ class Run:
             floors[name] = compute(key, None, self.dataset)[key]
         return floors.get(name)
 
-    def _note_broken(self, display: TrainingDisplay) -> None:
-        """Images that were found broken since the last tick, of a streamed set."""
-        for message in self.dataset.broken:
-            warning = f"left out: {message}"
+    def _note_warnings(self, display: TrainingDisplay) -> None:
+        """What was found since the last tick: broken images of a streamed set, an output that is read no more."""
+        found = [f"left out: {message}" for message in self.dataset.broken]
+        if display.lost:
+            found.append(f"standard output could not be written any more: {display.lost}")
+        for warning in found:
             if warning not in self.journal.warnings:
                 self.journal.warnings.append(warning)
                 display.note(f"warning: {warning}")
@@ -256,7 +266,7 @@ class Run:
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
-        state = self.state.capture()
+        state, fingerprint = self.state.capture(), Fingerprint.of(self.dataset, self.config.data.cond)
         tree = {
             "config": self.config.to_json(),
             "model": {"name": self.config.model, "config": self.config.architecture},
@@ -264,16 +274,24 @@ class Run:
             "state": state,
             "scores": self.scores,
         }
+        if fingerprint is not None:
+            tree["data"] = {"checksums": fingerprint.checksums, "labels": fingerprint.labels}
         classes = list(self.dataset.class_names) if self.config.data.cond else []
         dataset = {"name": self.dataset.name, "classes": classes}
         if self.config.data.cond and not classes:
             tree["labels"] = self.dataset.conditions(torch.tensor(evenly_spaced(len(self.dataset), _LABELS_KEPT)))
         if classes and self.dataset.empty_classes:
             dataset["empty"] = list(self.dataset.empty_classes)
-        metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset}
+        metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset} | self._records()
         save_checkpoint(path, tree, metadata=metadata)
         display.note(f"wrote {path}")
         self._remove_old()
+
+    def _records(self) -> dict[str, Any]:
+        """What is recorded beside the configuration."""
+        fingerprint = Fingerprint.of(self.dataset, self.config.data.cond)
+        records = {"fingerprint": fingerprint.to_json() if fingerprint else None, "branched_from": self.branched_from}
+        return {name: record for name, record in records.items() if record}
 
     def _remove_old(self) -> None:
         keep = self.config.training.keep

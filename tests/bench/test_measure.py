@@ -143,7 +143,7 @@ def raising(case, name, message):
     """The case, whose function raises where a provider runs it."""
 
     def function(inputs):
-        if providers._override == name:
+        if providers._named.get() == name:
             raise RuntimeError(message)
         return case.function(inputs)
 

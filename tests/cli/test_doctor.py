@@ -138,7 +138,7 @@ def test_an_unknown_provider_in_the_environment_is_broken(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FASTGAN_PROVIDER", "natve")
-    monkeypatch.setattr(providers, "_override", "natve")
+    monkeypatch.setattr(providers._named, "default", "natve")
     found = diagnosis(capsys, 1)
     assert found["problems"] == ["FASTGAN_PROVIDER must be one of native, triton, reference; got 'natve': unset it"]
 

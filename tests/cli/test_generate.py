@@ -14,13 +14,17 @@ from fastgan.models.registry import build
 
 SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
 
+NO_CLASSES = (
+    "class must not be given: the model is conditioned on label vectors, not on classes; give labels, got 'all'"
+)
 
-def network(tmp_path: Path, *classes: str, name: str = "network.safetensors", seed: int = 0) -> Path:
+
+def network(tmp_path: Path, *classes: str, name: str = "network.safetensors", seed: int = 0, **more: object) -> Path:
     torch.manual_seed(seed)
     config = {**SMALL, "num_classes": len(classes)}
     path = tmp_path / name
     tree = {"model": {"name": "stylegan2", "config": config}, "G_ema": build("stylegan2", **config)[1].state_dict()}
-    save_checkpoint(path, tree, metadata={"kimg": 1.0, "dataset": {"name": "emoji", "classes": list(classes)}})
+    save_checkpoint(path, tree | more, metadata={"kimg": 1.0, "dataset": {"name": "emoji", "classes": list(classes)}})
     return path
 
 
@@ -99,6 +103,14 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
             ["--network", "classes.safetensors", "--class", "cars"],
             "class must be one of smileys, food, or a number from 0 to 1; got 'cars'",
         ),
+        (["--label", "1,0"], "labels must be None, as the model is unconditional"),
+        (["--label", "1;0"], "--label must be numbers with commas between them, like 0.1,-0.5; got '1;0'"),
+        (["--network", "classes.safetensors", "--label", "1"], "labels must have shape [2] or [N, 2], got [1]"),
+        (
+            ["--network", "classes.safetensors", "--label", "1,0", "--class", "0"],
+            "class_index must be None where labels are given, got [0]",
+        ),
+        (["--network", "vectors.safetensors", "--class", "all"], NO_CLASSES),
         (["--no-images"], "--no-images without --grid leaves nothing to write"),
         (["--batch", "0"], "batch_size must be at least 1, got 0"),
         (["--class", "all"], "class must not be given: the model is unconditional, got 'all'"),
@@ -117,9 +129,21 @@ def test_errors_are_worded_and_write_nothing(
     monkeypatch.chdir(tmp_path)
     network(Path("."))
     network(Path("."), "smileys", "food", name="classes.safetensors")
+    network(Path("."), "smileys", "food", name="vectors.safetensors", labels=torch.ones(1, 2))
     Path("text.safetensors").write_text("no checkpoint, but long enough to be one")
     Path("empty").mkdir()
     given = arguments if "--network" in arguments else ["--network", "network.safetensors", *arguments]
     assert main(["generate", "--outdir", "out", *given]) == 2
     assert capsys.readouterr().err == f"fastgan: error: {message}\n"
     assert not list(Path(".").glob("out/*"))
+
+
+def test_a_label_is_given_as_numbers(tmp_path: Path) -> None:
+    path = network(tmp_path, "a", "b")
+    command = ["generate", "--network", str(path), "--seeds", "5", "--batch", "1", "--outdir"]
+    for given, out in ((["--label", "-0.5,1"], "vector"), (["--label=0,1.0"], "one-hot"), (["--class", "b"], "class")):
+        assert main([*command, str(tmp_path / out), *given]) == 0
+    vector, one_hot, b = (pixels(tmp_path / out / "seed0005.png") for out in ("vector", "one-hot", "class"))
+    assert np.array_equal(one_hot, b) and not np.array_equal(vector, b)
+    expected = Sampler.from_checkpoint(path).images([5], labels=[-0.5, 1], batch_size=1)
+    assert np.array_equal(vector, expected[0].permute(1, 2, 0))

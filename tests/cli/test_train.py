@@ -175,6 +175,21 @@ def test_dry_run_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_needs_no_folder_and_shows_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-n", *TINY]) == 0
+    said = capsys.readouterr().out
+    assert '"channel_base": 64' in said and "12 images, 16×16" in said
+    assert main(["train", *TINY]) == 2
+    assert "--outdir is needed: the folder of the run; -n shows its plan without one" in capsys.readouterr().err
+    assert train(tmp_path / "run", "--kimg", "0.004") == 0
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    capsys.readouterr()
+    assert main(["train", "-n", "--resume", str(tmp_path / "run"), "--kimg", "0.008", "--threads", "1"]) == 0
+    said = capsys.readouterr().out
+    assert '"channel_base": 64' in said and '"kimg": 0.008' in said and "12 images, 16×16" in said
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+
+
 def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
     assert train(tmp_path / "run", "--kimg", "4", "--batch", "500", "--tick", "1", "--snap", "1", "--keep", "2") == 0
     kept = sorted(path.name for path in (tmp_path / "run").glob("*.safetensors"))
@@ -189,7 +204,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
         (["--set", "zdim=8"], "got 'zdim' (did you mean 'z_dim'?)"),
         (["--set", "z_dim"], "--set takes name=value, got 'z_dim'"),
         (["--data", "nowhere"], "nowhere"),
-        (["--resolution", "16by16"], "--resolution must be a number of pixels or WxH, got '16by16'"),
+        (["--resolution", "16by16"], "--resolution must be pixels, 64 for a square or WxH as in 640x480; got '16by16'"),
         (["--resolution", "17"], "resolution"),
         (["--kimg", "-1"], "kimg must be a number at least 0.001, got -1.0"),
         (["--loss", "hing"], "loss must be one of"),
@@ -220,90 +235,6 @@ def test_resume_with_other_options_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert train(tmp_path / "run", "--kimg", "0.004") == 0
     assert main(["train", "--resume", str(tmp_path / "run"), "--glr", "0.1"]) == 2
     assert "is of another run: g_lr is 0.0025, asked 0.1" in capsys.readouterr().err
-
-
-def config_file(tmp_path: Path, **changes: dict) -> Path:
-    """The configuration of a small run; each section of `changes` is merged into its own."""
-    tree = {
-        "model": "stylegan2",
-        "architecture": {"channel_base": 64, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 1},
-        "data": {"source": "emoji64", "classes": ["food"], "max_images": 12, "resolution": [16, 16]},
-        "training": {"batch": 4, "kimg": 0.004, "tick": 0.004, "r1_gamma": 3},
-    }
-    path = tmp_path / "my.json"
-    path.write_text(json.dumps(tree | {name: {**tree[name], **given} for name, given in changes.items()}))
-    return path
-
-
-def test_a_configuration_file_starts_the_same_run(tmp_path: Path) -> None:
-    assert train(tmp_path / "run", "--kimg", "0.004", "--gamma", "3") == 0
-    path = tmp_path / "run" / "config.json"
-    repeated = ["train", "--config", str(path), "--outdir", str(tmp_path / "again"), "--resume", "auto"]
-    assert main([*repeated, "--threads", "1"]) == 0
-    assert path.read_text() == (tmp_path / "again" / "config.json").read_text()
-    assert_same(state_of(tmp_path / "run")["G_ema"], state_of(tmp_path / "again")["G_ema"])
-    # The same command goes on, and sees whether the file is still that of the run.
-    assert main([*repeated, "--threads", "1"]) == 0
-    path.write_text(path.read_text().replace('"g_lr": 0.0025', '"g_lr": 0.5'))
-    assert main(repeated) == 2
-
-
-def test_options_go_before_the_configuration_file_and_families_fill_it(tmp_path: Path) -> None:
-    path = config_file(tmp_path, data={"classes": []})
-    given = ["--config", str(path), "--batch", "2", "--set", "w_dim=6", "--cond", "--outdir", str(tmp_path / "run")]
-    assert main(["train", *given, "--threads", "1"]) == 0
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["training"]["batch"] == 2 and config["training"]["r1_gamma"] == 3
-    assert config["training"]["g_lr"] == 0.0025  # StyleGAN2's own, not the general 0.002
-    assert config["architecture"]["w_dim"] == 6 and config["architecture"]["z_dim"] == 8
-    assert config["data"]["cond"] is True and config["architecture"]["num_classes"] == 9
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"training": {"batch": "many"}}, "my.json: training: batch must be an integer at least 1, got 'many'"),
-        ({"training": {"gamma": 1}}, "my.json: training: training has no option 'gamma'"),
-        ({"architecture": {"wdim": 8}}, "my.json: architecture: field of stylegan2 must be one of"),
-        ({"architecture": {"z_dim": [8]}}, "my.json: architecture: z_dim must be an integer of at least 1, got [8]"),
-        (
-            {"architecture": {"resolution": 32}},
-            "my.json: architecture: resolution is (32, 32), but the data give (16, 16)",
-        ),
-        ({"data": {"classes": "food"}}, "my.json: data: classes must be a list of names, got 'food'"),
-        ({"data": {"cond": "yes"}}, "my.json: data: cond must be one of False, True, got 'yes'"),
-    ],
-)
-def test_errors_name_the_configuration_file_and_the_field(tmp_path, capsys, changes, message) -> None:
-    path = config_file(tmp_path, **changes)
-    capsys.readouterr()
-    assert main(["train", "--config", str(path), "--outdir", str(tmp_path / "other")]) == 2
-    assert message in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "my.json: not valid JSON"),
-        ("[" * 100_000, "my.json: not valid JSON"),
-        ("[]", "my.json: must be an object with model, architecture, data, training; got []"),
-        ('{"model": "biggan"}', "my.json: model: model must be one of dcgan, stylegan2; got 'biggan'"),
-        ('{"model": "dcgan", "data": []}', "my.json: data: must be an object of fields and values, got []"),
-        (
-            '{"model": "dcgan", "extra": 1}',
-            "must be an object with model, architecture, data, training; got ['model', 'extra']",
-        ),
-        ('{"model": "dcgan"}', "--cfg stylegan2: "),
-    ],
-)
-def test_a_file_that_is_no_configuration_is_named(tmp_path, capsys, text, message) -> None:
-    (tmp_path / "my.json").write_text(text)
-    command = ["train", "--config", str(tmp_path / "my.json"), "--cfg", "stylegan2", "--outdir", str(tmp_path / "run")]
-    assert main(command) == 2
-    assert message in " ".join(capsys.readouterr().err.split())
-    assert main(["train", "--config", str(tmp_path), "--outdir", str(tmp_path / "run")]) == 2
-    assert "is no file" in capsys.readouterr().err
 
 
 def test_a_tampered_configuration_in_a_checkpoint_is_named(tmp_path, capsys) -> None:

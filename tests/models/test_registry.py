@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from fastgan.models import MODELS, build, configure, family
 
@@ -64,3 +68,26 @@ def test_errors(call, message):
 def test_resolution_forms():
     assert configure("dcgan", resolution=32).resolution == (32, 32)
     assert configure("dcgan", resolution=[32, 48]).resolution == (32, 48)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_configuration_of_numpys_and_torchs_numbers_is_the_plain_one(name):
+    kinds = itertools.cycle([np.int64, np.int32, torch.tensor, np.array])
+    sizes = {"img_channels": 1, "z_dim": 4, "channel_base": 64, "channel_max": 8, "num_classes": 3}
+    given = {field: kind(value) for (field, value), kind in zip(sizes.items(), kinds, strict=False)}
+    plain = configure(name, resolution=(16, 8), **sizes)
+    assert configure(name, resolution=np.array([16, 8]), **given) == plain
+    assert configure(name, resolution=[np.int64(16), torch.tensor(8)], **given) == plain
+    assert configure(name, resolution=np.int64(16), **sizes) == configure(name, resolution=16, **sizes)
+    assert json.dumps(dataclasses.asdict(configure(name, resolution=np.array([16, 8]), **given)))
+    cfg, G, _ = build(name, resolution=np.int32(8), **given)
+    assert G(torch.zeros(1, 4), torch.eye(3)[:1]).shape == (1, 1, 8, 8)
+    for bad in (np.float64(4), torch.tensor(4.0), np.bool_(True), np.array([4])):
+        with pytest.raises(ValueError, match="z_dim must be an integer of at least 1, got"):
+            configure(name, z_dim=bad)
+
+
+def test_fractions_switches_and_choices_of_numpy_are_plain_too():
+    cfg = configure("stylegan2", style_mixing=np.float32(0.5), noise=np.False_, conv_clamp=torch.tensor(256.0))
+    assert cfg == configure("stylegan2", style_mixing=0.5, noise=False, conv_clamp=256.0)
+    assert configure("dcgan", kernel_size=np.int64(4)) == configure("dcgan", kernel_size=4)

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from fastgan.losses.penalties import PathLength, r1
 from fastgan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from fastgan.nn import EqualizedConv2d
-from fastgan.ops import defaults, provider, skip_weight_gradients
+from fastgan.ops import defaults, provider, providers
 
 provider_context = provider  # the fixture of the same name hides it inside tests
 WEIGHT_GRADIENTS = ("aten::convolution_backward", "fastgan::conv2d_winograd_weight_gradient_native")
@@ -93,11 +93,7 @@ def test_no_weight_gradients_where_none_are_wanted(native_provider):
     x = torch.randn(4, 3, 16, 16, requires_grad=True)
     logits = D(x)
 
-    def inner():
-        with skip_weight_gradients():
-            torch.autograd.grad(logits.sum(), x, create_graph=True)
-
-    assert kernels(inner, WEIGHT_GRADIENTS) == 0
+    assert kernels(lambda: torch.autograd.grad(logits.sum(), x, create_graph=True), WEIGHT_GRADIENTS) == 0
     D.requires_grad_(False)
     logits = D(G(torch.randn(2, 8)))
     wide = len(G.synthesis.layers)  # to-RGB's are products of matrices
@@ -132,5 +128,5 @@ def test_a_step_keeps_a_third_less(native_provider):
         return step(2) - step(1)
 
     fused = an_image()
-    with mock.patch("fastgan.ops.providers._override", None), composed():
+    with providers._named.holding(""), composed():
         assert fused <= 2 / 3 * an_image()

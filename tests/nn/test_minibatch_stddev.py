@@ -53,5 +53,5 @@ def test_empty_batch_and_second_gradient():
 def test_errors():
     with pytest.raises(ValueError, match=r"x must have shape \[N, C, H, W\], got \[2, 3\]"):
         minibatch_stddev(torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="group must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="group must be an int of at least 1, got 0"):
         minibatch_stddev(torch.zeros(2, 3, 1, 1), group=0)

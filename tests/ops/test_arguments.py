@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 
 import fastgan
+from fastgan.nn import minibatch_stddev
 from fastgan.ops import setup_filter, upfirdn2d
 
 X = torch.arange(48.0).reshape(1, 3, 4, 4)
@@ -99,3 +103,60 @@ def test_setup_filter_names_the_argument(f, options: dict, error: type, message:
 
 def test_a_negative_gain_of_a_two_dimensional_filter_is_its_sign() -> None:
     assert torch.allclose(setup_filter([1.0, 3.0], gain=-2), -2 * setup_filter([1.0, 3.0]))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.array, torch.tensor])
+def test_integers_of_numpy_and_torch_are_ints(provider: str, kind: Callable) -> None:
+    one, two, f, w = kind(1), kind(2), setup_filter([1, 3, 3, 1]), torch.ones(3, 3, 3, 3)
+    for operator in (fastgan.upsample2d, fastgan.downsample2d):
+        assert torch.equal(operator(X, f, two, padding=[one, two]), operator(X, f, 2, padding=[1, 2]))
+    assert torch.equal(upfirdn2d(X, f, up=[two, one], down=two, padding=two), upfirdn2d(X, f, [2, 1], 2, 2))
+    assert torch.equal(fastgan.filter2d(X, f, padding=one), fastgan.filter2d(X, f, padding=1))
+    assert torch.equal(fastgan.bias_act(X.mT, torch.arange(4.0), dim=two), fastgan.bias_act(X.mT, torch.arange(4.0), 2))
+    expected = fastgan.conv2d_resample(X, w, f, up=2, padding=1)
+    assert torch.equal(fastgan.conv2d_resample(X, w, f, up=two, down=one, padding=one, groups=one), expected)
+    expected = fastgan.modulated_conv2d(X, w, torch.ones(1, 3), down=2, padding=1)
+    assert torch.equal(fastgan.modulated_conv2d(X, w, torch.ones(1, 3), down=two, padding=[one, one]), expected)
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5)])
+def test_floats_of_numpy_and_torch_are_numbers(provider: str, half) -> None:
+    f, w = setup_filter([1, 3, 3, 1]), torch.ones(3, 3, 3, 3)
+    options = (
+        {"act": "lrelu", "alpha": half, "gain": half, "clamp": half},
+        dict(act="lrelu", alpha=0.5, gain=0.5, clamp=0.5),
+    )
+    taken, expected = (fastgan.bias_act(X - 9, None, **each) for each in options)
+    assert torch.equal(taken, expected)
+    taken, expected = (fastgan.conv2d_resample(X - 9, w, padding=1, **each) for each in options)
+    assert torch.equal(taken, expected)
+    assert torch.equal(upfirdn2d(X, f, gain=half), upfirdn2d(X, f, gain=0.5))
+    assert torch.equal(setup_filter(f, gain=half, flip_filter=np.True_), setup_filter(f, gain=0.5, flip_filter=True))
+
+
+@pytest.mark.parametrize(
+    "bad", [True, np.True_, torch.tensor(True), 2.0, np.float64(2), torch.tensor(2.0), "2", None, [[2]]]
+)
+def test_a_bool_or_a_float_is_no_int(bad) -> None:
+    w = torch.ones(3, 3, 3, 3)
+    for call, name in (
+        (lambda: upfirdn2d(X, None, up=bad), "up must be an int"),
+        (lambda: upfirdn2d(X, None, padding=[0, bad]), "padding must be an int"),
+        (lambda: fastgan.bias_act(X, torch.ones(3), dim=bad), "dim must be an axis of x"),
+        (lambda: fastgan.conv2d_resample(X, w, up=bad), "up must be an int"),
+        (lambda: fastgan.conv2d_resample(X, w, groups=bad), "groups must divide"),
+        (lambda: minibatch_stddev(X, group=bad), "group must be an int"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            call()
+
+
+@pytest.mark.parametrize("bad", [True, np.True_, torch.tensor(True), "1", torch.ones(1), np.ones(1), 1j])
+def test_a_bool_or_a_list_is_no_number(bad) -> None:
+    with pytest.raises(TypeError, match="gain must be a number, got"):
+        fastgan.bias_act(X, gain=bad)
+
+
+def test_a_gain_that_wants_a_gradient_is_refused_for_it_gets_none() -> None:
+    with pytest.raises(ValueError, match="gain must not require grad.*multiply by it"):
+        fastgan.bias_act(X, gain=torch.tensor(1.0, requires_grad=True))

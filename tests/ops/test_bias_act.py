@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from fastgan.ops import bias_act, native, provider, skip_weight_gradients
+from fastgan.ops import bias_act, native, provider
 from fastgan.ops.bias_act import op
 from fastgan.ops.bias_act.activations import ACTIVATIONS, Activation
 from tests.ops.cases import BIAS_ACT_SHAPES, DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to, poison_allocator
@@ -217,11 +217,10 @@ def test_third_derivative_is_refused(compiled_provider):
 def test_bias_gradient_is_left_out_inside_penalties(compiled_provider, monkeypatch):
     x, b = inputs((2, 3, 4, 4), torch.float32, requires_grad=True)
     wanted = []
-    original = op.weight_gradients_wanted
-    monkeypatch.setattr(op, "weight_gradients_wanted", lambda: wanted.append(original()) or wanted[-1])
-    with skip_weight_gradients():
-        (dx,) = torch.autograd.grad(bias_act(x, b, act="tanh").sum(), x, create_graph=True)
-    assert wanted == [False]
+    original = op.needed
+    monkeypatch.setattr(op, "needed", lambda ctx: wanted.append(original(ctx)) or wanted[-1])
+    (dx,) = torch.autograd.grad(bias_act(x, b, act="tanh").sum(), x, create_graph=True)
+    assert [needs[:2] for needs in wanted] == [(True, False)]
     db = torch.autograd.grad(dx.square().sum(), b)[0]
     with provider_context("reference"):
         (dx,) = torch.autograd.grad(bias_act(x, b, act="tanh").sum(), x, create_graph=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastgan.ops import conv2d_resample, exact_convolutions, provider
+from fastgan.ops.conv2d_layer import op
 from tests.ops.cases import CONV2D_LAYER_CASES, DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
 from tests.ops.layers import DOUBLE, TAPS, by_definition, inputs, layer
 
@@ -120,9 +121,49 @@ def test_second_derivative_is_none_of_its_inputs(compiled_provider):
     x, w = torch.randn(2, 3, 4, 4), torch.randn(1, 3, 3, 3)
     ddnoise = torch.randn(2, 1, 4, 4)
     operator = getattr(torch.ops.fastgan, f"conv2d_layer_double_backward_{compiled_provider}")
-    call = (x, w, None, None, torch.randn(2, 1, 4, 4), None, None, None, None, 1, 1, [1] * 4, 0, 0.0, 1.0, -1.0, False)
+    call = (x, w, None, None, torch.randn(2, 1, 4, 4), *[None] * 5, 1, 1, [1] * 4, 0, 0.0, 1.0, -1.0, False)
     ddy = operator(None, None, None, None, ddnoise, None, torch.randn(2, 1, 4, 4), *call, [True, *[False] * 7])[0]
     assert torch.equal(ddy, ddnoise) and ddy.data_ptr() != ddnoise.data_ptr()
+
+
+@pytest.mark.parametrize("name", [name for name, case in CONV2D_LAYER_CASES.items() if "styles" in case[3]])
+def test_derivatives_where_the_convolution_is_kept(kernels, name, monkeypatch):
+    """What halves with noise or bias keep; here in float64, which finite differences need."""
+    monkeypatch.setattr(op, "_keeps_sum", lambda x, w, in_scale, scale, noise, b: scale is not None)
+    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], DOUBLE, requires_grad=True)
+
+    def call(*values):
+        return layer(dict(zip(tensors, values, strict=True)), arguments)
+
+    with kernels():
+        assert torch.autograd.gradcheck(call, list(tensors.values()), fast_mode=True)
+        assert torch.autograd.gradgradcheck(call, list(tensors.values()), fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[2:], ids=DTYPE_IDS[2:])
+@pytest.mark.parametrize("size", [30.0, 1000.0])
+@pytest.mark.parametrize("act", ["linear", "lrelu"])
+def test_gradient_of_styles_under_a_large_bias_in_half_precision(kernels, dtype, size, act):
+    case = ((2, 16, 6, 5), 16, 3, {"styles": True, "noise": "const", "b": True, "act": act, "gain": 1.0})
+    tensors, arguments = inputs(case, dtype)
+    tensors["b"] = (size * (1 + torch.rand(16))).to(dtype)  # all on one side of the kink
+    dy = torch.randn(2, 16, 6, 5).to(dtype)
+
+    def differentiated(dtype):
+        given = {name: tensor.detach().to(dtype).requires_grad_() for name, tensor in tensors.items()}
+        y = layer(given, arguments)
+        wanted = [given[name] for name in ("x", "w", "styles")]
+        first = torch.autograd.grad(y, wanted, dy.to(dtype), create_graph=True)
+        second = torch.autograd.grad(sum(g.float().square().sum() for g in first), wanted)
+        return [g.detach().double() for g in (first[2], *second)]
+
+    with kernels():
+        mine = differentiated(dtype)
+    with provider_context("reference"):
+        own, exact = differentiated(dtype), differentiated(DOUBLE)
+    for name, *results in zip(("dstyles", "ddx", "ddw", "ddstyles"), mine, own, exact, strict=True):
+        error, usual = ((result - results[2]).norm() / results[2].norm() for result in results[:2])
+        assert error <= 2 * usual, f"{name}: {error:.4f}, the reference {usual:.4f}"
 
 
 # 3. opcheck
@@ -144,13 +185,14 @@ def test_opcheck(compiled_provider, name, memory_format):
         settings = (TAPS, 2, 1, [3, 2, 3, 2], *settings[4:])
     inputs_ = (tensors["x"], tensors["w"], styles, scale, noise, b, None)
     operator = getattr(torch.ops.fastgan, f"conv2d_layer_{compiled_provider}")
-    torch.library.opcheck(operator, (*inputs_, *settings, True))
-    y, mask = (t.detach() for t in operator(*inputs_, *settings, True))
-    dy = torch.randn_like(y).requires_grad_()
-    want = [t is not None for t in inputs_[:6]]
     backward = getattr(torch.ops.fastgan, f"conv2d_layer_backward_{compiled_provider}")
-    kept = (*inputs_[:6], y.requires_grad_() if scale is not None else None, mask)
-    torch.library.opcheck(backward, (dy, *kept, *settings, want))
+    want = [t is not None for t in inputs_[:6]]
+    for keep_u in (False, True)[: 1 if scale is None else 2]:
+        torch.library.opcheck(operator, (*inputs_, *settings, True, keep_u))
+        y, mask, u = (t.detach() for t in operator(*inputs_, *settings, True, keep_u))
+        dy = torch.randn_like(y).requires_grad_()
+        y_or_u = (None, u) if keep_u else (y.requires_grad_() if scale is not None else None, None)
+        torch.library.opcheck(backward, (dy, *inputs_[:6], *y_or_u, mask, *settings, want))
 
 
 # 4. compile

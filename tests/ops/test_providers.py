@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 import torch
 
 import fastgan
-from fastgan.ops import native, providers
+from fastgan.ops import exact_convolutions, native, providers
+from fastgan.ops.conv2d_layer import precision
 from fastgan.ops.defaults import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +46,7 @@ def test_a_name_decides(monkeypatch):
         assert providers.choose("bias_act", "cpu", torch.float32) == "reference"
         reasons = {row.reason for row in providers.report(("cpu",)) if row.serves and not row.default}
         assert reasons <= {"reference is named by provider() or FASTGAN_PROVIDER"}
-    monkeypatch.setattr(providers, "_override", "fast")
+    monkeypatch.setattr(providers._named, "default", "fast")
     with pytest.raises(ValueError, match="FASTGAN_PROVIDER must be one of native, triton, reference; got 'fast'"):
         providers.choose("bias_act", "cpu", torch.float32)
 
@@ -74,3 +78,111 @@ def test_resources_are_told_or_the_reason_is(native_provider):
     else:
         with pytest.raises(RuntimeError, match="without CUDA|driver|device"):
             native.kernel_resources()
+
+
+def chosen() -> str:
+    return providers.choose("bias_act", "cpu", torch.float32)
+
+
+def test_overlapping_blocks_of_two_threads_leave_nothing_behind(native_provider):
+    """One enters first and leaves first: with one global, the other's `before` stays on for ever."""
+    entered, left, seen = threading.Event(), threading.Event(), []
+
+    def first():
+        with providers.provider("reference"):
+            entered.set()
+            left.wait(10)
+            seen.append(chosen())
+        seen.append(chosen())
+
+    outside = threading.Thread(target=first)
+    outside.start()
+    entered.wait(10)
+    assert chosen() == "native"
+    with providers.provider("native"):
+        left.set()
+        outside.join()
+        seen.append(chosen())
+    seen.append(chosen())
+    assert seen == ["reference", "native", "native", "native"]
+
+
+def test_asynchronous_tasks_keep_their_own_blocks():
+    seen = {"reference": [], "native": []}
+
+    async def task(name):
+        with providers.provider(name), exact_convolutions():
+            for _ in range(3):
+                await asyncio.sleep(0)
+                seen[name].append((providers._named.get(), precision._exact.get()))
+
+    async def outside():
+        for _ in range(3):
+            await asyncio.sleep(0)
+            assert (providers._named.get(), precision._exact.get()) == (before, False)
+
+    async def all_tasks():
+        await asyncio.gather(task("reference"), task("native"), outside())
+
+    before = providers._named.get()
+    asyncio.run(all_tasks())
+    assert seen == {name: [(name, True)] * 3 for name in ("reference", "native")}
+
+
+def test_exact_convolutions_are_those_of_the_thread_that_asks():
+    inside, done, seen = threading.Event(), threading.Event(), []
+
+    def exact():
+        with exact_convolutions():
+            inside.set()
+            done.wait(10)
+            seen.append(precision.fast_products(torch.zeros(1)))
+
+    thread = threading.Thread(target=exact)
+    thread.start()
+    inside.wait(10)
+    assert precision.fast_products(torch.zeros(1))
+    done.set()
+    thread.join()
+    assert seen == [False]
+
+
+def test_a_block_that_raises_is_left():
+    before = providers._named.get()
+    with pytest.raises(KeyError), providers.provider("reference"):
+        raise KeyError
+    assert providers._named.get() == before
+
+
+def test_compiled_functions_follow_the_block_they_are_called_in(native_provider):
+    """Whole graphs; a block inside of a compiled function, around it, and in another thread."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(str(graph.code))
+        return graph.forward
+
+    def last(call, x):
+        call(x)
+        return "reference" if "leaky_relu" in graphs[-1] else "native"
+
+    def inside(x):
+        with providers.provider("reference"):
+            return fastgan.bias_act(x, act="lrelu")
+
+    torch._dynamo.reset()
+    x = torch.randn(2, 3, 4, 4)
+    compiled = torch.compile(lambda x: fastgan.bias_act(x, act="lrelu"), backend=backend, fullgraph=True)
+    assert last(compiled, x) == "native"
+    with providers.provider("reference"):
+        assert last(compiled, x) == "reference"
+    assert last(torch.compile(inside, backend=backend, fullgraph=True), x) == "reference"
+    assert chosen() == "native"
+    before = len(graphs)
+    compiled(x)
+    assert "leaky_relu" not in "".join(graphs[before:])
+    thread = threading.Thread(target=copy_context().run, args=(compiled, x))
+    with providers.provider("reference"):
+        thread.start()
+        thread.join()
+    assert "leaky_relu" not in "".join(graphs[before:])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 from pathlib import Path
@@ -50,6 +51,11 @@ def test_a_tidy_tree_has_no_findings(lint: ModuleType, tmp_path: Path) -> None:
         ("fastgan/a.py", "class RunManager: ...\n", "fastgan/a.py:1: the class name 'RunManager' says nothing"),
         ("fastgan/a.py", "def f():\n" + "    x = 1\n" * 61, "fastgan/a.py:1: f has 61 lines, at most 60"),
         (
+            "fastgan/a.py",
+            "a.read_text()\n",
+            "fastgan/a.py:1: text is read or written in whatever encoding the locale has; name one",
+        ),
+        (
             "fastgan/ops/blur/op.py",
             "",
             "fastgan/ops/blur/reference.py is missing: the operator blur must stand in every room",
@@ -58,3 +64,28 @@ def test_a_tidy_tree_has_no_findings(lint: ModuleType, tmp_path: Path) -> None:
 )
 def test_each_fault_is_found(lint: ModuleType, tmp_path: Path, name: str, text: str, finding: str) -> None:
     assert finding in found(lint, tmp_path, {name: text})
+
+
+@pytest.mark.parametrize(
+    ("call", "depends"),
+    [
+        ("path.read_text()", True),
+        ("path.read_text(encoding='utf-8')", False),
+        ("distribution.read_text('direct_url.json')", False),
+        ("path.write_text(text)", True),
+        ("path.write_text(text, encoding='utf-8')", False),
+        ("open(path)", True),
+        ("open(path, 'a')", True),
+        ("open(path, mode='w')", True),
+        ("open(path, 'rb')", False),
+        ("path.open()", True),
+        ("path.open('w')", True),
+        ("path.open('a+', encoding='utf-8')", False),
+        ("path.open('rb')", False),
+        ("Image.open(path)", False),
+        ("tarfile.open(path, 'r:gz')", False),
+        ("os.open(path, flags)", False),
+    ],
+)
+def test_text_in_the_encoding_of_the_locale_is_seen(lint: ModuleType, call: str, depends: bool) -> None:
+    assert lint.text_in_any_encoding(ast.parse(call, mode="eval").body) is depends

@@ -128,9 +128,17 @@ def test_broken_gradients_are_skipped_and_counted(optimizer, bad):
 
 def test_only_the_moving_player_collects_gradients():
     state = cyclegan()
+    collecting = []
+    for player in state.players:
+        draw = player.source.next
+
+        def drawn(draw=draw):
+            collecting.append([{p.requires_grad for p in each.parameters} for each in state.players])
+            return draw()
+
+        player.source.next = drawn
     run(state, 1)
-    g, d = state.players
-    assert all(not p.requires_grad for p in g.parameters) and all(p.requires_grad for p in d.parameters)
+    assert collecting == [[{True}, {False}], [{False}, {True}]]
 
 
 def test_ticks_lie_at_multiples_and_stop_is_obeyed():
@@ -168,3 +176,22 @@ def test_a_stop_leaves_out_no_tick(stop_at):
     assert state.step == stop_at
     train(state, *ticks)
     assert seen == [64, 128, 192]
+
+
+def test_networks_can_be_trained_by_hand_after_a_step_and_frozen_layers_stay_frozen():
+    state = wgan(n_critic=1)
+    frozen = state.players[1].parameters[0]
+    frozen.requires_grad_(False)
+    before = [p.clone() for player in state.players for p in player.parameters]
+    run(state, 2)
+    after = [p for player in state.players for p in player.parameters]
+    assert [p.requires_grad for p in after] == [p is not frozen for p in after]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [p is frozen for p in after]
+
+
+def test_a_step_that_raises_leaves_nothing_frozen():
+    state = wgan(n_critic=1)
+    state.players[0].source.next = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        step(state)
+    assert all(p.requires_grad for player in state.players for p in player.parameters)

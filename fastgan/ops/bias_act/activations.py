@@ -39,7 +39,13 @@ ACTIVATIONS: dict[str, Activation] = {
     for activation in (
         Activation("linear", lambda v, alpha: v, piecewise_linear=True),
         Activation("relu", lambda v, alpha: torch.relu(v), gain=sqrt(2), piecewise_linear=True),
-        Activation("lrelu", F.leaky_relu, alpha=0.2, gain=sqrt(2), piecewise_linear=True),
+        Activation(
+            "lrelu",
+            lambda v, alpha: F.leaky_relu(v, alpha) if alpha else torch.relu(v),
+            alpha=0.2,
+            gain=sqrt(2),
+            piecewise_linear=True,
+        ),
         Activation("tanh", lambda v, alpha: torch.tanh(v)),
         Activation("sigmoid", lambda v, alpha: torch.sigmoid(v)),
         Activation("elu", lambda v, alpha: F.elu(v)),

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, number
+from fastgan.ops.arguments import as_int, check_dense, number
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
 from fastgan.ops.bias_act.reference import bias_act_reference
-from fastgan.ops.gradients import weight_gradients_wanted
-from fastgan.ops.layout import dense_format
+from fastgan.ops.exporting import exporting, sizes
+from fastgan.ops.gradients import needed
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import register, transforming
 
 
@@ -62,12 +63,13 @@ def bias_act(
     provider = providers.choose("bias_act", x.device.type, x.dtype, act)
     if provider == "reference":
         return bias_act_reference(x, b, dim, act, alpha, gain, clamp)
-    x = x.contiguous(memory_format=dense_format(x, dim))
+    x = in_format(x, dense_format(x, dim))
     has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
     differentiable = x.requires_grad or (b is not None and b.requires_grad) or transforming()
     compiled = _COMPILED[provider]
     index, bound = compiled.numbering.index(act), -1.0 if clamp is None else clamp
-    keep_mask = has_kink and differentiable and torch.is_grad_enabled()
+    # What is recorded may be differentiated where it runs, whatever holds here.
+    keep_mask = has_kink and (exporting() or (differentiable and torch.is_grad_enabled()))
     return compiled.forward_op(x, b, dim, index, alpha, gain, bound, keep_mask)[0]
 
 
@@ -76,10 +78,11 @@ def _check(x: Tensor, b: Tensor | None, dim: int) -> int:
     if b is None:
         return 1 if x.ndim > 1 else 0
     check_dense("b", b, optional=True)
-    if not isinstance(dim, int) or isinstance(dim, bool) or not -x.ndim <= dim < x.ndim:
+    axis = as_int(dim)
+    if axis is None or not -x.ndim <= axis < x.ndim:
         raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim!r}")
-    dim %= x.ndim
-    if b.ndim != 1 or b.shape[0] != x.shape[dim]:
+    dim = axis % x.ndim
+    if b.ndim != 1 or sizes(b)[0] != sizes(x)[dim]:
         raise ValueError(f"b must have shape [C]=[{x.shape[dim]}] to match x, got {list(b.shape)}")
     if b.device != x.device:
         raise ValueError(f"b must be on x's device {x.device}, got {b.device}")
@@ -136,8 +139,8 @@ class _Compiled:
     def forward_backward(self, ctx, dy, dmask):
         if dy is None:
             return (None,) * 8
-        need_db = ctx.needs_input_grad[1] and weight_gradients_wanted()
-        dy = dy.contiguous(memory_format=ctx.memory_format)
+        need_db = needed(ctx)[1]
+        dy = in_format(dy, ctx.memory_format)
         dx, db = self.backward_op(dy, *ctx.saved_tensors, *ctx.settings, need_db)
         return (dx, db if need_db else None) + (None,) * 6
 
@@ -160,12 +163,13 @@ class _Compiled:
             column = ddb.reshape([-1 if axis == ctx.settings[0] else 1 for axis in range(len(ctx.shape))])
             ddx = column.expand(ctx.shape) if ddx is None else ddx + column
         assert ddx is not None
-        ddx = ddx.contiguous(memory_format=ctx.memory_format)
+        ddx = in_format(ddx, ctx.memory_format)
         dy, x, b, mask = ctx.saved_tensors
-        gradient = self.backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if ctx.needs_input_grad[0] else None
+        needs = needed(ctx)
+        gradient = self.backward_op(ddx, x, b, mask, *ctx.settings, False)[0] if needs[0] else None
         if x is None:  # piecewise linear: the second derivative is zero, and stays undefined
             return gradient, *none[1:]
-        need_db = b is not None and ctx.needs_input_grad[2]
+        need_db = b is not None and needs[2]
         dx, db = self.double_backward_op(ddx, dy, x, b, *ctx.settings, need_db)
         return gradient, dx, db if need_db else None, *none[3:]
 

@@ -9,6 +9,9 @@ act is piecewise linear: its slope m, from the mask, is a constant of every deri
 
 where u is not kept but found from y: u = (y/m - noise - b)/scale. Differentiated as such, what the second derivative
 owes to dscale comes out as a gradient of y, and takes the way of any other gradient of y: one convolution less.
+
+In half precision y, rounded to some 3 digits, holds little of a u that noise or b exceeds: there u itself is kept, and
+dscale is differentiated as the function of x, w and in_scale that it then is.
 """
 
 from __future__ import annotations
@@ -42,9 +45,13 @@ class Layer(NamedTuple):
         return Resampling(self.passes, self.geometry, kernel, self.f, self.fast)
 
 
-def forward(layer: Layer, keep_mask: bool) -> tuple[Tensor, Tensor]:
-    """y and its mask, empty if not kept."""
-    return layer.resampling.forward(layer.x, layer.w, layer.in_scale, layer.epilogue, keep_mask)
+def forward(layer: Layer, keep_mask: bool, keep_u: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """y, its mask, empty if not kept, and u, None if not kept."""
+    operands = (layer.x, layer.w, layer.in_scale)
+    if not keep_u:
+        return *layer.resampling.forward(*operands, layer.epilogue, keep_mask), None
+    u, _ = layer.resampling.forward(*operands, Epilogue())
+    return *layer.passes.epilogue(u, layer.epilogue, keep_mask), u
 
 
 class Gradients(NamedTuple):
@@ -69,27 +76,40 @@ class Wanted(NamedTuple):
     b: bool
 
 
-def backward(layer: Layer, dy: Tensor, y: Tensor | None, mask: Tensor | None, want: Wanted) -> Gradients:
-    """The first derivative. y is read where scale's gradient is wanted."""
-    x, w, in_scale, e = layer.x, layer.w, layer.in_scale, layer.epilogue
-    a, dscale, dnoise, db = layer.passes.epilogue_backward(dy, mask, y, e, want.scale, want.noise, want.b)
-    dz, dw = layer.resampling.gradients(x, w, in_scale, a, of_input=want.x or want.in_scale, of_weight=want.w)
-    din_scale = None
-    if dz is not None and in_scale is not None:
-        if want.in_scale:
-            dz, din_scale = layer.passes.style_gradient(dz, x, in_scale)
-        else:
-            dz = _times(dz, in_scale)
+def backward(
+    layer: Layer, dy: Tensor, y: Tensor | None, u: Tensor | None, mask: Tensor | None, want: Wanted
+) -> Gradients:
+    """The first derivative. u, or else y, is read where scale's gradient is wanted."""
+    x, e, passes = layer.x, layer.epilogue, layer.passes
+    a, dscale, dnoise, db = passes.epilogue_backward(dy, mask, y, e, want.scale and u is None, want.noise, want.b)
+    if want.scale and u is not None and e.scale is not None:
+        dscale = passes.style_gradient(a, u, e.scale)[1] / e.scale
+    dx, dw, din_scale = _through_convolution(layer, a, want)
     if want.noise and e.noise is not None and e.noise.shape[0] != x.shape[0]:
         dnoise = dnoise.sum(dim=0, keepdim=True)
     return Gradients(
-        dz if want.x else None,
+        dx,
         dw,
         din_scale,
         dscale if want.scale else None,
         dnoise if want.noise else None,
         db if want.b else None,
     )
+
+
+def _through_convolution(
+    layer: Layer, a: Tensor, want: Wanted | WantedSecond
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of x, w and in_scale, from the gradient a of u."""
+    x, in_scale, of_input = layer.x, layer.in_scale, want.x or want.in_scale
+    dz, dw = layer.resampling.gradients(x, layer.w, in_scale, a, of_input=of_input, of_weight=want.w)
+    din_scale = None
+    if dz is not None and in_scale is not None:
+        if want.in_scale:
+            dz, din_scale = layer.passes.style_gradient(dz, x, in_scale)
+        else:
+            dz = _times(dz, in_scale)
+    return dz if want.x else None, dw, din_scale
 
 
 class WantedSecond(NamedTuple):
@@ -119,7 +139,13 @@ class SecondGradients(NamedTuple):
 
 
 def double_backward(
-    layer: Layer, dd: Gradients, dy: Tensor, y: Tensor | None, mask: Tensor | None, want: WantedSecond
+    layer: Layer,
+    dd: Gradients,
+    dy: Tensor,
+    y: Tensor | None,
+    u: Tensor | None,
+    mask: Tensor | None,
+    want: WantedSecond,
 ) -> SecondGradients:
     """The derivative of `backward`; dd are the gradients of its results.
 
@@ -129,9 +155,12 @@ def double_backward(
         x = ddin_scale·Rᵀ(w, a) + in_scale·Rᵀ(ddw, a)       in_scale = Σ ddx·Rᵀ(w, a) + x·Rᵀ(ddw, a)
         scale = Σ r·a/scale - dscale·ddscale/scale           y = dy·ddscale/scale where m is not 0
         noise, b = -Σ a·ddscale/scale²
+
+    Where u is kept, y, noise, b and scale owe nothing to ddscale; x, w and in_scale get what q = a·ddscale/scale, as a
+    gradient of u, gives them.
     """
     x, in_scale, e, passes = layer.x, layer.in_scale, layer.epilogue, layer.passes
-    a, dscale, _, _ = passes.epilogue_backward(dy, mask, y, e, need_scale=dd.scale is not None)
+    a, dscale, _, _ = passes.epilogue_backward(dy, mask, y, e, need_scale=dd.scale is not None and u is None)
     p = _sum(_times(dd.x, in_scale), None if dd.in_scale is None else _times(x, dd.in_scale))
     r = _tangents(layer, p, dd.w) if want.dy or want.scale else None
     out: dict[str, Tensor | None] = _second_of_convolution(layer, a, p, dd, want)
@@ -139,7 +168,13 @@ def double_backward(
         out["scale"] = _pixel_sum(r, a) / e.scale
     slopes = e._replace(scale=None, noise=None, b=None, residual=None)
     tangent = _sum(_times(r, e.scale), dd.noise, None if dd.b is None else dd.b[None, :, None, None])
-    if dd.scale is not None and e.scale is not None and y is not None:
+    if dd.scale is not None and e.scale is not None and u is not None:
+        tangent = _sum(tangent, _times(u, dd.scale))
+        if want.x or want.w or want.in_scale:
+            parts = _through_convolution(layer, a * _column(dd.scale / e.scale, a), want)
+            for name, part in zip(("x", "w", "in_scale"), parts, strict=True):
+                out[name] = _sum(out.get(name), part)
+    elif dd.scale is not None and e.scale is not None and y is not None:
         ratio = dd.scale / e.scale
         m = passes.epilogue_backward(torch.ones_like(dy), mask, None, slopes)[0]
         v = torch.where(m == 0, 0, y / m)

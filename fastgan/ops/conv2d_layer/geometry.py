@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from fastgan.ops.exporting import sizes
+
 
 class Geometry(NamedTuple):
     """R(w, x): ↓down(w ∗ f ∗ x), or w ∗ f ∗ ↑up(x).
@@ -26,11 +28,11 @@ class Geometry(NamedTuple):
         """With the FIR's own padding added to that of the kernel."""
         px0, px1, py0, py1 = padding
         if f is not None and up > 1:
-            fh, fw = f.shape[0], f.shape[-1]
+            fh, fw = sizes(f)[0], sizes(f)[-1]
             px0, px1 = px0 + (fw + up - 1) // 2, px1 + (fw - up) // 2
             py0, py1 = py0 + (fh + up - 1) // 2, py1 + (fh - up) // 2
         if f is not None and down > 1:
-            fh, fw = f.shape[0], f.shape[-1]
+            fh, fw = sizes(f)[0], sizes(f)[-1]
             px0, px1 = px0 + (fw - down + 1) // 2, px1 + (fw - down) // 2
             py0, py1 = py0 + (fh - down + 1) // 2, py1 + (fh - down) // 2
         return cls(up, down, (px0, px1, py0, py1))

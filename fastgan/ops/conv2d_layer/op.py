@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, flag, number
+from fastgan.ops.arguments import as_int, check_dense, flag, number
 from fastgan.ops.bias_act.activations import activation_named
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import triton_form
-from fastgan.ops.conv2d_layer.compiled import Compiled
+from fastgan.ops.conv2d_layer.compiled import Compiled, autocasts
 from fastgan.ops.conv2d_layer.cpu import CpuPasses
 from fastgan.ops.conv2d_layer.gemm import GemmPasses
 from fastgan.ops.conv2d_layer.geometry import Geometry
 from fastgan.ops.conv2d_layer.precision import fast_products
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
-from fastgan.ops.layout import dense_format
+from fastgan.ops.exporting import exporting, sizes
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import transforming
 from fastgan.ops.upfirdn2d.op import check_filter, four_paddings
 
@@ -73,7 +75,7 @@ def conv2d_resample(
     Keeps for backward: x, w, and two bits an element of y where there is a kink; for smooth activations also R.
     Source: Karras et al. 2020 (StyleGAN2), appendix B.
     """
-    _check_images(x, w, groups)
+    groups = _check_images(x, w, groups)
     options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
     return _layer(x, w, None, None, None, b, residual, *options)
 
@@ -143,31 +145,32 @@ def modulated_conv2d(
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
 
     Gradients: 2nd order, for x, weight, styles, noise, b and residual.
-    Keeps for backward: x, weight, noise, with demodulation y (which the next layer keeps as its x; it must not be
-    changed in place), and two bits an element of y where
-    there is a kink; for smooth activations y before the activation.
+    Keeps for backward: x, weight, noise, two bits an element of y where there is a kink, for smooth activations y
+    before the activation; with demodulation also y, which the next layer keeps as its x and which must not be changed
+    in place, or, in half precision with noise or b, the convolution's result instead: one image more.
     Source: Karras et al. 2020 (StyleGAN2), section 2.2.
     """
     _check_images(x, weight, 1, "weight")
     check_dense("styles", styles)
-    if styles.shape != (x.shape[0], weight.shape[1]):
-        raise ValueError(f"styles must have shape [N, I]=[{x.shape[0]}, {weight.shape[1]}], got {list(styles.shape)}")
+    expected = (sizes(x)[0], sizes(weight)[1])
+    if sizes(styles) != expected:
+        raise ValueError(f"styles must have shape [N, I]={list(expected)}, got {list(styles.shape)}")
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     weight, styles = weight.to(wide), styles.to(wide)
     dcoefs = None
     if flag("demodulate", demodulate):
-        if x.dtype == torch.float16 and weight.numel() and styles.numel():
-            fan_in = weight[0].numel()
+        if x.dtype == torch.float16 and 0 not in (*sizes(weight), *sizes(styles)):
+            fan_in = math.prod(sizes(weight)[1:])
             weight = weight / (weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in)).clamp_min(
                 1e-8
             )
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False) if autocasts(x.device.type) else nullcontext():
             dcoefs = demodulation_coefficients(weight, styles)
     if input_gain is not None:
         check_dense("input_gain", input_gain, optional=True)
-        if input_gain.shape not in ((), (1,), (weight.shape[1],)):
-            raise ValueError(f"input_gain must be a scalar or [I]=[{weight.shape[1]}], got {list(input_gain.shape)}")
+        if sizes(input_gain) not in ((), (1,), expected[1:]):
+            raise ValueError(f"input_gain must be a scalar or [I]=[{expected[1]}], got {list(input_gain.shape)}")
         styles = styles * input_gain
     options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
     return _layer(x, weight, styles, dcoefs, noise, b, residual, *options)
@@ -193,7 +196,7 @@ def _layer(
     clamp: float | None,
 ) -> Tensor:
     """y = residual + clamp(act(scale·R(w, in_scale·x) + noise + b)·gain, ±clamp)."""
-    if torch.is_autocast_enabled(x.device.type):
+    if autocasts(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             operands = (in_scale, scale, noise, b, residual)
             options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
@@ -208,19 +211,20 @@ def _layer(
     f = None if f is None else check_filter(f, x)
     w, wide = w.to(x.dtype), torch.float64 if x.dtype == torch.float64 else torch.float32
     in_scale, scale = (s if s is None else s.to(wide).contiguous() for s in (in_scale, scale))
-    if w.shape[2] * w.shape[3] > 1 and flag("flip_weight", flip_weight) == (up > 1):
+    o, _, *kernel = sizes(w)
+    if kernel != [1, 1] and flag("flip_weight", flip_weight) == (geometry.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
-    size = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))
-    noise, b, residual = _operands(x, w.shape[0], size, noise, b, residual)
+    size = geometry.output_size(sizes(x)[2:], kernel, (1, 1) if f is None else (sizes(f)[0], sizes(f)[-1]))
+    noise, b, residual = _operands(x, o, size, noise, b, residual)
     provider = providers.choose("conv2d_layer", x.device.type, x.dtype, "groups" if groups > 1 else "")
     if provider == "reference":
         settings = (act, alpha, gain, clamp)
         y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, geometry, groups, *settings)
-        return y.contiguous(memory_format=dense_format(x))
+        return in_format(y, dense_format(x))
     memory_format = dense_format(x)
-    x, w = x.contiguous(memory_format=memory_format), w.contiguous()
+    x, w = in_format(x, memory_format), w.contiguous()
     if residual is not None:
-        residual = residual.contiguous(memory_format=memory_format)
+        residual = in_format(residual, memory_format)
     compiled = _COMPILED[provider]
     smooth = not activation.piecewise_linear
     late = smooth or (residual is not None and scale is not None)  # u is found from y, which must not hold more
@@ -228,43 +232,58 @@ def _layer(
     epilogue = (index, alpha, 1.0, -1.0) if smooth else (index, alpha, gain, bound)
     inputs = (x, w, in_scale, scale, noise, None if smooth else b, None if late else residual)
     differentiable = any(t is not None and t.requires_grad for t in inputs) or transforming()
-    keep_mask = (index > 0 or epilogue[3] >= 0) and differentiable and torch.is_grad_enabled()
+    # What is recorded may be differentiated where it runs, whatever holds here.
+    wanted = exporting() or (differentiable and torch.is_grad_enabled())
+    keep_mask = (index > 0 or epilogue[3] >= 0) and wanted
     settings = (f, geometry.up, geometry.down, list(geometry.padding), *epilogue, fast_products(x))
-    y = compiled.forward_op(*inputs, *settings, keep_mask)[0]
+    keep_u = wanted and _keeps_sum(*inputs[:6])
+    y = compiled.forward_op(*inputs, *settings, keep_mask, keep_u)[0]
     if smooth:
         y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y if residual is None or not late else y + residual
 
 
-def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> None:
+def _keeps_sum(
+    x: Tensor, w: Tensor, in_scale: Tensor | None, scale: Tensor | None, noise: Tensor | None, b: Tensor | None
+) -> bool:
+    """Whether scale's gradient needs more digits of the convolution than the result has."""
+    rounded = x.dtype in (torch.float16, torch.bfloat16) and (noise is not None or b is not None)
+    return rounded and scale is not None and (scale.requires_grad or transforming())
+
+
+def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> int:
+    """The groups, as an int."""
     check_dense("x", x)
     check_dense(weight_name, w)
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"x and {weight_name} must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
     if w.device != x.device:
         raise ValueError(f"{weight_name} must be on x's device {x.device}, got {w.device}")
-    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
-        raise ValueError(f"groups must divide {weight_name}'s {w.shape[0]} output channels, got {groups!r}")
-    if x.shape[1] != w.shape[1] * groups:
-        raise ValueError(
-            f"x must have shape [N, {w.shape[1] * groups}, H, W] to match {weight_name}, got {list(x.shape)}"
-        )
-    if 0 in w.shape:
+    o, i, *_ = sizes(w)
+    count = as_int(groups)
+    if count is None or count < 1 or o % count:
+        raise ValueError(f"groups must divide {weight_name}'s {o} output channels, got {groups!r}")
+    if sizes(x)[1] != i * count:
+        raise ValueError(f"x must have shape [N, {i * count}, H, W] to match {weight_name}, got {list(x.shape)}")
+    if 0 in sizes(w):
         raise ValueError(f"{weight_name} must not be empty, got shape {list(w.shape)}")
+    return count
 
 
 def _geometry(x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]) -> Geometry:
-    for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {factor!r}")
-    if up > 1 and down > 1:
+    factors = (as_int(up), as_int(down))
+    for name, factor, given in zip(("up", "down"), factors, (up, down), strict=True):
+        if factor is None or factor < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {given!r}")
+    if min(factors) > 1:
         raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
-    geometry = Geometry.of(up, down, four_paddings(padding), f)
-    height, width = geometry.output_size(x.shape[2:], w.shape[2:], (1, 1) if f is None else (f.shape[0], f.shape[-1]))
+    geometry = Geometry.of(*factors, four_paddings(padding), f)
+    image, kernel = sizes(x)[2:], sizes(w)[2:]
+    height, width = geometry.output_size(image, kernel, (1, 1) if f is None else (sizes(f)[0], sizes(f)[-1]))
     if height < 1 or width < 1:
         raise ValueError(
-            f"padding {padding!r} leaves images of {x.shape[2]}x{x.shape[3]} no output under a kernel of "
-            f"{w.shape[2]}x{w.shape[3]}: it would be {height}x{width}"
+            f"padding {padding!r} leaves images of {image[0]}x{image[1]} no output under a kernel of "
+            f"{kernel[0]}x{kernel[1]}: it would be {height}x{width}"
         )
     return geometry
 
@@ -279,22 +298,22 @@ def _operands(
             if operand.device != x.device:
                 raise ValueError(f"{name} must be on x's device {x.device}, got {operand.device}")
     if b is not None:
-        if b.shape != (channels,):
+        if sizes(b) != (channels,):
             raise ValueError(f"b must have shape [O]=[{channels}], got {list(b.shape)}")
         b = b.to(x.dtype).contiguous()
-    expected = (x.shape[0], channels, *size)
+    n = sizes(x)[0]
+    expected = (n, channels, *size)
     if residual is not None:
-        if residual.shape != expected:
+        if sizes(residual) != expected:
             raise ValueError(f"residual must have the result's shape {list(expected)}, got {list(residual.shape)}")
         residual = residual.to(x.dtype)
     if noise is not None:
-        shape = (1,) * (4 - noise.ndim) + tuple(noise.shape)
-        fits = all(have in (1, want) for have, want in zip(shape, (x.shape[0], 1, *size), strict=False))
+        missing = (1,) * (4 - noise.ndim)
+        shape = (*missing, *sizes(noise))
+        fits = all(have in (1, want) for have, want in zip(shape, (n, 1, *size), strict=False))
         if len(shape) != 4 or not fits:
-            raise ValueError(
-                f"noise must be broadcastable to [N, 1, H', W']={[x.shape[0], 1, *size]}, got {list(noise.shape)}"
-            )
-        noise = noise.to(x.dtype).reshape(shape).expand(shape[0], 1, *size).contiguous()
+            raise ValueError(f"noise must be broadcastable to [N, 1, H', W']={[n, 1, *size]}, got {list(noise.shape)}")
+        noise = noise.to(x.dtype)[(None,) * len(missing)].expand(-1, -1, *size).contiguous()
     return noise, b, residual
 
 

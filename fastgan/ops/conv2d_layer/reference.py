@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer.geometry import Geometry
+from fastgan.ops.exporting import sizes
 from fastgan.ops.upfirdn2d.op import upfirdn2d
 
 
@@ -46,7 +47,8 @@ def conv2d_layer_reference(
 
 def _resampled_convolution(x: Tensor, w: Tensor, f: Tensor | None, geometry: Geometry, groups: int) -> Tensor:
     up, down, padding = geometry.up, geometry.down, geometry.padding
-    pointwise = w.shape[2] == w.shape[3] == 1
+    o, i, kh, kw = sizes(w)
+    pointwise = kh == kw == 1
     if up == down == 1:
         return _convolution(x, w, padding, groups)
     if up == 1 and pointwise:
@@ -55,7 +57,6 @@ def _resampled_convolution(x: Tensor, w: Tensor, f: Tensor | None, geometry: Geo
         return F.conv2d(upfirdn2d(x, f, padding=padding), w, stride=down, groups=groups)
     if pointwise:
         return upfirdn2d(F.conv2d(x, w, groups=groups), f, up=up, padding=padding, gain=up**2)
-    o, i, kh, kw = w.shape
     w = w.reshape(groups, o // groups, i, kh, kw).transpose(1, 2).reshape(groups * i, o // groups, kh, kw)
     x = F.conv_transpose2d(x, w, stride=up, groups=groups)
     return upfirdn2d(x, f, padding=geometry.crop(kh, kw), gain=up**2)

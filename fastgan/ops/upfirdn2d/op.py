@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import check_dense, check_real, flag, number
-from fastgan.ops.layout import dense_format
+from fastgan.ops.arguments import as_int, check_dense, check_real, flag, number
+from fastgan.ops.exporting import sizes
+from fastgan.ops.layout import dense_format, in_format
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
+from fastgan.ops.upfirdn2d.flops import upfirdn2d_flops
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
-# Tuples: a union of types would be built anew on every call.
-_INTEGER, _SEQUENCE = (int, torch.SymInt), (list, tuple)
+_SEQUENCE = (list, tuple)  # a union of types would be built anew on every call
 # Bounds that no image needs: offsets stay within 64 bits, and a slip is named instead of asking for terabytes.
 _LARGEST_FACTOR = 2**12
 _LONGEST = 2**24
@@ -68,7 +70,9 @@ def upfirdn2d(
     f = check_filter(f, x)
     up, down, padding = _pair("up", up), _pair("down", down), four_paddings(padding)
     flip_filter, gain = flag("flip_filter", flip_filter), number("gain", gain)
-    for axis, size, taps, low in (("x", x.shape[3], f.shape[-1], 0), ("y", x.shape[2], f.shape[0], 2)):
+    n, c, h, w = sizes(x)
+    fh, fw = sizes(f)[0], sizes(f)[-1]
+    for axis, size, taps, low in (("x", w, fw, 0), ("y", h, fh, 2)):
         padded = size * up[low // 2] + padding[low] + padding[low + 1]
         if padded < taps:
             raise ValueError(
@@ -76,18 +80,19 @@ def upfirdn2d(
             )
         if padded > _LONGEST:
             raise ValueError(f"padding and up make {padded} samples along {axis}, at most {_LONGEST} are supported")
-    height = (x.shape[2] * up[1] + padding[2] + padding[3] - f.shape[0]) // down[1] + 1
-    width = (x.shape[3] * up[0] + padding[0] + padding[1] - f.shape[-1]) // down[0] + 1
-    if x.shape[0] * x.shape[1] * height * width > _MOST_VALUES:
+    height = (h * up[1] + padding[2] + padding[3] - fh) // down[1] + 1
+    width = (w * up[0] + padding[0] + padding[1] - fw) // down[0] + 1
+    # Not of a symbolic batch, which the comparison would bound.
+    if not torch.compiler.is_compiling() and n * c * height * width > _MOST_VALUES:
         raise ValueError(
-            f"padding and up make an output of {list(x.shape[:2])} by {height}x{width}, more than {_MOST_VALUES} values"
+            f"padding and up make an output of {[n, c]} by {height}x{width}, more than {_MOST_VALUES} values"
         )
     provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
     memory_format = dense_format(x)
     if provider == "reference":
         y = upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
-        return y.contiguous(memory_format=memory_format)
-    x = x.contiguous(memory_format=memory_format)
+        return in_format(y, memory_format)
+    x = in_format(x, memory_format)
     return _COMPILED[provider](x, f, *up, *down, *padding, flip_filter, gain)
 
 
@@ -128,7 +133,9 @@ def setup_filter(
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be a torch.device or its name, got {device!r}") from error
     try:
-        taps = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device="cpu")
+        given = 1.0 if f is None else f
+        place = "meta" if isinstance(f, Tensor) and f.is_meta else "cpu"
+        taps = torch.as_tensor(given, dtype=torch.float32, device=place)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise TypeError(f"f must hold taps, numbers in one or two axes: {error}") from error
     if taps.ndim > 2 or taps.numel() == 0:
@@ -141,17 +148,21 @@ def setup_filter(
     if taps.ndim == 1 and not separable:
         taps = taps.outer(taps)
     if normalize:
-        if taps.sum() == 0:
+        if _has_values(taps) and taps.sum() == 0:
             raise ValueError("f sums to 0 and cannot be normalised; pass normalize=False")
         taps = taps / taps.sum()
     if gain < 0 and taps.ndim == 1:
         raise ValueError(f"gain must be at least 0 for a separable f, which is applied twice; got {gain}")
     taps = taps * gain ** (taps.ndim / 2)
-    if not taps.isfinite().all():
+    if _has_values(taps) and not taps.isfinite().all():
         raise ValueError("f must hold finite taps, also after normalisation and gain")
     if flip_filter:
         taps = taps.flip(list(range(taps.ndim)))
     return taps.to(device)
+
+
+def _has_values(x: Tensor) -> bool:
+    return not (x.is_meta or isinstance(x, FakeTensor))
 
 
 def filter2d(
@@ -204,24 +215,25 @@ def check_filter(f: Tensor | None, x: Tensor) -> Tensor:
     return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, _INTEGER) and not isinstance(value, bool)
-
-
 def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair: Any = (value, value) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
-    if len(pair) != 2 or not all(_is_int(factor) and 1 <= factor <= _LARGEST_FACTOR for factor in pair):
+    pair: Any = _ints(value) if isinstance(value, _SEQUENCE) else _ints(value) * 2
+    if len(pair) != 2 or not all(factor is not None and 1 <= factor <= _LARGEST_FACTOR for factor in pair):
         raise ValueError(f"{name} must be an int or [x, y], each from 1 to {_LARGEST_FACTOR}; got {value!r}")
     return pair
 
 
 def four_paddings(value: int | Sequence[int]) -> tuple[int, int, int, int]:
-    sides: Any = (value,) if _is_int(value) else tuple(value) if isinstance(value, _SEQUENCE) else ()
-    if len(sides) not in (1, 2, 4) or not all(_is_int(side) and abs(side) <= _LONGEST for side in sides):
+    sides: Any = _ints(value)
+    if len(sides) not in (1, 2, 4) or not all(side is not None and abs(side) <= _LONGEST for side in sides):
         raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1] within ±{_LONGEST}; got {value!r}")
     if len(sides) < 4:
         sides = (sides[0], sides[0], sides[-1], sides[-1])
     return sides
+
+
+def _ints(value: int | Sequence[int]) -> tuple[int | None, ...]:
+    """One int, or those of a list; None for what is none."""
+    return tuple(as_int(each) for each in value) if isinstance(value, _SEQUENCE) else (as_int(value),)
 
 
 def _taps(f: Tensor | None) -> tuple[int, int]:
@@ -229,9 +241,9 @@ def _taps(f: Tensor | None) -> tuple[int, int]:
     if f is None:
         return (1, 1)
     check_dense("f", f, optional=True)
-    if f.ndim not in (1, 2) or f.numel() == 0:
+    if f.ndim not in (1, 2) or 0 in sizes(f):
         raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
-    return (f.shape[-1], f.shape[0])
+    return (sizes(f)[-1], sizes(f)[0])
 
 
 def _sum(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -272,7 +284,7 @@ def _register_compiled(provider: str) -> Callable:
             f.shape[0] - py0 - 1,
             height * uy - out_height * dy_factor + py0 - uy + 1,
         )
-        dy = dy.contiguous(memory_format=ctx.memory_format)
+        dy = in_format(dy, ctx.memory_format)
         dx_ = compiled(dy, f, dx, dy_factor, ux, uy, *padding, not flip_filter, gain)
         return (dx_,) + (None,) * 11
 
@@ -283,6 +295,7 @@ def _register_compiled(provider: str) -> Callable:
         fake,
         setup_context,
         backward,
+        upfirdn2d_flops,
     )
     return compiled
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastgan.ops.exporting import sizes
+
 
 def upfirdn2d_reference(
     x: Tensor,
@@ -26,8 +28,9 @@ def upfirdn2d_reference(
         v = F.pad(v.reshape(n, c, h, 1, w, 1), [0, up[0] - 1, 0, 0, 0, up[1] - 1])  # zeros after every sample
         v = v.reshape(n, c, h * up[1], w * up[0])
     v = F.pad(v, [max(side, 0) for side in padding])
-    x0, x1, y0, y1 = (max(-side, 0) for side in padding)  # what negative values crop, of the other side's padding too
-    v = v[:, :, y0 : v.shape[2] - y1, x0 : v.shape[3] - x1]
+    if min(padding) < 0:
+        x0, x1, y0, y1 = (max(-side, 0) for side in padding)  # what they crop, of the other side's padding too
+        v = v[:, :, y0 : v.shape[2] - y1, x0 : v.shape[3] - x1]
     f = f.to(v.dtype)
     if not flip_filter:
         f = f.flip(list(range(f.ndim)))  # conv2d correlates
@@ -41,6 +44,7 @@ def upfirdn2d_reference(
 
 def _filter(v: Tensor, f: Tensor, stride: tuple[int, int]) -> Tensor:
     """Correlate every channel with f [fh, fw], at every stride-th place."""
-    if v.numel() == 0:  # torch's convolution has no double backward of nothing
+    if 0 in sizes(v):  # torch's convolution has no double backward of nothing
         return v[:, :, : v.shape[2] - f.shape[0] + 1 : stride[0], : v.shape[3] - f.shape[1] + 1 : stride[1]]
-    return F.conv2d(v, f.expand(v.shape[1], 1, *f.shape), stride=stride, groups=v.shape[1])
+    channels = sizes(v)[1]
+    return F.conv2d(v, f.expand(channels, 1, *sizes(f)), stride=stride, groups=channels)

@@ -1,0 +1,1 @@
+"""Other projects' forms: published operator signatures, and networks exported to other formats."""

@@ -1,0 +1,145 @@
+"""Branching off: a new run that begins with the state of another, and with other options, data or labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastgan.data import Dataset
+from fastgan.models.registry import configure, family, layout
+from fastgan.train.config import RunConfig
+from fastgan.train.fingerprint import Fingerprint
+from fastgan.train.resuming import Origin
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a new run takes from another, and in what it differs.
+
+    Attributes:
+        checkpoint: where the state comes from.
+        kimg: how far the other run had come.
+        changes: field -> (in the other run, now); the data's, and what follows from others, included.
+        anew: sentences on state that is not carried over.
+        same_images, same_seed: whether the place in the data, and random numbers, are carried over.
+    """
+
+    checkpoint: Path
+    kimg: float
+    changes: dict[str, tuple[Any, Any]]
+    anew: tuple[str, ...]
+    same_images: bool
+    same_seed: bool
+
+    @staticmethod
+    def of(origin: Origin, config: RunConfig, dataset: Dataset) -> Branch:
+        """The branch of a run with another configuration.
+
+        Args:
+            origin: the other run.
+            config: of the new run, resolved.
+            dataset: config.data, loaded.
+
+        Raises:
+            ValueError: networks of another shape, or a run that would end where it begins.
+        """
+        check_shapes(origin, config)
+        if config.training.kimg <= origin.kimg:
+            raise ValueError(
+                f"--branch: {origin.checkpoint} has come to {origin.kimg:g} kimg, so a run of "
+                f"{config.training.kimg:g} kimg has nothing left to train; give a longer --kimg"
+            )
+        changes = {name: pair for name, pair in origin.changes(config).items() if name != "path"}
+        before, now = origin.config.training, config.training
+        resolution = config.architecture["resolution"]
+        for name, pair in {
+            "half-life of the average, kimg": (before.half_life() / 1000, now.half_life() / 1000),
+            "weight of R1": (before.gamma(resolution), now.gamma(resolution)),
+        }.items():
+            if pair[0] != pair[1]:
+                changes[name] = pair
+        told, same_images = _compare_data(origin, config, dataset)
+        if told:
+            changes["data"] = ("as the run had read them", "; ".join(told))
+        same_seed = before.seed == now.seed
+        anew = []
+        if not same_images:
+            anew.append("the order of the images begins anew: other images; so do the metrics")
+        if not same_seed:
+            anew.append("random numbers and the order of the images begin anew: another seed")
+        if now.pl_weight and not before.pl_weight:
+            anew.append("the running mean of path lengths begins: the run had none")
+        return Branch(origin.checkpoint, origin.kimg, changes, tuple(anew), same_images, same_seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """What config.json and checkpoints record."""
+        changes = {name: list(pair) for name, pair in self.changes.items()}
+        place = {"run": str(self.checkpoint.resolve().parent), "checkpoint": self.checkpoint.name, "kimg": self.kimg}
+        return {**place, "changes": changes, "begins_anew": list(self.anew)}
+
+    def sentences(self) -> list[str]:
+        """What to tell whoever starts it."""
+        lines = [f"branched from {self.checkpoint}, {self.kimg:.3f} kimg, with all of its state"]
+        lines += [f"  {name}: {before}, now {now}" for name, (before, now) in self.changes.items()]
+        return lines + [f"  {sentence}" for sentence in self.anew]
+
+    def adapt(self, tree: dict[str, Any], fresh: dict[str, Any]) -> None:
+        """Put what is not carried over, as it is in a run that has just begun, into the checkpoint's tree.
+
+        Args:
+            tree: as the checkpoint holds it; changed in place.
+            fresh: `TrainState.capture` of the new run before its first step.
+        """
+        state = tree["state"]
+        for name, player in state["players"].items():
+            mine = fresh["players"][name]
+            player["extras"] = mine["extras"] | player["extras"]
+            if not (self.same_images and self.same_seed):
+                player["source"] = mine["source"]
+        if not self.same_seed:
+            state["rng"] = fresh["rng"]
+        if not self.same_images:
+            tree["scores"] = []
+
+
+def check_shapes(origin: Origin, config: RunConfig) -> None:
+    """Raises ValueError where the networks of a configuration cannot take the weights of the run."""
+    before = origin.config
+    if _shapes(before) == _shapes(config):
+        return
+    changed = {
+        name: (before.architecture[name], now)
+        for name, now in config.architecture.items()
+        if before.architecture[name] != now
+    }
+    if "resolution" in changed:
+        height, width = before.architecture["resolution"]
+        advice = f"bring the images to the networks' size by --resolution {width}x{height}"
+    elif "num_classes" in changed:
+        advice = "choose as many classes as the networks know by --classes, or begin a new run"
+    elif "img_channels" in changed:
+        advice = f"bring the images to it by --channels {before.architecture['img_channels']}"
+    else:
+        advice = "leave these options out, or begin a new run"
+    what = "; ".join(f"{name} is {old}, now {new}" for name, (old, new) in changed.items())
+    raise ValueError(f"--branch: the networks of {origin.checkpoint} have other shapes: {what}; {advice}")
+
+
+def _shapes(config: RunConfig) -> list[dict[str, Any]]:
+    architecture, chosen = configure(config.model, **config.architecture), family(config.model)
+    networks = (layout(build, architecture) for build in (chosen.generator, chosen.discriminator))
+    return [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in networks]
+
+
+def _compare_data(origin: Origin, config: RunConfig, dataset: Dataset) -> tuple[list[str], bool]:
+    """In words how the data differ, and whether the images are the same."""
+    now = Fingerprint.of(dataset, config.data.cond)
+    if origin.fingerprint is None or now is None:
+        same = origin.config.data.same_place(config.data)
+        return ([] if same else ["whether the images are the same is not known"]), same
+    if images := origin.fingerprint.image_changes(now):
+        return images, False
+    if not now.complete:
+        return ["as many images, not compared: a streamed set tells their content only as they are read"], True
+    return origin.fingerprint.changes(now), True

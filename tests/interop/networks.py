@@ -1,0 +1,43 @@
+"""Small networks of every family to carry elsewhere, and their inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.models.registry import build
+
+CLASSES = 3
+NETWORKS = [
+    f"{family}-{kind}-{part}" for family in ("stylegan2", "dcgan") for kind in ("plain", "cond") for part in "GD"
+]
+
+
+class Quiet(nn.Module):
+    """A generator with constant noise: what it makes can be compared."""
+
+    def __init__(self, G: nn.Module) -> None:
+        super().__init__()
+        self.G = G
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.G(z, c, noise_mode="const")
+
+
+def network(name: str) -> nn.Module:
+    """One of NETWORKS, in evaluation mode; noise and moving averages are not the zeros that they start from."""
+    family, kind, part = name.split("-")
+    sizes = {"resolution": (16, 8), "channel_base": 64, "channel_max": 8, "z_dim": 6}
+    small = {"w_dim": 6, "mapping_layers": 2} if family == "stylegan2" else {}
+    _, G, D = build(family, **sizes, **small, num_classes=CLASSES if kind == "cond" else 0)
+    for key, value in (*G.named_parameters(), *G.named_buffers()):
+        if "noise_strength" in key or "w_avg" in key:
+            value.data.normal_()
+    return (Quiet(G) if part == "G" else D).eval()
+
+
+def inputs(name: str, n: int) -> tuple[Tensor, ...]:
+    """z or images, and labels where there are classes, for a batch of n."""
+    _, kind, part = name.split("-")
+    first = torch.randn(n, 6) if part == "G" else torch.randn(n, 3, 16, 8)
+    return (first, torch.eye(CLASSES)[torch.arange(n) % CLASSES]) if kind == "cond" else (first,)
