@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import fastgan.data
@@ -200,6 +201,30 @@ def half_line(run: Path) -> str:
     return resume(run)
 
 
+def draw(folder: Path, count: int) -> Path:
+    """Grey squares."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.new("RGB", (8, 8), (20 * number + 40,) * 3).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def on_own_images(change: Callable[[Path], object], *more: str) -> Callable[[Path], str]:
+    """A case: `change` is done to the data between two parts of a run."""
+
+    def case(run: Path) -> str:
+        data, own = draw(run / "images", 8), run / "own"
+        begin(own, "--data", str(data), "--classes", "--max-images", "100", "--kimg", "0.016")
+        change(data)
+        return resume(own, *(word.replace("RUN", str(run)) for word in more))
+
+    return case
+
+
+def branch(run: Path, *more: str) -> str:
+    return said(["train", "--branch", str(run), "--outdir", str(run / "new"), "--kimg", "0.05", *more])
+
+
 WEIGHTS = {"w": torch.zeros(2)}
 CASES: dict[str, Callable[[Path], str]] = {
     "newest checkpoint empty": damaged(lambda path: cut(path, 0)),
@@ -227,6 +252,16 @@ CASES: dict[str, Callable[[Path], str]] = {
         Path(shutil.copytree(run, run.with_name("other"))), "--outdir", str(run)
     ),
     "going on with other options": lambda run: resume(run, "--glr", "0.1"),
+    "its data are gone": on_own_images(shutil.rmtree),
+    "images added to its data": on_own_images(lambda data: draw(data, 11)),
+    "an image replaced": on_own_images(lambda data: shutil.copy(data / "00.png", data / "01.png")),
+    "other data at the place that is given": on_own_images(
+        lambda data: draw(data.parent / "other", 5), "--data", "RUN/other"
+    ),
+    "branching with networks of other shapes": lambda run: branch(run, "--cmax", "8"),
+    "branching with images of another size": lambda run: branch(run, "--resolution", "16"),
+    "branching without anything left to train": lambda run: branch(run, "--kimg", "0.032"),
+    "branching and going on": lambda run: branch(run, "--resume", "auto"),
     "another process writes to the folder": while_held,
     "a file where the folder should be": lambda run: begin(run / "config.json"),
     "a folder inside a file": lambda run: begin(run / "config.json" / "run"),

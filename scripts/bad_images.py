@@ -115,7 +115,7 @@ def pipe(root: Path) -> Path:
     return path
 
 
-GREY = NOISE.transpose(2, 0, 1)
+GREY, PNG = NOISE.transpose(2, 0, 1), encoded("PNG")
 CASES: dict[str, Callable[[Path], Path | str]] = {
     "PNG cut off": image("bad.png", encoded("PNG")[:300]),
     "JPEG cut off": image("bad.jpg", encoded("JPEG")[:300]),
@@ -158,7 +158,20 @@ CASES: dict[str, Callable[[Path], Path | str]] = {
     "dataset.json that is a list": index("[]"),
     "dataset.json with a negative class": index('{"labels": [["good.png", -1]]}'),
     "dataset.json with too few class names": index('{"labels": [["good.png", 2]], "classes": ["cat"]}'),
-    "dataset.json with words for classes": index('{"labels": [["good.png", "cat"]]}'),
+    "dataset.json with a class that is not named": index('{"labels": [["good.png", "dog"]], "classes": ["cat"]}'),
+    "dataset.json with labels of several kinds": lambda root: (
+        index('{"labels": [["good.png", 1], ["bad.png", [0.5, 2]]]}')(root),
+        (root / "set" / "bad.png").write_bytes(PNG),
+    )[0],
+    "dataset.json with a label that is no number": index('{"labels": [["good.png", [0.5, NaN]]]}'),
+    "dataset.json with two labels for an image": index('{"labels": [["good.png", 1], ["./good.png", 0]]}'),
+    "dataset.json for other images": index('{"labels": [["0.png", 1], ["1.png", 0]]}'),
+    "dataset.json that fits in two ways": file(
+        "set.zip", zipped({"k/0.png": PNG, "0.png": PNG, "dataset.json": b'{"labels": [["my/k/0.png", 0]]}'})
+    ),
+    "several dataset.json": file(
+        "set.zip", zipped({"a/0.png": PNG, "a/dataset.json": b"{}", "b/1.png": PNG, "b/dataset.json": b"{}"})
+    ),
     "idx file cut off": file("x-images-idx3-ubyte", idx(GREY)[:-1]),
     "idx file of labels": file("x-images-idx3-ubyte", idx(np.zeros(9, np.uint8))),
     "idx with too few labels": lambda root: (
@@ -171,10 +184,7 @@ CASES: dict[str, Callable[[Path], Path | str]] = {
     "shard cut off": file("set.tar", tar({"a.png": encoded("PNG")})[:700]),
     "shard compressed": file("set.tar", gzip.compress(tar({"a.png": encoded("PNG")}))),
     "shard with two images in a sample": file("set.tar", tar({"a.png": encoded("PNG"), "a.jpg": encoded("JPEG")})),
-    "shard with a word for a class": file("set.tar", tar({"a.png": encoded("PNG"), "a.cls": b"cat"})),
-    "shard with labels for some": file(
-        "set.tar", tar({"a.png": encoded("PNG"), "a.cls": b"0", "b.png": encoded("PNG")})
-    ),
+    "shard with a negative class": file("set.tar", tar({"a.png": encoded("PNG"), "a.cls": b"-1"})),
 }  # fmt: skip
 
 

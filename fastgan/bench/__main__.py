@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from fastgan.bench.case import DTYPES, LAYOUTS, OPS
-from fastgan.bench.ops import OpsOptions, run
+from fastgan.bench.case import DTYPES, LAYOUTS
+from fastgan.bench.ops import run
+from fastgan.bench.options import OPS, OpsOptions
 
 
 def options(arguments: list[str] | None = None) -> tuple[OpsOptions, Literal["ops", "roofline"]]:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fastgan.ops import setup_filter
 
-OPS = ("bias_act", "upfirdn2d", "conv2d_layer")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp64": torch.float64}
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 DIRECTIONS = ("forward", "forward+backward", "double backward")

@@ -9,8 +9,9 @@ from itertools import islice, zip_longest
 from torch import Tensor
 
 from fastgan.bench import compositions
-from fastgan.bench.case import CLAMP, OPS, Case, Inputs, Shape
+from fastgan.bench.case import CLAMP, Case, Inputs, Shape
 from fastgan.bench.layers import layer_cases
+from fastgan.bench.options import OPS
 from fastgan.ops import bias_act, upfirdn2d
 
 # Images at the layers of StyleGAN2 with base 32768 and at most 512 channels, four a GPU; by resolution.

@@ -1,57 +1,27 @@
-"""`fastgan bench ops` and `fastgan bench roofline`: options, and the run over all cases."""
+"""`fastgan bench ops` and `fastgan bench roofline`: the run over all cases."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastgan.bench.case import DIRECTIONS, DTYPES, LAYOUTS, OPS, Case
+from fastgan.bench.case import DIRECTIONS, DTYPES, LAYOUTS, Case
 from fastgan.bench.cases import cases
 from fastgan.bench.machine import describe_machine
 from fastgan.bench.measure import Bench, Row, first_line, lost, out_of_memory
+from fastgan.bench.options import OPS, OpsOptions
 from fastgan.bench.roofline import measure_roofs
 from fastgan.bench.table import Results, roofs_table, rows_table, wide
 from fastgan.bench.timing import CudaStopwatch
 from fastgan.ops.allocation import tune_cpu_allocator
 
 Plan = list[tuple[Case, str, str]]  # with dtype and layout
-
-
-@dataclass
-class OpsOptions:
-    """Time the operators beside plain torch on this machine; status 1 if one of them fails or is wrong.
-
-    Each result is compared with float64 before it is timed. docs/benchmarks.md tells what the columns mean.
-    """
-
-    op: tuple[Literal["bias_act", "upfirdn2d", "conv2d_layer"], ...] = OPS
-    """operators"""
-    device: Literal["cpu", "cuda"] | None = None
-    """default: cuda where there is one"""
-    dtype: tuple[Literal["bf16", "fp16", "fp32", "fp64"], ...] | None = None
-    """default: bf16 fp16 fp32 on cuda, fp32 on the CPU"""
-    layout: tuple[Literal["nchw", "channels_last"], ...] = ("nchw", "channels_last")
-    """memory formats"""
-    seconds: float = 1.0
-    """for the timings of each case in each direction, all implementations together"""
-    json: Path | None = None
-    """file for all figures, whole after each measurement"""
-    quick: bool = False
-    """one shape and one form of arguments an operator; a tenth of --seconds"""
-    no_compile: bool = False
-    """leave torch.compile out, whose compilations take most of the time"""
-    minutes: float | None = None
-    """begin no more measurements after this time; default: no end"""
-    threads: int | None = None
-    """of the CPU; default: torch's own choice"""
 
 
 def run(

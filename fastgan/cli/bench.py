@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import tyro
-
 from fastgan.bench import ops
-
-
-@dataclass(kw_only=True)
-class BenchOptions(ops.OpsOptions):
-    __doc__ = ops.OpsOptions.__doc__
-
-    what: Annotated[Literal["ops", "roofline"], tyro.conf.Positional]
-    """what to time: the operators, or only the device's copy and matrix product"""
+from fastgan.cli.options.bench import BenchOptions
 
 
 def run(options: BenchOptions) -> int:

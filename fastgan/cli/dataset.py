@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fastgan.cli.options.dataset import DatasetOptions
 from fastgan.cli.resolution import parse_resolution
 from fastgan.data.conversion import Conversion, convert
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
@@ -27,65 +27,6 @@ from fastgan.report.grid import save_grid
 
 # Lines of each kind that a report shows.
 _SHOWN = 10
-
-
-@dataclass
-class DatasetOptions:
-    """Convert a set of images to another form; without --dest, tell what it holds.
-
-    Labels go along, and licence files. Without --resolution and --channels files are copied as they are (a JPEG stays
-    the JPEG it was) once every one is seen to decode and to have the same size. A conversion that was stopped goes on
-    where it was when called again.
-    """
-
-    source: str
-    """Folder (sub-folders are classes), zip, idx file (MNIST), folder of CIFAR's .bin files or of .tar shards, or
-    packaged set (emoji64); with --preset emoji64, the Fluent Emoji .tgz."""
-
-    dest: Path | None = None
-    """What to write: a zip if the name ends in .zip, else a folder. It appears when it is complete."""
-
-    resolution: str | None = None
-    """Pixels, 64 or WxH such as 96x64: crop and resize every image to it."""
-
-    transform: Literal["center-crop", "center-crop-wide"] = "center-crop"
-    """How to crop: the largest centred region of the resolution's aspect ratio; or that on a black WxW square."""
-
-    channels: Literal[1, 3] | None = None
-    """Make all images grey (1) or RGB (3)."""
-
-    background: str = "white"
-    """Colour seen through transparent pixels of images that are not copied, a name or #rrggbb."""
-
-    max_images: int | None = None
-    """Keep at most this many images, evenly spaced over the sorted paths."""
-
-    format: Literal["webp", "png"] = "webp"
-    """File format of images that are not copied; both are lossless, webp is smaller."""
-
-    class_folders: bool = False
-    """Put every image into a folder of its class's name."""
-
-    shard_size: int | None = None
-    """Write .tar shards (webdataset) of this many images each into the folder --dest."""
-
-    skip_broken: bool = False
-    """Leave out images that cannot be read, and name them, instead of stopping."""
-
-    workers: int | None = None
-    """Threads; default: one a core."""
-
-    preview: Path | None = None
-    """Write a grid of 100 images, evenly spaced over the set, to this PNG."""
-
-    preset: Literal["emoji64"] | None = None
-    """Build a packaged set from its origins, byte for byte."""
-
-    groups: Path | None = None
-    """With --preset emoji64: the emoji-datasource-google .tgz, which holds the groups."""
-
-    force: bool = False
-    """Replace the data set that is at the destination."""
 
 
 def run(options: DatasetOptions) -> int:
@@ -158,7 +99,7 @@ def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
 
 
 def _tell_notes(store: ImageStore, console: Console) -> None:
-    for note in store.notes:
+    for note in (*store.index.describe(store.names, store.path), *store.notes):
         console.print(f"note: {literal(note)}", soft_wrap=True)
 
 
@@ -177,8 +118,11 @@ def _report(found: Survey, title: str, console: Console) -> None:
     for name, count in found.classes.items():
         table.add_row(Text(literal(f"class {name}")), f"{count:,}", f"{count / max(found.images, 1):.1%}")
     if found.unlabelled:
-        table.add_row("no class", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
+        table.add_row("no label", f"{found.unlabelled:,}", f"{found.unlabelled / found.images:.1%}")
     console.print(table)
+    if found.label_range is not None:
+        low, high = (", ".join(f"{value:g}" for value in ends) for ends in found.label_range)
+        console.print(f"label vectors: from [{low}] to [{high}]", soft_wrap=True)
     if found.images:
         figures = [" ".join(f"{value:.1f}" for value in each) for each in (found.mean, found.deviation)]
         console.print(f"mean of R G B: {figures[0]}; standard deviation: {figures[1]} (0 to 255)")

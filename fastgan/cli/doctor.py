@@ -21,20 +21,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgan.cli import devices, installation
+from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.data.opening import PACKAGED
 from fastgan.ops import bias_act, provider, providers, upfirdn2d
 
 # Vector extensions worth naming, of those the processor lists.
 _VECTOR = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
 _VARIABLES = ("FASTGAN_BUILD", "CMAKE_ARGS", "CXX", "FASTGAN_PROVIDER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-
-
-@dataclass
-class DoctorOptions:
-    """Tell what of fastgan works on this machine, and why the rest does not; status 0 if nothing is broken, else 1."""
-
-    json: bool = False
-    """print one JSON object instead of tables"""
 
 
 @dataclass

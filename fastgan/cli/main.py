@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import difflib
 import importlib
+import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, get_origin, get_type_hints
 
 from fastgan.cli.output import Output, drain, open_missing
 from fastgan.cli.terminal import insist_on_utf8, prepare_terminal
 from fastgan.literal import literal
 
-# verb -> what it does. fastgan/cli/<verb>.py has a dataclass <Verb>Options and run(options) -> exit status.
+# verb -> what it does. fastgan/cli/options/<verb>.py has a dataclass <Verb>Options, and fastgan/cli/<verb>.py
+# run(options) -> exit status.
 VERBS: dict[str, str] = {
     "train": "Train a GAN, or go on with a run.",
     "generate": "Make images from a checkpoint.",
@@ -61,23 +62,16 @@ def _wording(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _parse(options: type, verb: str, arguments: list[str]) -> Any:
-    """An instance of `options`. A field that is None unless given is described by its own text alone."""
-    import tyro
-
-    hints = get_type_hints(options, include_extras=True)
-    unset = {field.name for field in dataclasses.fields(options) if field.default is None}
-    plain = {name: hints[name] for name in unset if get_origin(hints[name]) is not Annotated}
-    no_default = tyro.conf.arg(help_behavior_hint="")
-    shown = {name: Annotated[hint, no_default] for name, hint in plain.items()}
-    described = type(options.__name__, (options,), {"__annotations__": shown, "__doc__": options.__doc__})
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
-    return tyro.cli(described, prog=f"fastgan {verb}", args=arguments, config=config)
+def _expand_home(argument: str) -> str:
+    """`--outdir=~/runs` and a quoted ~ as the shell would have written them; it does so only where ~ begins a word."""
+    match = re.match(r"(--[\w-]+=)?(~(?:/.*)?)$", argument, re.DOTALL)
+    return (match[1] or "") + os.path.expanduser(match[2]) if match else argument
 
 
 def _run(verb: str, arguments: list[str]) -> int:
-    module = importlib.import_module(f"fastgan.cli.{verb}")
-    return module.run(_parse(getattr(module, f"{verb.capitalize()}Options"), verb, arguments))
+    kind = getattr(importlib.import_module(f"fastgan.cli.options.{verb}"), f"{verb.capitalize()}Options")
+    options = importlib.import_module("fastgan.cli.arguments").read_arguments(kind, verb, arguments)
+    return importlib.import_module(f"fastgan.cli.{verb}").run(options)  # and torch, which help and slips do without
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,11 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback = "--traceback" in given
-    given = [argument for argument in given if argument != "--traceback"]
+    given = [_expand_home(argument) for argument in given if argument != "--traceback"]
+    if given[:1] == ["help"] and len(given) > 1:  # as in `fastgan help train`
+        given = [*given[1:], "--help"]
     if not given or given[0] in ("--help", "-h", "help"):
         print(_overview())
         return 0
-    if given[0] == "--version":
+    if given[0] in ("--version", "-V", "-v", "version"):
         print(f"fastgan {_version()}")
         return 0
     verb, *rest = given

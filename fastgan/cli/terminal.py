@@ -20,6 +20,8 @@ def prepare_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # None where the process has no such stream
             stream.reconfigure(errors="readable")
+    if os.environ.get("NO_COLOR"):  # rich knows it, tyro has a variable of its own
+        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")
     columns = shutil.get_terminal_size().columns
     bounded = str(min(max(columns, _NARROWEST), _WIDEST))
     if os.environ.get("COLUMNS", str(columns)) != bounded:

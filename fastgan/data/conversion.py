@@ -14,7 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError, decode_image, encode_image
+from fastgan.choices import TRANSFORMS, chosen
+from fastgan.data.image import WHITE, BrokenImageError, decode_image, encode_image
 from fastgan.data.loading import ENOUGH_BROKEN, broken_report, evenly_spaced, in_threads
 from fastgan.data.opening import open_store
 from fastgan.data.stores import ImageStore
@@ -29,7 +30,7 @@ class Conversion:
 
     Attributes:
         resolution: (H, W) to bring the images to; None copies their files as they are, all of one size.
-        transform: how to crop, a name of `TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
         format: "webp" or "png", both lossless, of images that are not copied.
         channels: 3 for RGB, 1 for grey (png); None: as the set has it.
         background: RGB, 0 to 255, seen through transparent pixels of images that are not copied.
@@ -53,7 +54,7 @@ class Conversion:
         if self.shard_size is not None and self.shard_size < 1:
             raise ValueError(f"shard size must be at least 1 image, got {self.shard_size}")
         if self.resolution is not None:
-            TRANSFORMS[self.transform](Image.new("L", (1, 1)), self.resolution)  # complains of what cannot be
+            chosen(TRANSFORMS, self.transform)(Image.new("L", (1, 1)), self.resolution)  # complains of what cannot be
 
     @property
     def copies(self) -> bool:
@@ -198,7 +199,7 @@ def _converted(store: ImageStore, name: str, conversion: Conversion, size: tuple
     """The bytes of the image's new file; `size` (W, H) is what images that keep theirs must have."""
     image = store.decode(name, channels=conversion.channels or store.channels, background=conversion.background)
     if conversion.resolution is not None:
-        image = TRANSFORMS[conversion.transform](image, conversion.resolution)
+        image = chosen(TRANSFORMS, conversion.transform)(image, conversion.resolution)
     elif size is not None and image.size != size:
         raise BrokenImageError(
             f"{store.where(name)}: is {image.width}x{image.height} (WxH), but the first image is {size[0]}x{size[1]}; "

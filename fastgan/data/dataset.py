@@ -1,4 +1,4 @@
-"""Sets of images of one size, with a class each if labelled: what they offer, and those held in memory."""
+"""Sets of images of one size, with a class or a vector each if labelled: what they offer, and those held in memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 
 from fastgan.data.assembly import assemble_batch
 
@@ -19,12 +20,13 @@ class Dataset(ABC):
     """Images of one size by number, from 0 to `len(self) - 1`.
 
     Attributes:
-        labels: int64 [M], classes 0 to `num_classes - 1`; None for an unlabelled set.
-        class_names: one name a class; () for an unlabelled set.
+        labels: int64 [M], classes 0 to `num_classes - 1`, or float32 [M, L], label vectors; None for an unlabelled set.
+        class_names: one name a class; () without classes.
         name: what reports and checkpoints call the set.
         broken: one message for each image that could not be read and was passed over.
         checksums: int64, `ImageStore.checksum` of every image that was chosen, those that were passed over included;
             UNREAD where it is not known. None for a set that comes from no store.
+        notes: sentences on what was found in the set: its labels and where they are from, what was passed over.
         lookahead: how many images `expect` prepares ahead; 0 where nothing needs preparing.
     """
 
@@ -33,6 +35,7 @@ class Dataset(ABC):
     name: str
     broken: Collection[str]
     checksums: torch.Tensor | None = None
+    notes: tuple[str, ...] = ()
     lookahead: int = 0
 
     @abstractmethod
@@ -73,8 +76,32 @@ class Dataset(ABC):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 for an unlabelled set."""
+        """Number of classes; 0 without classes."""
         return len(self.class_names)
+
+    @property
+    def label_dim(self) -> int:
+        """Length of a label as networks take it: the number of classes, or of a vector's numbers; 0 without labels."""
+        labels = self.labels
+        return 0 if labels is None else self.num_classes if labels.ndim == 1 else labels.shape[1]
+
+    @property
+    def empty_classes(self) -> tuple[int, ...]:
+        """Numbers of the classes that no image is of."""
+        if self.labels is None or not self.num_classes:
+            return ()
+        return tuple((torch.bincount(self.labels, minlength=self.num_classes) == 0).nonzero()[:, 0].tolist())
+
+    def conditions(self, indices: torch.Tensor) -> torch.Tensor:
+        """float32 [N, label_dim]: one-hot classes or label vectors of the images at `indices`, int64 [N]."""
+        if self.labels is None:
+            return torch.zeros(len(indices), 0)
+        labels = self.labels[indices]
+        return F.one_hot(labels, self.num_classes).float() if labels.ndim == 1 else labels
+
+    def shown(self, indices: torch.Tensor) -> torch.Tensor:
+        """int64 [N]: which images `batch` gave for `indices`, where others stand in for such as cannot be read."""
+        return indices
 
     @property
     def mirror_hazards(self) -> tuple[str, ...]:
@@ -87,6 +114,14 @@ class Dataset(ABC):
         if labels is None:
             if self.class_names:
                 raise ValueError(f"class_names must be () without labels, got {self.class_names}")
+            return
+        if labels.dtype == torch.float32:
+            if labels.ndim != 2 or len(labels) != len(self) or not labels.shape[1] or not labels.isfinite().all():
+                raise ValueError(
+                    f"label vectors must be finite float32 [M, L]=[{len(self)}, 1 or more], got {list(labels.shape)}"
+                )
+            if self.class_names:
+                raise ValueError(f"class_names must be () with label vectors, got {self.class_names}")
             return
         if labels.dtype != torch.int64 or labels.shape != (len(self),):
             raise ValueError(f"labels must be int64 [M]=[{len(self)}], got {labels.dtype} {list(labels.shape)}")
@@ -103,11 +138,12 @@ class ImageDataset(Dataset):
 
     Args:
         images: uint8 [M, H, W, C], C is 3 (RGB) or 1 (grey); on a GPU, batches are made there.
-        labels: int64 [M], classes 0 to `num_classes - 1`; None for an unlabelled set.
-        class_names: one name a class; () for an unlabelled set.
+        labels: int64 [M], classes 0 to `num_classes - 1`, or float32 [M, L], label vectors; None for an unlabelled set.
+        class_names: one name a class; () without classes.
         name: what reports and checkpoints call the set.
         broken: one message for each image that was left out.
         checksums: see `Dataset`.
+        notes: sentences on what was found in the set.
     Raises:
         ValueError: shapes, dtypes or labels that do not go together.
     """
@@ -118,6 +154,7 @@ class ImageDataset(Dataset):
     name: str = "images"
     broken: Collection[str] = ()
     checksums: torch.Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images = self.images

@@ -137,9 +137,6 @@ def center_crop_wide(image: Image.Image, resolution: tuple[int, int]) -> Image.I
     return square
 
 
-TRANSFORMS = {"center-crop": center_crop, "center-crop-wide": center_crop_wide}
-
-
 def encode_image(image: Image.Image, suffix: str) -> bytes:
     """The bytes of a lossless `.webp` or `.png` file without metadata."""
     buffer = io.BytesIO()

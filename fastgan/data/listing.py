@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from fastgan.data.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES, image_format, suffix_of
-from fastgan.data.index import INDEX_NAME
+from fastgan.data.labels import INDEX_NAME
 
 # Endings that a sentence lists.
 _SHOWN = 8

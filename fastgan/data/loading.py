@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 
+from fastgan.choices import TRANSFORMS
 from fastgan.data.dataset import Dataset, ImageDataset
-from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
+from fastgan.data.image import WHITE, BrokenImageError
+from fastgan.data.index import DatasetIndex
 from fastgan.data.opening import open_store
 from fastgan.data.stores import UNREAD, ImageStore
 from fastgan.data.streaming import Decoder, StreamedDataset
@@ -40,6 +43,7 @@ def load_dataset(
     transform: str = "center-crop",
     skip_broken: bool = False,
     stream: bool | None = None,
+    labelled: bool = False,
 ) -> Dataset:
     """Read a packaged set, or one at a path in any format of `open_store`.
 
@@ -48,8 +52,8 @@ def load_dataset(
     (32, 32)
 
     Args:
-        source: `"emoji64"`, or the path of a folder, zip, idx file, shards, ... A `dataset.json` in its root gives the
-            labels; without one, sub-folders are the classes.
+        source: `"emoji64"`, or the path of a folder, zip, idx file, shards, ... A `dataset.json` in it gives labels;
+            without one, sub-folders are the classes.
         resolution: (H, W) to crop (centred) and resize to; None: all images must share one size.
         classes: what to keep: classes (`smileys`), subgroups (`smileys/face-smiling`), named selections
             (`smileys/faces`) or patterns over these (`smileys/face-*`), in any case. These become the classes of the
@@ -60,10 +64,12 @@ def load_dataset(
         transform: how to crop, "center-crop" or "center-crop-wide".
         skip_broken: leave out images that cannot be read (`broken` of the result tells which) instead of stopping.
         stream: decode images as they are asked for, in bounded memory; None: if they need more than 2 GiB.
+        labelled: raise where an image has no label.
     Returns:
-        The images sorted by path. Labelled only if every image is.
+        The images sorted by path. Labelled only if every image is; `notes` tell.
     Raises:
-        ValueError: nothing there, an unknown class, broken images, images of several sizes; names the files.
+        ValueError: nothing there, an unknown class, broken images, images of several sizes, labels that are not of the
+            images; names the files.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 3 (RGB) or 1 (grey), got {channels}")
@@ -72,10 +78,11 @@ def load_dataset(
     if transform not in TRANSFORMS:
         raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}; got {transform!r}")
     store = open_store(source)
-    names, numbers, class_names = _choose(store, classes)
-    kept = evenly_spaced(len(names), max_images)
-    names, numbers = [names[i] for i in kept], [numbers[i] for i in kept]
-    labels = torch.tensor(numbers, dtype=torch.int64) if class_names else None
+    index = store.index if classes is None else _chosen(store, classes)
+    names = store.names if classes is None else tuple(index.labels or ())
+    names = tuple(names[i] for i in evenly_spaced(len(names), max_images))
+    labels, class_names, notes = _labels(store.path, index, names, labelled)
+    notes += store.notes
     title = str(source) if store.path != Path(source) else store.title
     decoder = Decoder(store, resolution, channels or store.channels, background, transform)
     size = _size(decoder, names, skip_broken)
@@ -88,14 +95,14 @@ def load_dataset(
             f"{memory / 2**30:.0f} GiB; give a lower resolution or max_images, or stream them"
         )
     if stream:
-        return StreamedDataset(decoder, tuple(names), size, labels, class_names, title, skip_broken)
+        return StreamedDataset(decoder, names, size, labels, class_names, title, skip_broken, notes)
     with store:
         images, broken = _decode_all(decoder, names, size, skip_broken)
     if broken:
         whole = [i for i in range(len(names)) if i not in broken]
         images, labels = images[whole], None if labels is None else labels[whole]
     checksums = torch.tensor([UNREAD if i in broken else store.checksum(name) for i, name in enumerate(names)])
-    return ImageDataset(images, labels, class_names, title, tuple(broken.values()), checksums)
+    return ImageDataset(images, labels, class_names, title, tuple(broken.values()), checksums, notes)
 
 
 def evenly_spaced(count: int, limit: int | None) -> list[int]:
@@ -111,20 +118,28 @@ def evenly_spaced(count: int, limit: int | None) -> list[int]:
     return [i * count // limit for i in range(limit)]
 
 
-def _choose(store: ImageStore, classes: Sequence[str] | None) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """Paths, class numbers and class names; no names for an unlabelled set."""
-    if classes is not None:
-        if isinstance(classes, str) or not classes:
-            raise ValueError(f'classes must be a list of names like ["smileys"], got {classes!r}')
-        chosen = store.index.select(store.names, classes)
-        return list(chosen), list(chosen.values()), tuple(classes)
-    labels = store.index.labels
-    if labels is None:
-        return list(store.names), [0] * len(store.names), ()
-    missing = next((name for name in store.names if name not in labels), None)
-    if missing is not None:
-        raise ValueError(f"{store.where(missing)}: has no label, but other images have; add it to dataset.json")
-    return list(store.names), [labels[name] for name in store.names], store.index.classes
+def _chosen(store: ImageStore, classes: Sequence[str]) -> DatasetIndex:
+    """The index of the images that are chosen, by these classes."""
+    if isinstance(classes, str) or not classes:
+        raise ValueError(f'classes must be a list of names like ["smileys"], got {classes!r}')
+    return replace(store.index, labels=store.index.select(store.names, classes), classes=tuple(classes))
+
+
+def _labels(
+    path: Path, index: DatasetIndex, names: Sequence[str], labelled: bool
+) -> tuple[torch.Tensor | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels of the images, class names, and sentences on them; no labels where an image has none."""
+    notes = index.describe(names, path)
+    missing = index.missing(names)
+    if labelled and (missing or not index.labels):
+        expected = "has no labels (dataset.json, or a sub-folder a class)"
+        raise ValueError(f"{path}: {missing or expected}; every image must have one to condition on labels (cond)")
+    if missing:
+        notes.append(f"{path}: labels are not used, as not every image has one")
+    if missing or not index.labels:
+        return None, (), tuple(notes)
+    labels = [index.labels[name] for name in names]
+    return torch.tensor(labels, dtype=torch.int64 if index.classes else torch.float32), index.classes, tuple(notes)
 
 
 def _size(decoder: Decoder, names: Sequence[str], skip_broken: bool) -> tuple[int, int]:

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fastgan.data.finding import index_of_files
 from fastgan.data.formats import HEAD
 from fastgan.data.image import BrokenImageError
-from fastgan.data.index import INDEX_NAME, MOST_CLASSES, DatasetIndex
+from fastgan.data.index import DatasetIndex
 from fastgan.data.kinds import head_of, kind_of_file
+from fastgan.data.labels import read_labels
 from fastgan.data.listing import by_name, clean_name, count_endings, is_notice, passed_over, tell_apart
 from fastgan.data.samples import images_of_samples, label_files, split_name
 from fastgan.data.stores import LARGEST_FILE, ImageStore
@@ -53,24 +55,20 @@ class ShardStore(ImageStore):
                 shard, _scan(number, shard), lambda a, b: a.size == b.size and self._bytes(a) == self._bytes(b)
             )
             self._places.update((prefix + name, place) for name, place in found.items())
-        text = None
-        if path.is_dir() and (path / INDEX_NAME).is_file():
-            text = (path / INDEX_NAME).read_bytes()
-        elif not path.is_dir() and INDEX_NAME in self._places:
-            text = self.read(INDEX_NAME)
         images, others = tell_apart(self._places, lambda name: self._bytes(self._places[name], HEAD))
         names, beside = images_of_samples(path, images, self._places)
         passed = passed_over(names, [name for name in others if not name.endswith((".cls", ".json"))])  # labels
         if beside:
             endings = count_endings(f".{split_name(name)[1]}" for name in beside)
             passed.append(f"passed over images beside the image of their sample: {endings}")
-        super().__init__(path, names, self._index(path, names, text), passed=passed)
+        files = (each.name for each in path.iterdir()) if path.is_dir() else self._places
+        index = index_of_files(path, names, files, self.read) or self._index_of_samples(names)
+        super().__init__(path, names, index, passed=passed)
         if path.is_dir():
             self.notices = tuple(each.name for each in path.iterdir() if is_notice(each.name))
 
-    def _index(self, path: Path, names: Iterable[str], text: bytes | None) -> DatasetIndex:
-        if text is not None:
-            return DatasetIndex.from_json(text, f"{path}/{INDEX_NAME}")
+    def _index_of_samples(self, names: Iterable[str]) -> DatasetIndex:
+        """The labels in the files beside the images."""
         found = {}
         for name in names:
             for candidate in label_files(name):
@@ -78,27 +76,22 @@ class ShardStore(ImageStore):
                 if label is not None:
                     found[name] = label
                     break
-        classes = tuple(str(number) for number in range(max(found.values(), default=-1) + 1))
-        return DatasetIndex(labels=found or None, classes=classes)
+        labels, classes = read_labels(found, None, str(self.path))
+        return DatasetIndex(labels or None, classes, origin="from .cls or .json files")
 
-    def _label(self, name: str) -> int | None:
-        """The class number in a label's file; None of a .json without one."""
+    def _label(self, name: str) -> object:
+        """What a label's file holds; None of a .json without one."""
         data = self.read(name)
         try:
             value = json.loads(data)
         except (ValueError, RecursionError):
-            value = data
+            value = data.decode(errors="replace")
         if name.endswith(".json"):
-            value = value.get("label") if isinstance(value, dict) else None
-            if value is None:
-                return None
-        if type(value) is not int or not 0 <= value < MOST_CLASSES:
-            expected = f"a class number from 0 to {MOST_CLASSES - 1}"
-            raise ValueError(f"{self.where(name)}: expected {expected}, got {data[:20]!r}")
+            return value.get("label") if isinstance(value, dict) else None
         return value
 
     def read(self, name: str) -> bytes:
-        if name in self.notices:
+        if name not in self._places:  # beside the shards: a licence, dataset.json
             return (self.path / name).read_bytes()
         place = self._places[name]
         try:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from fastgan.data.dataset import Dataset
 
@@ -20,7 +19,7 @@ class Batch(NamedTuple):
 
     Args:
         images: float32 [N, C, H, W] in [-1, 1].
-        labels: float32 one-hot [N, num_classes]; [N, 0] for an unlabelled set.
+        labels: float32 [N, label_dim], one-hot classes or label vectors; [N, 0] for an unlabelled set.
     """
 
     images: torch.Tensor
@@ -79,20 +78,21 @@ class BatchSource:
             self.dataset.expect(self._order[self._position : self._position + ahead])
         if self.device.type == "cuda" and images.device.type == "cpu":
             images = images.pin_memory()
-        return Batch(images.to(self.device, non_blocking=True), self._one_hot(indices))
+        labels = self.dataset.conditions(self.dataset.shown(indices))
+        return Batch(images.to(self.device, non_blocking=True), labels.to(self.device))
 
     def random_labels(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """One-hot labels for generated images, drawn with the data set's own class frequencies.
+        """Labels for generated images, drawn with the data set's own frequencies.
 
         Args:
             n: how many.
             generator: a CPU generator; None: torch's global one.
         Returns:
-            float32 [n, num_classes]; [n, 0], nothing drawn, for an unlabelled set.
+            float32 [n, label_dim]; [n, 0], nothing drawn, for an unlabelled set.
         """
         if self.dataset.labels is None:
             return torch.zeros(n, 0, device=self.device)
-        return self._one_hot(torch.randint(len(self.dataset), (n,), generator=generator))
+        return self.dataset.conditions(torch.randint(len(self.dataset), (n,), generator=generator)).to(self.device)
 
     def state_dict(self) -> dict[str, int]:
         """Where the source stands: `seed`, `epoch`, and `position`, the images already taken of this epoch."""
@@ -120,9 +120,3 @@ class BatchSource:
         random = np.random.default_rng([self._seed, epoch])
         self._order = torch.from_numpy(random.permutation(len(self.dataset)).astype(np.int64))
         self._mirrored = torch.from_numpy(random.integers(0, 2, len(self.dataset), np.uint8).astype(bool))
-
-    def _one_hot(self, indices: torch.Tensor) -> torch.Tensor:
-        """float32 [N, num_classes] on the device: labels of the images at `indices`."""
-        if self.dataset.labels is None:
-            return torch.zeros(len(indices), 0, device=self.device)
-        return F.one_hot(self.dataset.labels[indices], self.dataset.num_classes).float().to(self.device)

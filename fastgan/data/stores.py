@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fastgan.data.finding import index_of_files
 from fastgan.data.formats import HEAD, IMAGE_SUFFIXES, suffix_of
 from fastgan.data.image import WHITE, BrokenImageError, decode_image
-from fastgan.data.index import INDEX_NAME, DatasetIndex
+from fastgan.data.index import DatasetIndex
 from fastgan.data.kinds import complaint_of_folder
 from fastgan.data.listing import by_name, is_hidden, is_notice, passed_over, tell_apart
 
@@ -138,8 +139,8 @@ class FolderStore(ImageStore):
         _refuse_runs(path, others)
         if not names:
             raise ValueError(complaint_of_folder(path, others))
-        text = (path / INDEX_NAME).read_bytes() if INDEX_NAME in self._files else None
-        super().__init__(path, names, index_of_files(path, names, text), passed=passed_over(names, others))
+        index = index_of_files(path, names, self._files, self.read) or DatasetIndex.of_folders(names)
+        super().__init__(path, names, index, passed=passed_over(names, others))
         self.notices = tuple(filter(is_notice, self._files))
 
     def read(self, name: str) -> bytes:
@@ -184,8 +185,8 @@ class ZipStore(ImageStore):
         if any(entry.flag_bits & _ENCRYPTED for entry in self._entries.values()):
             raise ValueError(f"{path}: is encrypted; unpack it with its password and give the folder")
         names, others = tell_apart(self._entries, self._head)
-        text = self.read(INDEX_NAME) if INDEX_NAME in self._entries else None
-        super().__init__(path, names, index_of_files(path, names, text), passed=passed_over(names, others))
+        index = index_of_files(path, names, self._entries, self.read) or DatasetIndex.of_folders(names)
+        super().__init__(path, names, index, passed=passed_over(names, others))
         self.notices = tuple(filter(is_notice, self._entries))
 
     def read(self, name: str) -> bytes:
@@ -227,17 +228,6 @@ def _refuse_runs(path: Path, others: Collection[str]) -> None:
             raise ValueError(
                 f"{path / folder}: is the folder of a run; --data takes images, and --resume goes on from it"
             )
-
-
-def index_of_files(path: Path, names: Iterable[str], text: bytes | None) -> DatasetIndex:
-    """What `dataset.json` says; where there is none, the sub-folders are the classes.
-
-    Args:
-        path: names the store in errors.
-        names: paths of all images.
-        text: content of `dataset.json`; None without one.
-    """
-    return DatasetIndex.of_folders(names) if text is None else DatasetIndex.from_json(text, f"{path}/{INDEX_NAME}")
 
 
 def walk(root: Path) -> list[str]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fastgan.choices import TRANSFORMS, chosen
 from fastgan.data.dataset import Dataset
-from fastgan.data.image import TRANSFORMS, WHITE, BrokenImageError
+from fastgan.data.image import WHITE, BrokenImageError
 from fastgan.data.stores import UNREAD, ImageStore
 
 # Bytes of decoded images that wait to be asked for.
@@ -27,7 +28,7 @@ class Decoder:
         resolution: (H, W) to bring each to; None: each must be as large as the first asked for.
         channels: 3 for RGB, 1 for grey.
         background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
     """
 
     store: ImageStore
@@ -44,7 +45,7 @@ class Decoder:
         """
         image = self.store.decode(name, channels=self.channels, background=self.background)
         if self.resolution is not None:
-            image = TRANSFORMS[self.transform](image, self.resolution)
+            image = chosen(TRANSFORMS, self.transform)(image, self.resolution)
         return np.asarray(image).reshape(image.height, image.width, self.channels)
 
     def fitting(self, name: str, size: tuple[int, int]) -> np.ndarray:
@@ -66,17 +67,18 @@ class Decoder:
 class StreamedDataset(Dataset):
     """Images decoded by threads as they are asked for; files stay compressed where they are.
 
-    With `skip_broken`, the next image of the same class that can be read stands in for one that cannot, or that is not
-    the one it was when it was first read.
+    With `skip_broken`, the next image that can be read stands in for one that cannot, or that is not the one it was when
+    it was first read: one of the same class, or where labels are vectors, any one with its own.
 
     Args:
         decoder: of the store, which stays open.
         names: the images, paths in the store.
         size: (H, W) of the first of them that can be read.
-        labels: int64 [M]; None for an unlabelled set.
-        class_names: one name a class; () for an unlabelled set.
+        labels: int64 [M] or float32 [M, L]; None for an unlabelled set.
+        class_names: one name a class; () without classes.
         name: what reports and checkpoints call the set.
         skip_broken: pass over images that cannot be read, instead of raising.
+        notes: sentences on what was found in the set.
     """
 
     def __init__(
@@ -88,10 +90,13 @@ class StreamedDataset(Dataset):
         class_names: tuple[str, ...] = (),
         name: str = "images",
         skip_broken: bool = False,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self.notes = notes
         self.labels, self.class_names, self.name = labels, class_names, name
         self._decoder, self._names, self._size, self._skip_broken = decoder, names, size, skip_broken
         self._broken: dict[str, str] = {}
+        self._standing_in: dict[int, int] = {}
         # Each future: the pixels, which image they are of, and the checksum of its file.
         self._coming: dict[int, Future[tuple[np.ndarray, int, int]]] = {}
         self.checksums: torch.Tensor = torch.tensor([decoder.store.checksum(name) for name in names])
@@ -118,9 +123,11 @@ class StreamedDataset(Dataset):
         wanted = indices.tolist()
         futures = [self._coming.pop(i, None) or self._pool.submit(self._pixels, i) for i in wanted]
         out = np.empty((len(wanted), *self._size, self.channels), np.uint8)
-        for place, future in zip(out, futures, strict=True):
+        for place, asked, future in zip(out, wanted, futures, strict=True):
             place[...], index, checksum = future.result()
             self.checksums[index] = checksum  # noted here: what threads have read ahead has not been asked for yet
+            if index != asked:
+                self._standing_in[asked] = index
         return torch.from_numpy(out)
 
     def expect(self, indices: torch.Tensor) -> None:
@@ -137,14 +144,20 @@ class StreamedDataset(Dataset):
 
     def unlabelled(self) -> StreamedDataset:
         other = copy.copy(self)
-        other.labels, other.class_names, other._coming = None, (), {}
+        other.labels, other.class_names, other._coming, other._standing_in = None, (), {}, {}
         return other
 
+    def shown(self, indices: torch.Tensor) -> torch.Tensor:
+        if not self._standing_in:
+            return indices
+        return torch.tensor([self._standing_in.get(i, i) for i in indices.tolist()], dtype=torch.int64)
+
     def _pixels(self, index: int) -> tuple[np.ndarray, int, int]:
+        classes = self.labels if self.num_classes else None
         for ahead in range(len(self)):
             other = (index + ahead) % len(self)
-            if self.labels is not None and self.labels[other] != self.labels[index]:
-                continue  # what stands in has the same label
+            if classes is not None and classes[other] != classes[index]:
+                continue  # what stands in is of the same class
             name = self._names[other]
             try:
                 return self._decoder.fitting(name, self._size), other, self._unchanged(other, name)
@@ -152,7 +165,7 @@ class StreamedDataset(Dataset):
                 if not self._skip_broken:
                     raise
                 self._broken.setdefault(name, str(error))
-        kind = "images" if self.labels is None else f"images of class {self.class_names[int(self.labels[index])]!r}"
+        kind = "images" if classes is None else f"images of class {self.class_names[int(classes[index])]!r}"
         raise BrokenImageError(f"{self._decoder.store.path}: none of its {kind} can be read")
 
     def _unchanged(self, index: int, name: str) -> int:

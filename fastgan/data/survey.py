@@ -26,8 +26,9 @@ class Survey:
         bytes: of their files.
         sizes: (W, H) in pixels -> images.
         formats: ending of the file -> images.
-        classes: class name -> images; empty for an unlabelled set.
-        unlabelled: images without a class, where others have one.
+        classes: class name -> images; empty without classes.
+        label_range: least and largest of each number of the label vectors, [2, L]; None without vectors.
+        unlabelled: images without a label, where others have one.
         duplicates: name -> the earlier image whose pixels are the same.
         broken: one message for each image that cannot be read.
         mean, deviation: of each channel (RGB, 0 to 255) over all pixels, each image counting alike.
@@ -38,6 +39,7 @@ class Survey:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
+    label_range: np.ndarray | None = None
     unlabelled: int = 0
     duplicates: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -85,9 +87,12 @@ def survey(
         earlier = first.setdefault(digest + bytes(str(resolution), "ascii"), name)
         if earlier != name:
             found.duplicates[name] = earlier
-        group = store.index.class_of(name)
-        if group is not None:
-            found.classes[group] += 1
+        label = store.index.labels.get(name) if store.index.labels is not None else None
+        if isinstance(label, int):
+            found.classes[store.index.classes[label]] += 1
+        elif label is not None:
+            ends = np.array([label, label]) if found.label_range is None else found.label_range
+            found.label_range = np.stack([np.minimum(ends[0], label), np.maximum(ends[1], label)])
         elif store.index.labels is not None:
             found.unlabelled += 1
     if found.images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -145,7 +146,7 @@ def _folder_writer(dest: Path, sharded: DatasetIndex | None) -> Iterator[Put]:
 
 
 class _Shards:
-    """Images and their classes (`.cls`) into .tar files, one after the other."""
+    """Images and their labels, classes (`.cls`) or vectors (`.json`), into .tar files, one after the other."""
 
     def __init__(self, folder: Path, index: DatasetIndex) -> None:
         self._folder, self._labels = folder, index.labels or {}
@@ -164,8 +165,10 @@ class _Shards:
             self._shard = shard
             self._tar = self._archive.enter_context(tarfile.open(self._folder / shard, "w"))  # noqa: SIM115 - the stack closes it
         self._add(path, _bytes(content))
-        if name in self._labels:
-            self._add(PurePosixPath(path).with_suffix(".cls").as_posix(), str(self._labels[name]).encode())
+        label = self._labels.get(name)
+        if label is not None:
+            ending, text = (".json", json.dumps({"label": label})) if isinstance(label, tuple) else (".cls", str(label))
+            self._add(PurePosixPath(path).with_suffix(ending).as_posix(), text.encode())
 
     def _add(self, path: str, data: bytes) -> None:
         info = tarfile.TarInfo(path)

@@ -82,9 +82,7 @@ class Adversarial(NamedTuple):
     d_fake: Callable[[Tensor], Tensor]
 
 
-ADVERSARIAL: dict[str, Adversarial] = {
-    "nonsaturating": Adversarial(nonsaturating_g, logistic_d_real, logistic_d_fake),
-    "wasserstein": Adversarial(wasserstein_g, wasserstein_d_real, wasserstein_d_fake),
-    "hinge": Adversarial(hinge_g, hinge_d_real, hinge_d_fake),
-    "lsgan": Adversarial(lsgan_g, lsgan_d_real, lsgan_d_fake),
-}
+NONSATURATING = Adversarial(nonsaturating_g, logistic_d_real, logistic_d_fake)
+WASSERSTEIN = Adversarial(wasserstein_g, wasserstein_d_real, wasserstein_d_fake)
+HINGE = Adversarial(hinge_g, hinge_d_real, hinge_d_fake)
+LSGAN = Adversarial(lsgan_g, lsgan_d_real, lsgan_d_fake)

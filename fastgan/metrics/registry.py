@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-# name -> "module:function", function(sampler, dataset) -> {figure: value}
-METRICS: dict[str, str] = {
-    "swd": "fastgan.metrics.sliced_wasserstein:measure",
-    "swd_floor": "fastgan.metrics.sliced_wasserstein:measure_floor",
-}
+from fastgan.choices import METRICS, chosen
 
 
 def compute(name: str, sampler: Callable[[int], torch.Tensor] | None, dataset: Any) -> dict[str, float]:
@@ -31,5 +26,4 @@ def compute(name: str, sampler: Callable[[int], torch.Tensor] | None, dataset: A
     """
     if name not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(sorted(METRICS))}; got {name!r}")
-    module, function = METRICS[name].split(":")
-    return getattr(importlib.import_module(module), function)(sampler, dataset)
+    return chosen(METRICS, name)(sampler, dataset)

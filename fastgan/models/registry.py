@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +12,10 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from fastgan.choices import MODELS, chosen
+
 # More values than any network of the literature that trains on one machine; 4 GiB in float32.
 LARGEST_NETWORK = 2**30
-
-MODELS: dict[str, str] = {
-    "stylegan2": "fastgan.models.stylegan2:FAMILY",
-    "dcgan": "fastgan.models.dcgan:FAMILY",
-}
 
 
 @dataclass(frozen=True)
@@ -59,8 +55,7 @@ def family(name: str) -> Family:
     """
     if not isinstance(name, str) or name not in MODELS:
         raise _unknown("model", name, MODELS)
-    module, attribute = MODELS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
+    return chosen(MODELS, name)
 
 
 def configure(name: str, /, **overrides: object) -> Any:

@@ -25,7 +25,7 @@ def in_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     return x if _is_channels_last(x) else x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
-def stacked(parts: list[Tensor]) -> Tensor:
+def stacked(parts: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     """The tensors along a new first axis, each in the memory format that it has."""
     if dense_format(parts[0]) == torch.channels_last:
         return torch.stack([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 1, 4, 2, 3)

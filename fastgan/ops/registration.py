@@ -4,6 +4,7 @@ provider."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
@@ -13,7 +14,7 @@ from fastgan.ops.layout import stacked
 
 LIBRARY = torch.library.Library("fastgan", "FRAGMENT")  # held for the life of the process: dropping it unregisters
 
-_BATCHED_BACKWARD = torch._C._parse_dispatch_key("VmapMode")  # not in torch.func, whose vmap is another
+_BATCHED_BACKWARD: Any = torch._C._parse_dispatch_key("VmapMode")  # not in torch.func, whose vmap is another
 
 
 def transforming() -> bool:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fastgan.choices import TRANSFORMS
 from fastgan.data import Dataset, load_dataset
-from fastgan.data.image import TRANSFORMS, WHITE
+from fastgan.data.image import WHITE
 from fastgan.data.opening import PACKAGED
 from fastgan.models.fields import as_names, as_resolution, check_choice, check_int, shown
 from fastgan.models.registry import configure, family
@@ -31,11 +32,11 @@ class DataOptions:
             where that is not known, and of packaged sets.
         classes: groups to keep; () for all.
         resolution: (H, W) to bring the images to; None for their own.
-        cond: condition G and D on the labels.
+        cond: condition G and D on the labels, classes or vectors.
         max_images: at most this many.
         channels: 3 for RGB, 1 for grey; None: as the set has it.
         background: RGB, 0 to 255, seen through transparent pixels.
-        transform: how to crop, a name of `data.image.TRANSFORMS`.
+        transform: how to crop, a name of `choices.TRANSFORMS`.
         skip_broken: leave out images that cannot be read.
         stream: decode images as they are asked for; None: if they need more than 2 GiB.
     """
@@ -97,17 +98,12 @@ class DataOptions:
         return mine == its
 
     def load(self) -> Dataset:
-        """Read the images; unlabelled sets cannot be conditioned on."""
+        """Read the images; to condition on labels, each must have one."""
         options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         source, cond = self.place, options.pop("cond")
         del options["source"], options["path"]
         options["classes"] = self.classes or None
-        dataset = load_dataset(source, **options)
-        if cond and dataset.num_classes == 0:
-            raise ValueError(
-                f"{source}: has no labels (dataset.json, or a sub-folder a class), so it cannot be trained on with cond"
-            )
-        return dataset
+        return load_dataset(source, labelled=cond, **options)
 
 
 @dataclass(frozen=True)

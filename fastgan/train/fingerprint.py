@@ -71,13 +71,13 @@ class Fingerprint:
             gone = (Counter(before.tolist()) - Counter(after.tolist())).total()
             new = (Counter(after.tolist()) - Counter(before.tolist())).total()
             if other := min(gone, new):
-                found.append(f"{_count(other)} of other content")
+                found.append(f"{_count(other)} {'are others' if other > 1 else 'is another'}")
             elif not found and not torch.equal(before, after):
                 found.append("the images in another order")
         elif not found:
             known = (before != UNREAD) & (after != UNREAD)
             if other := int((known & (before != after)).sum()):
-                found.append(f"{_count(other)} of other content")
+                found.append(f"{_count(other)} {'are others' if other > 1 else 'is another'}")
         return found
 
     def fill(self, now: Fingerprint) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fastgan.losses.adversarial import ADVERSARIAL
+from fastgan.choices import ADVERSARIAL, chosen
 from fastgan.losses.objective import Term
 from fastgan.losses.penalties import PathLength, r1
 from fastgan.train.ema import Ema
@@ -63,7 +63,7 @@ def two_player_game(
         raise ValueError(f"pl_weight must be 0 for a generator without mapping and synthesis, got {options.pl_weight}")
     statistics = Statistics()
     latents = LatentSource(options.micro_batch, G.z_dim, source, device)
-    loss = ADVERSARIAL[options.loss]
+    loss = chosen(ADVERSARIAL, options.loss)
     path_length = PathLength()
     gamma = options.gamma(G.resolution)
     if gamma and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in D.modules()):

@@ -7,7 +7,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from fastgan.losses.adversarial import ADVERSARIAL
+from fastgan.choices import ADVERSARIAL
 from fastgan.models.fields import as_names, check_choice, is_finite, shown
 
 # Above what any run could mean: a slip such as 1e30 is named instead of overflowing somewhere inside.
@@ -27,7 +27,7 @@ class TrainingOptions:
         snap: ticks between grids, checkpoints and metrics.
         keep: checkpoints kept, the newest; 0 keeps all.
         seed: of weights, latents and the order of the data.
-        loss: adversarial loss, a name of `losses.ADVERSARIAL`.
+        loss: adversarial loss, a name of `choices.ADVERSARIAL`.
         g_lr, d_lr: learning rates of Adam.
         betas, eps: of Adam.
         d_repeats: updates of D per step (n_critic).
@@ -40,7 +40,7 @@ class TrainingOptions:
         ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
         mirror: flip images left-right at random.
         channels_last: memory format of networks and images; None: channels_last on GPUs alone.
-        metrics: names of `metrics.METRICS`, measured at every snapshot.
+        metrics: names of `choices.METRICS`, measured at every snapshot.
     """
 
     batch: int = 32

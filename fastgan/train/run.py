@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
 from fastgan.data import BatchSource, BrokenImageError, Dataset, ImageDataset
+from fastgan.data.loading import evenly_spaced
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
 from fastgan.models.registry import build
@@ -33,6 +34,9 @@ from fastgan.train.folder import (
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import train
 from fastgan.train.state import TrainState
+
+# Label vectors of the set that a checkpoint keeps, for generated images to draw from.
+_LABELS_KEPT = 4096
 
 
 class Run:
@@ -91,6 +95,8 @@ class Run:
         if options.mirror and dataset.mirror_hazards:
             hazards = ", ".join(dataset.mirror_hazards)
             self.journal.warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
+        if options.mirror and config.data.cond and not dataset.num_classes:
+            self.journal.warnings.append("--mirror flips images, not what their label vectors say of left and right")
         self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
         if resume is not None:
             self._restore(resume, branch)
@@ -272,6 +278,10 @@ class Run:
             tree["data"] = {"checksums": fingerprint.checksums, "labels": fingerprint.labels}
         classes = list(self.dataset.class_names) if self.config.data.cond else []
         dataset = {"name": self.dataset.name, "classes": classes}
+        if self.config.data.cond and not classes:
+            tree["labels"] = self.dataset.conditions(torch.tensor(evenly_spaced(len(self.dataset), _LABELS_KEPT)))
+        if classes and self.dataset.empty_classes:
+            dataset["empty"] = list(self.dataset.empty_classes)
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset} | self._records()
         save_checkpoint(path, tree, metadata=metadata)
         display.note(f"wrote {path}")

@@ -134,7 +134,7 @@ def test_report_and_preview(photos, tmp_path, capsys):
     Image.new("L", (3, 3), 7).save(photos / "f.png")
     assert run(DatasetOptions(str(photos), preview=tmp_path / "grid.png")) == 0
     printed = capsys.readouterr().out
-    for text in ("photos: 5 images", "size 12x8", "80.0%", "size 3x3", "format jpg", "class dog", "no class"):
+    for text in ("photos: 5 images", "size 12x8", "80.0%", "size 3x3", "format jpg", "class dog", "no label"):
         assert text in printed
     assert "d.png is the same as a.png" in printed and "images that cannot be read: 1" in printed
     with Image.open(tmp_path / "grid.png") as grid:

@@ -49,9 +49,10 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> list[ProbeOptions]:
             raise ERRORS[options.error]
         return 7
 
-    module = types.ModuleType("fastgan.cli.probe")
-    module.__dict__.update(ProbeOptions=ProbeOptions, run=run)
-    monkeypatch.setitem(sys.modules, "fastgan.cli.probe", module)
+    for name, holds in (("options.probe", {"ProbeOptions": ProbeOptions}), ("probe", {"run": run})):
+        module = types.ModuleType(f"fastgan.cli.{name}")
+        module.__dict__.update(holds)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(VERBS, "probe", "Does something.")
     return seen
 
@@ -150,6 +151,30 @@ def test_the_overview_imports_no_verb() -> None:
     ).stdout
     modules = out.splitlines()[-1]
     assert not [name for name in ("tyro", "rich", "fastgan.cli.doctor", "fastgan.train") if f"'{name}'" in modules]
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_the_help_of_a_verb_and_a_slip_are_told_without_torch(verb: str) -> None:
+    code = (
+        "import sys; from fastgan.cli.main import main\n"
+        f"statuses = [main([{verb!r}, '--help']), main([{verb!r}, '--no-such-option'])]\n"
+        "print(statuses, [name for name in ('torch', 'numpy', 'PIL', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[0, 2] []"
+
+
+def test_help_names_what_can_be_chosen_and_a_new_choice_by_itself() -> None:
+    code = (
+        "import sys; from fastgan import choices; from fastgan.cli.main import main\n"
+        "for table in ('MODELS', 'ADVERSARIAL', 'METRICS', 'TRANSFORMS'):\n"
+        "    getattr(choices, table)[f'my-{table}'] = 'nowhere:nothing'\n"
+        "sys.exit(main(['train', '--help']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words = done.stdout.replace(",", " ").split()
+    assert {"stylegan2", "hinge", "swd", "center-crop-wide"} <= set(words)
+    assert {"my-MODELS", "my-ADVERSARIAL", "my-METRICS", "my-TRANSFORMS"} <= set(words)
 
 
 def test_python_dash_m_is_the_same_program() -> None:

@@ -177,7 +177,7 @@ def relabel(data: Path) -> None:
     [
         (add, "3 images more than when the run began (15; then 12)."),
         (remove, "1 image fewer than when the run began (11; then 12)."),
-        (replace, ": 1 image of other content."),
+        (replace, ": 1 image is another."),
         (swap, ": the images in another order."),
         (relabel, "other labels or class names"),
     ],

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -50,7 +55,7 @@ def print_in_ascii(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
 def test_names_in_utf8_are_read_and_shown_in_any_locale(tmp_path: Path, variables: dict, shown: bytes) -> None:
     folder = tmp_path / "sätze" / "kätzchen"
     folder.mkdir(parents=True)
-    Image.new("RGB", (4, 4)).save(folder / "é.png")
+    Image.new("RGB", (4, 4), "red").save(folder / "é.png")
     done = fastgan("dataset", "--source", "sätze", folder=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(shown + b": 1 images") and b"codec" not in done.stderr
@@ -118,3 +123,56 @@ def test_names_with_markup_and_control_characters_are_printed_literally(
     assert main(["train", "-n", "--data", str(tmp_path), "--outdir", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert "/broken[bold]\\n.png: cannot be read" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"COLUMNS": columns} for columns in ("", "0", "1", "5", "10", "20", "-3", "99999", "abc")]
+    + [{"TERM": "dumb"}, {"TERM": ""}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}],
+    ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()),
+)
+def test_help_ends_and_can_be_read_on_any_terminal(tmp_path: Path, variables: dict[str, str]) -> None:
+    done = fastgan("train", "--help", folder=tmp_path, **variables)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode().splitlines()
+    words = " ".join("\n".join(lines).replace("│", " ").split())
+    assert "--kimg FLOAT" in words and "length of the run, thousands of real images" in words.replace("  ", " ")
+    assert max(map(len, lines[4:])) <= 500 and b"\x1b" not in done.stdout
+
+
+def terminal_of(columns: int, *arguments: str, folder: Path, **variables: str) -> str:
+    """What a command writes to a terminal of this width."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in (*_SURROUNDINGS, "NO_COLOR")}
+    environment |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "TERM": "xterm", **variables}
+    command = [sys.executable, "-m", "fastgan", *arguments]
+    process = subprocess.Popen(command, stdout=end, stderr=end, stdin=end, cwd=folder, env=environment)
+    os.close(end)
+    written = b""
+    with contextlib.suppress(OSError):  # what Linux says when the other side has closed
+        while piece := os.read(terminal, 65536):
+            written += piece
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    return written.decode()
+
+
+def test_help_on_a_terminal_of_five_columns_ends(tmp_path: Path) -> None:
+    for columns in (5, 0):
+        assert "report.html" in terminal_of(columns, "report", "--help", folder=tmp_path)
+
+
+def test_no_color_is_obeyed(tmp_path: Path) -> None:
+    assert "\x1b[" in terminal_of(80, "report", "--help", folder=tmp_path)
+    assert "\x1b[" not in terminal_of(80, "report", "--help", folder=tmp_path, NO_COLOR="1")
+
+
+def test_a_report_of_a_set_ends_on_a_terminal_of_five_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for columns in ("5", "0", "99999"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["dataset", "--source", str(tmp_path)]) == 0
+        assert "size 4x4" in capsys.readouterr().out

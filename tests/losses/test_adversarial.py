@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from fastgan.losses import ADVERSARIAL
+from fastgan.choices import ADVERSARIAL, chosen
+from fastgan.losses import NONSATURATING
 
 LOGITS = torch.tensor([[0.0], [2.0], [-3.0]], dtype=torch.float64)
 
@@ -29,7 +30,7 @@ def softplus(v: float) -> float:
     ],
 )
 def test_known_answers(name, g, d_real, d_fake):
-    loss = ADVERSARIAL[name]
+    loss = chosen(ADVERSARIAL, name)
     for function, expected in ((loss.g, g), (loss.d_real, d_real), (loss.d_fake, d_fake)):
         y = function(LOGITS)
         assert y.shape == (3,)
@@ -39,10 +40,10 @@ def test_known_answers(name, g, d_real, d_fake):
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_patches_are_averaged_after_the_loss(name):
     patches = torch.tensor([[[[1.0, -2.0], [0.5, 3.0]]]])
-    for function in ADVERSARIAL[name]:
+    for function in chosen(ADVERSARIAL, name):
         assert function(patches).item() == pytest.approx(function(patches.flatten()).mean().item())
 
 
 def test_large_logits_do_not_overflow():
-    y = ADVERSARIAL["nonsaturating"].d_fake(torch.tensor([[1e4], [-1e4]]))
+    y = NONSATURATING.d_fake(torch.tensor([[1e4], [-1e4]]))
     torch.testing.assert_close(y, torch.tensor([1e4, 0.0]))

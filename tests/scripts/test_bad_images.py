@@ -30,4 +30,4 @@ def test_the_file_is_named(messages):
     assert "set/bad.png: cannot be read as an image" in messages["PNG cut off"]
     assert "set.zip/b.png: cannot be read" in messages["zip with a damaged entry"]
     assert "x-labels-idx1-ubyte: has 2 labels" in messages["idx with too few labels"]
-    assert "set.tar/b.png: has no label" in messages["shard with labels for some"]
+    assert "set/dataset.json: 0 of 2 labels match the images" in messages["dataset.json for other images"]

@@ -17,7 +17,7 @@ from fastgan.ops.upfirdn2d.flops import fir_flops
 
 def forward_flops(x: Any, w: Any, *rest: Any, **_: Any) -> int:
     """Of the arguments of `conv2d_layer_<provider>`."""
-    *_, f, up, down, padding = rest[:9]
+    f, up, down, padding = rest[5:9]
     return sum(_products(x, w, f, up, down, padding))
 
 
@@ -32,8 +32,8 @@ def backward_flops(dy: Any, x: Any, w: Any, *rest: Any, **_: Any) -> int:
 
 def double_backward_flops(ddx: Any, ddw: Any, ddin_scale: Any, ddscale: Any, *rest: Any, **_: Any) -> int:
     """Of the arguments of `conv2d_layer_double_backward_<provider>`; the convolutions are those of `formulas`."""
-    _, _, _, x, w, in_scale, _, _, _, _, u, _, f, up, down, padding, *_, wanted = rest
-    want = WantedSecond(*wanted)
+    x, w, in_scale, u, (f, up, down, padding) = *rest[3:6], rest[10], rest[12:16]
+    want = WantedSecond(*rest[-1])
     convolution, fir = _products(x, w, f, up, down, padding)
     styled, tangent = want.in_scale and in_scale is not None, ddx is not None or ddin_scale is not None
     of_images = [
@@ -66,4 +66,4 @@ def _products(x: Any, w: Any, f: Any, up: int, down: int, padding: list[int]) ->
     if fir is None:
         return convolution, 0
     taps = (1,) if fir.f is None else tuple(fir.f.shape)
-    return convolution, fir_flops((n, filtered, *size), taps, (fir.up,) * 2, (fir.down,) * 2, fir.padding)
+    return convolution, fir_flops((n, filtered, *size), taps, (fir.up, fir.up), (fir.down, fir.down), fir.padding)

@@ -1,0 +1,33 @@
+"""What can be chosen by name, and where each of it is: names are read without importing anything of it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+# name -> "module:attribute"
+MODELS: dict[str, str] = {  # of a `fastgan.models.Family`
+    "stylegan2": "fastgan.models.stylegan2:FAMILY",
+    "dcgan": "fastgan.models.dcgan:FAMILY",
+}
+ADVERSARIAL: dict[str, str] = {  # of a `fastgan.losses.Adversarial`
+    "nonsaturating": "fastgan.losses.adversarial:NONSATURATING",
+    "wasserstein": "fastgan.losses.adversarial:WASSERSTEIN",
+    "hinge": "fastgan.losses.adversarial:HINGE",
+    "lsgan": "fastgan.losses.adversarial:LSGAN",
+}
+METRICS: dict[str, str] = {  # of a function (sampler, dataset) -> {figure: value}
+    "swd": "fastgan.metrics.sliced_wasserstein:measure",
+    "swd_floor": "fastgan.metrics.sliced_wasserstein:measure_floor",
+}
+TRANSFORMS: dict[str, str] = {  # of a function (image, (H, W)) -> image
+    "center-crop": "fastgan.data.image:center_crop",
+    "center-crop-wide": "fastgan.data.image:center_crop_wide",
+}
+
+
+def chosen(table: Mapping[str, str], name: str) -> Any:
+    """What the name stands for in a table, imported at this moment."""
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
