@@ -48,4 +48,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "ops"})
+    loaded = {name for name, value in globals().items() if getattr(value, "__name__", "") == f"{__name__}.{name}"}
+    return sorted({*loaded, *__all__, "ops", "__version__", "__all__", "__doc__", "__name__", "__file__", "__path__"})

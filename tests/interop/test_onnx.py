@@ -54,7 +54,7 @@ def test_onnxruntime_gives_torchs_values_for_any_batch(tmp_path: Path, name: str
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
 def test_a_provider_that_onnx_cannot_hold_is_named(tmp_path: Path, native_provider: str, dynamo: bool) -> None:
     module, given = network("dcgan-plain-D"), inputs("dcgan-plain-D", 2)
-    # torch's newer exporter tells nobody that it is at work when it captures the graph: it names our operator at the end.
+    # While it captures the graph, torch's newer exporter tells nobody: it names our operator at its end.
     words = (
         "bias_act_native" if dynamo else "provider 'native' cannot serve bias_act .* ONNX has no operator of that kind"
     )

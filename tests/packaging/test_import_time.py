@@ -62,3 +62,9 @@ def test_the_public_names_are_those_of_the_operators() -> None:
     exec("from fastgan import *", namespace)
     assert set(fastgan.__all__) <= set(namespace)
     assert not hasattr(fastgan, "no_such_operator")
+    shown = python("import fastgan, fastgan.models; print(*dir(fastgan))").split()
+    assert {name for name in shown if name[:2] != "__"} - {*fastgan.__all__, "ops"} <= {
+        "models",
+        "nn",
+        "kernels",
+    }  # packages that are imported
