@@ -23,6 +23,7 @@ from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
+from fastgan.literal import literal
 from fastgan.models.registry import configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
