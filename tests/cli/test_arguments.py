@@ -11,6 +11,7 @@ from fastgan.cli.main import main
 from fastgan.cli.options.bench import BenchOptions
 from fastgan.cli.options.dataset import DatasetOptions
 from fastgan.cli.options.doctor import DoctorOptions
+from fastgan.cli.options.export import ExportOptions
 from fastgan.cli.options.generate import GenerateOptions
 from fastgan.cli.options.report import ReportOptions
 from fastgan.cli.options.train import TrainOptions
@@ -18,6 +19,7 @@ from fastgan.cli.options.train import TrainOptions
 OPTIONS = {
     "train": TrainOptions,
     "generate": GenerateOptions,
+    "export": ExportOptions,
     "dataset": DatasetOptions,
     "report": ReportOptions,
     "bench": BenchOptions,
