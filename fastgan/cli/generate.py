@@ -75,7 +75,7 @@ def run(options: GenerateOptions) -> int:
 def _classes(sampler: Sampler, names: Sequence[str]) -> list[int]:
     """The numbers of the classes that are asked for, each once."""
     if "all" in names and sampler.G.num_classes and sampler.labels is None:
-        return list(range(sampler.G.num_classes))
+        return sampler.classes
     return list(dict.fromkeys(sampler.class_index(name) for name in names))
 
 

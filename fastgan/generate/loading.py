@@ -69,6 +69,13 @@ def load_labels(path: Path) -> torch.Tensor | None:
     return labels
 
 
+def load_empty_classes(path: Path) -> tuple[int, ...]:
+    """Numbers of the classes that a checkpoint's training had no image of."""
+    dataset = read_metadata(path).get("dataset")
+    empty = dataset.get("empty") if isinstance(dataset, Mapping) else None
+    return tuple(empty) if isinstance(empty, list) else ()
+
+
 class _NothingDrawn(TorchDispatchMode):
     """Random tensors are zeros, for weights that a file will fill: the caller's generators are not touched.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError
 from fastgan.generate.centers import LabelCenters
-from fastgan.generate.loading import load_generator, load_labels, newest_checkpoint
+from fastgan.generate.loading import load_empty_classes, load_generator, load_labels, newest_checkpoint
 from fastgan.generate.quantise import to_uint8
 from fastgan.generate.seeds import checked, generator_of, integer, noise_generator_of
 from fastgan.models.inputs import as_floats
@@ -40,9 +40,13 @@ class Sampler:
         class_names: a name for each class; () if there are none.
         labels: [K, num_classes], a sample of the label vectors that G was trained on, for a G whose labels are no
             classes: a seed draws one of its rows. None: labels are one-hot, and a seed draws a class.
+        empty_classes: numbers of classes that G has seen no image of; none is drawn or made.
 
     Raises:
-        TypeError, ValueError: labels are no such array.
+        TypeError, ValueError: labels are no such array, or all classes are empty.
+
+    Attributes:
+        classes: numbers of the classes that there are pictures of.
 
     Example:
         >>> sampler = Sampler.from_checkpoint("runs/demo")  # doctest: +SKIP
@@ -50,9 +54,18 @@ class Sampler:
         torch.Size([3, 3, 32, 32])
     """
 
-    def __init__(self, G: torch.nn.Module, class_names: Sequence[str] = (), labels: Any = None) -> None:
+    def __init__(
+        self,
+        G: torch.nn.Module,
+        class_names: Sequence[str] = (),
+        labels: Any = None,
+        empty_classes: Collection[int] = (),
+    ) -> None:
         self.G: Any = G
         self.class_names = tuple(class_names)
+        self.classes = [k for k in range(self.G.num_classes) if k not in empty_classes]
+        if empty_classes and not self.classes:
+            raise ValueError(f"empty_classes must leave a class of {self.G.num_classes}, got {tuple(empty_classes)}")
         self.labels = None if labels is None else self._label_vectors(labels)
         if self.labels is not None and (self.labels.ndim != 2 or not len(self.labels)):
             raise ValueError(f"labels must have shape [K, {G.num_classes}], K > 0, got {list(self.labels.shape)}")
@@ -83,7 +96,7 @@ class Sampler:
         path = newest_checkpoint(Path(path))
         G, class_names = load_generator(path)
         try:
-            return cls(G.to(device), class_names, load_labels(path))
+            return cls(G.to(device), class_names, load_labels(path), load_empty_classes(path))
         except ValueError as error:
             raise CheckpointError(f"checkpoint {path} does not fit this fastgan: {error}") from error
 
@@ -222,6 +235,9 @@ class Sampler:
             number = -1
         if not 0 <= number < self.G.num_classes:
             raise ValueError(f"class_index must be from 0 to {self.G.num_classes - 1}; got {class_index!r}")
+        if number not in self.classes:
+            name = f" ({self.class_names[number]})" if self.class_names else ""
+            raise ValueError(f"class_index must be a class that the training had images of; {number}{name} had none")
         return number
 
     def _label_vectors(self, labels: Any) -> Tensor:
@@ -265,8 +281,8 @@ class Sampler:
             z[row] = torch.randn(self.G.z_dim, generator=generator, dtype=torch.float32, device="cpu")
             if not count:
                 continue
-            known = count if self.labels is None else len(self.labels)
-            drawn = int(torch.randint(known, (), generator=generator, device="cpu"))
+            known = range(len(self.labels)) if self.labels is not None else self.classes
+            drawn = known[int(torch.randint(len(known), (), generator=generator, device="cpu"))]
             if isinstance(choice, Tensor):
                 c[row] = choice
             elif self.labels is not None:

@@ -24,6 +24,7 @@ class Journal:
 
     Attributes:
         warnings: lines that the report shows; whoever finds something appends to it.
+        notes: likewise, of what is no cause for worry.
         floors: metric -> the value that perfect images would score.
     """
 
@@ -31,6 +32,7 @@ class Journal:
         self.outdir = outdir
         earlier = _read(outdir / "run.json") if resumed else {}
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.floors: dict[str, float] = dict(earlier.get("floors") or {})
         self._begun: float = earlier.get("begun") or time.time()
         self._environment = describe_environment(device)
@@ -46,7 +48,7 @@ class Journal:
         """
         try:
             record = {"state": state, "begun": self._begun, "written": time.time(), "environment": self._environment}
-            record |= {"warnings": self.warnings, "floors": self.floors}
+            record |= {"warnings": self.warnings, "notes": self.notes, "floors": self.floors}
             with replacing(self.outdir / "run.json") as partial:
                 partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             write_report(self.outdir)

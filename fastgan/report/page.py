@@ -101,7 +101,7 @@ def collect(outdir: Path) -> dict[str, Any]:
             **_lineage(_section(config, "branched_from")),
         },
         "warnings": [*map(str, _list(journal.get("warnings"))), *_findings(records)],
-        "notes": notes,
+        "notes": [*map(str, _list(journal.get("notes"))), *notes],
     }
 
 

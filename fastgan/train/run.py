@@ -98,6 +98,7 @@ class Run:
         if options.mirror and config.data.cond and not dataset.num_classes:
             self.journal.warnings.append("--mirror flips images, not what their label vectors say of left and right")
         self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
+        self.journal.notes += dataset.notes
         if resume is not None:
             self._restore(resume, branch)
         generator = torch.Generator().manual_seed(options.seed)

@@ -12,6 +12,7 @@ import torch
 from fastgan.checkpoint import load_checkpoint, read_metadata
 from fastgan.cli.main import main
 from fastgan.data import BatchSource, load_dataset
+from fastgan.generate import Sampler
 from fastgan.models.stylegan2 import Discriminator
 from fastgan.train.folder import latest_checkpoint
 from tests.data.making import flat, in_folder
@@ -85,6 +86,16 @@ def test_a_run_on_classes_tells_which_have_no_images(tmp_path: Path, capsys) -> 
     path = latest_checkpoint(tmp_path / "run")
     assert path is not None
     assert read_metadata(path)["dataset"] == {"name": "set", "classes": ["0", "1", "2"], "empty": [0]}
+    assert any("no image is of class 0" in note for note in json.loads((path.parent / "run.json").read_text())["notes"])
+    sampler = Sampler.from_checkpoint(path)
+    assert sampler.classes == [1, 2]
+    drawn = sampler.latents(range(40))[1]
+    assert drawn is not None and drawn.sum(dim=0)[0] == 0 and drawn.sum(dim=0)[1:].min() > 0
+    with pytest.raises(ValueError, match=r"must be a class that the training had images of; 0 \(0\) had none"):
+        sampler.images([0], class_index=0)
+    out = tmp_path / "pictures"
+    assert main(["generate", "--network", str(path), "--outdir", str(out), "--class", "all", "--seeds", "0-1"]) == 0
+    assert sorted(file.name for file in out.iterdir()) == [f"class{k}-seed000{i}.png" for k in (1, 2) for i in (0, 1)]
     assert "labels" not in state_of(tmp_path / "run")
     drawn = BatchSource(load_dataset(source), 4, seed=0).random_labels(200)
     assert drawn.sum(dim=0)[0] == 0 and (drawn.sum(dim=0)[1:] > 50).all()
