@@ -38,9 +38,10 @@ class _Option:
 
     def wrong(self, value: str) -> str | None:
         """What is wrong with one value of it."""
-        if isinstance(self.kind, tuple) and value not in self.kind:
-            return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{_near(value, self.kind)}"
-        if self.kind in _IN_WORDS:
+        if isinstance(self.kind, tuple):
+            if value not in self.kind:
+                return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{_near(value, self.kind)}"
+        elif self.kind in _IN_WORDS:
             try:
                 self.kind(value)
             except ValueError:
@@ -105,7 +106,8 @@ def _slip(named: dict[str, _Option], positional: list[_Option], arguments: Seque
         word = rest.pop(0)
         if not _is_option(word):
             if not positional:
-                return f"{word!r} belongs to no option"
+                alone = next((each.name for each in needed if each.name.startswith("--")), None)
+                return f"{word!r} belongs to no option" + (f"; did you mean {alone} {word}?" if alone else "")
             option, values = positional.pop(0), [word]
         else:
             name, sign, value = word.partition("=")

@@ -41,6 +41,9 @@ def run(options: DatasetOptions) -> int:
         raise ValueError(f"--workers must be at least 1, got {options.workers}")
     if options.groups is not None and options.preset is None:
         raise ValueError("--groups goes with --preset emoji64 only")
+    if options.preview is not None and options.preview.suffix.lower() != ".png":
+        raise ValueError(f"--preview must be a file ending in .png, got {options.preview}")
+    _check_written(options)
     console = Console(highlight=False, markup=False)
     if options.dest is not None:
         count, broken = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
@@ -63,6 +66,22 @@ def run(options: DatasetOptions) -> int:
             save_grid(torch.from_numpy(preview(store)), options.preview)
         console.print(literal(f"Wrote {options.preview}"), soft_wrap=True)
     return 0
+
+
+# What a source of a set, its report and its preview have no use for.
+_WRITING = (
+    "resolution", "transform", "channels", "background", "max_images", "format", "class_folders", "shard_size",
+    "skip_broken", "force",
+)  # fmt: skip
+
+
+def _check_written(options: DatasetOptions) -> None:
+    """Raises ValueError where options say how to write a set and nothing is to be written."""
+    plain = DatasetOptions(options.source)
+    idle = [name for name in _WRITING if getattr(options, name) != getattr(plain, name)]
+    if idle and options.dest is None:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise ValueError(f"{named}: nothing is written without --dest, which names what to write")
 
 
 def _build_emoji(options: DatasetOptions) -> tuple[int, list[str]]:

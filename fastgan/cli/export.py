@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
+from fastgan.cli.options.export import ExportOptions
 from fastgan.generate import Sampler
 from fastgan.interop.export import Exported, ImageMaker, export_onnx, export_torch
 from fastgan.literal import literal
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
-
-
-@dataclass
-class ExportOptions:
-    """Write the averaged generator of a checkpoint as one file that makes images of tensors, without fastgan.
-
-    The file is run once, and compared with what fastgan computes, before it takes the place of --output.
-    """
-
-    network: Path
-    """checkpoint (.safetensors) of a run, or the folder of a run: then its newest"""
-    output: Path
-    """file to write, NAME.onnx or NAME.pt2; replaced whole; its folder is made if absent"""
-    format: Literal["onnx", "torch"] | None = None
-    """onnx, or torch: a program of torch.export; default: what the ending of --output says"""
-    inputs: Literal["z", "ws"] = "z"
-    """what goes in: z, with the label c of a conditional model, or ws, a row of w for each layer"""
-    batch: str = "dynamic"
-    """images of a call: a number, or dynamic, any"""
-    trunc: float = 1.0
-    """truncation psi: 1 leaves variety as it is, 0 gives the average image"""
-    trunc_center: Literal["class", "all"] = "class"
-    """what truncation leads to: the average of the image's class, or of all classes"""
-    noise_mode: Literal["const", "none"] = "const"
-    """the layers' own noise, or none"""
 
 
 def run(options: ExportOptions) -> int:
@@ -104,7 +79,7 @@ def _description(path: Path, kind: str, exported: Exported, sampler: Sampler) ->
     return [*lines, *(f"    {line}" for line in snippet)]
 
 
-def _values(name: str, shape: list[int], library: str) -> str:
+def _values(name: str, shape: Sequence[int | str], library: str) -> str:
     """Code for an input: the latents are random, the label is the first class."""
     if name == "c":
         one_hot = f"eye({shape[1]})[[0] * {shape[0]}]"

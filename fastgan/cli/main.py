@@ -71,6 +71,10 @@ def _expand_home(argument: str) -> str:
 def _run(verb: str, arguments: list[str]) -> int:
     kind = getattr(importlib.import_module(f"fastgan.cli.options.{verb}"), f"{verb.capitalize()}Options")
     options = importlib.import_module("fastgan.cli.arguments").read_arguments(kind, verb, arguments)
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch, when it is loaded, would end the process
+        raise ValueError("the current folder does not exist any more; change to another, or to its path anew") from None
     return importlib.import_module(f"fastgan.cli.{verb}").run(options)  # and torch, which help and slips do without
 
 
@@ -130,10 +134,13 @@ def _command(arguments: Sequence[str] | None) -> int:
         return 130
     except BrokenPipeError:
         raise
-    except ModuleNotFoundError as error:
-        if not error.name or error.name.split(".")[0] == "fastgan":
+    except ImportError as error:
+        library = (error.name or "fastgan").split(".")[0]
+        if library == "fastgan":
             raise
-        return _fail(f"the library {error.name} is not installed: pip install {error.name}")
+        if isinstance(error, ModuleNotFoundError):
+            return _fail(f"the library {error.name} is not installed: pip install {error.name}")
+        return _fail(f"the library {library} does not load ({error}): pip install --force-reinstall {library}")
     except (ValueError, TypeError, OSError) as error:
         if show_traceback:
             traceback.print_exc()

@@ -19,7 +19,7 @@ def prepare_terminal() -> None:
     codecs.register_error("readable", _readable)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # None where the process has no such stream
-            stream.reconfigure(errors="readable")
+            stream.reconfigure(errors="readable")  # type: ignore[union-attr]
     if os.environ.get("NO_COLOR"):  # rich knows it, tyro has a variable of its own
         os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")
     columns = shutil.get_terminal_size().columns

@@ -23,6 +23,7 @@ from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
+from fastgan.literal import literal
 from fastgan.models.registry import configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
@@ -83,7 +84,7 @@ def run(options: TrainOptions) -> int:
         for note in dataset.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)
         for warning in training.journal.warnings:
-            console.print(f"warning: {warning}", soft_wrap=True)
+            console.print(f"warning: {literal(warning)}", soft_wrap=True)
         notes = branch.sentences() if branch else origin.sentences(config) if origin else []
         return _train(training, notes, console)
 
@@ -111,11 +112,11 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
             display.note(sentence)
         finished = training.train(interrupt, display)
     for line in training.summary():
-        console.print(line, soft_wrap=True)
+        console.print(literal(line), soft_wrap=True)
     if finished:
         return 0
     assert interrupt.signum is not None
-    console.print(f"stopped; everything is saved. Go on with: {resume_command(outdir)}", soft_wrap=True)
+    console.print(literal(f"stopped; everything is saved. Go on with: {resume_command(outdir)}"), soft_wrap=True)
     return 128 + interrupt.signum
 
 
@@ -202,12 +203,18 @@ def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, D
     return config, dataset
 
 
+# field of the architecture that the data decide -> what decides over the data
+_BY_DATA = {"resolution": "--resolution", "img_channels": "--channels", "num_classes": "--cond and --classes"}
+
+
 def _assignments(items: Iterable[str]) -> dict[str, Any]:
     result = {}
     for item in items:
         name, sign, text = item.partition("=")
         if not sign or not name:
             raise ValueError(f"--set takes name=value, got {item!r}")
+        if name in _BY_DATA:
+            raise ValueError(f"--set {name}: the data decide it; use {_BY_DATA[name]}")
         try:
             result[name] = json.loads(text)
         except (ValueError, RecursionError):  # plain text
@@ -218,7 +225,7 @@ def _assignments(items: Iterable[str]) -> dict[str, Any]:
 def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device, branch: Branch | None) -> None:
     console = Console(highlight=False, markup=False)
     for sentence in branch.sentences() if branch else ():
-        console.print(sentence, soft_wrap=True)
+        console.print(literal(sentence), soft_wrap=True)
     console.print_json(json.dumps(config.to_json()))
     architecture, chosen = configure(config.model, **config.architecture), family(config.model)
     table = Table("network", "parameters", "buffers")

@@ -36,10 +36,10 @@ def match_paths(paths: Collection[str], names: Collection[str], folder: str, whe
     """How the paths of `dataset.json` name the images.
 
     Paths are written relative to its folder, or to the root of the set. Where neither gives every path an image, or
-    every image a path, whole folders are left away at the beginning, so many of all paths and so many of all images;
-    then Unicode's forms of a letter are taken for one, then case and the file's ending do not count. The first of these
-    holds that gives every path an image of its own, or every image a path of its own. So no image gets what was meant
-    for another, while the paths have all their images, or the images all their paths.
+    every image a path, whole folders are left away at the beginning, so many of all paths and so many of all images,
+    Unicode's forms of a letter are taken for one, and case and the file's ending may not count. What gives every path
+    an image of its own, or every image a path of its own, holds if there is one such way. So no image gets what was
+    meant for another, while the paths have all their images, or the images all their paths.
 
     Args:
         paths: as `clean_name` gives them.
@@ -61,31 +61,29 @@ def match_paths(paths: Collection[str], names: Collection[str], folder: str, whe
                 if count in (len(paths), len(names)):
                     return rule
                 counts.append((count, rule))
-    for fold in (str, composed, _loose):
-        if (found := _shifted(paths, names, fold, where)) is not None:
-            return found
+    if (found := _shifted(paths, names, where)) is not None:
+        return found
     count, rule = max(counts, key=lambda each: each[0])
     return rule if count else None
 
 
-def _shifted(paths: Collection[str], names: Collection[str], fold: Callable[[str], str], where: str) -> PathRule | None:
+def _shifted(paths: Collection[str], names: Collection[str], where: str) -> PathRule | None:
     """The rule that leaves whole folders away and gives all paths or all images a partner."""
-    found: dict[int, PathRule] = {}
-    ends_of_images = [_ends(names, drop, fold) for drop in range(_shallowest(names) + 1)]
-    for drop in range(_shallowest(paths) + 1):
-        ends = _ends(paths, drop, fold)
-        for images in ends_of_images:
-            if ends and images and (_within(ends, images) or _within(images, ends)):
+    found: PathRule | None = None
+    for fold in (composed, _loose):
+        ends_of_images = [_ends(names, drop, fold) for drop in range(_shallowest(names) + 1)]
+        for drop in range(_shallowest(paths) + 1):
+            ends = _ends(paths, drop, fold)
+            for images in ends_of_images:
+                if not ends or not images or not (_within(ends, images) or _within(images, ends)):
+                    continue
                 rule = PathRule(images, drop, fold)
-                count = min(len(ends), len(images))
-                other = found.setdefault(count, rule)
-                if other is not rule and other.pairs(paths) != rule.pairs(paths):
-                    path = next(path for path in paths if other.image_of(path) != rule.image_of(path))
-                    raise ValueError(
-                        f"{where}: {path} may mean {other.image_of(path)} or {rule.image_of(path)}; "
-                        "write the paths of the images as they are"
-                    )
-    return found[max(found)] if found else None
+                found = found or rule
+                if found.pairs(paths) != rule.pairs(paths):
+                    path = next(path for path in paths if found.image_of(path) != rule.image_of(path))
+                    either = " or ".join(each.image_of(path) or "no image" for each in (found, rule))
+                    raise ValueError(f"{where}: {path} may mean {either}; write the paths of the images as they are")
+    return found
 
 
 def _ends(paths: Iterable[str], drop: int, fold: Callable[[str], str]) -> dict[str, str] | None:

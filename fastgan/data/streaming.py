@@ -67,8 +67,8 @@ class Decoder:
 class StreamedDataset(Dataset):
     """Images decoded by threads as they are asked for; files stay compressed where they are.
 
-    With `skip_broken`, the next image that can be read stands in for one that cannot, or that is not the one it was when
-    it was first read: one of the same class, or where labels are vectors, any one with its own.
+    With `skip_broken`, the next image that can be read stands in for one that cannot, or that is not the one it was
+    when it was first read: one of the same class, or where labels are vectors, any one with its own.
 
     Args:
         decoder: of the store, which stays open.

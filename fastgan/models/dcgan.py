@@ -27,7 +27,7 @@ class DCGANConfig:
     Args:
         resolution: (H, W) = start · 2^k, or an int for a square.
         img_channels: channels of the images.
-        num_classes: length of the one-hot label; 0: unconditional.
+        num_classes: length of c, a one-hot class or a label vector; 0: unconditional.
         z_dim: length of z; a label is embedded to the same length.
         channel_base: channels at resolution r are min(channel_base // r, channel_max).
         channel_max: see channel_base.

@@ -35,7 +35,7 @@ class StyleGAN2Config:
     Args:
         resolution: (H, W) = start · 2^k, or an int for a square.
         img_channels: channels of the images.
-        num_classes: length of the one-hot label; 0: unconditional.
+        num_classes: length of c, a one-hot class or a label vector; 0: unconditional.
         z_dim: length of z.
         w_dim: length of w.
         mapping_layers: layers of G's mapping network.

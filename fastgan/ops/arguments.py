@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastgan.ops.exporting import tracing
+
 # The largest float32: kernels take numbers as float.
 _LARGEST = torch.finfo(torch.float32).max
 
@@ -28,7 +30,7 @@ def as_int(value: Any) -> Any:
         index = operator.index(value)
     except TypeError:
         return None
-    return int(value) if torch.jit.is_tracing() else index  # int() warns that the trace keeps the number
+    return int(value) if tracing() else index  # int() warns that the trace keeps the number
 
 
 def number(name: str, value: Any) -> float:

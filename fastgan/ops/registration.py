@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from fastgan.ops.exporting import tracing
 from fastgan.ops.flops import enter_flops
 from fastgan.ops.layout import stacked
 
@@ -119,7 +120,7 @@ def register(
             return operator(*inputs)
         if transforming():
             return transformed.apply(*inputs)
-        recorded = torch.jit.is_tracing()  # the operator itself, which has its derivative where the graph runs
+        recorded = tracing()  # the operator itself, which has its derivative where the graph runs
         if not recorded and (torch.is_grad_enabled() or forward_ad._current_level >= 0):  # no_grad leaves forward mode
             return operator(*inputs) if _in_batched_backward() else eager.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,8 @@ ERRORS = {
     "file": FileNotFoundError(2, "No such file or directory", "images/a.png"),
     "words": FileNotFoundError("checkpoint a.safetensors does not exist"),
     "stop": KeyboardInterrupt(),
+    "library": ModuleNotFoundError("No module named 'safetensors'", name="safetensors"),
+    "loading": ImportError("libtorch.so: cannot open shared object file", name="torch._C"),
     "pipe": BrokenPipeError(32, "Broken pipe"),
     "bug": ZeroDivisionError("division by zero"),
 }
@@ -81,6 +84,30 @@ def test_what_the_user_can_mend_is_one_line(
     assert main(["--traceback", "probe", "--error", error]) == 2
     shown = capsys.readouterr().err
     assert "Traceback (most recent call last)" in shown and shown.endswith(line + "\n")
+
+
+def test_a_library_that_is_missing_or_broken_is_named(
+    probe: list[ProbeOptions], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, line in (
+        ("library", "the library safetensors is not installed: pip install safetensors"),
+        (
+            "loading",
+            "the library torch does not load (libtorch.so: cannot open shared object file): "
+            "pip install --force-reinstall torch",
+        ),
+    ):
+        assert main(["probe", "--error", error]) == 2
+        assert capsys.readouterr().err == f"fastgan: error: {line}\n"
+
+
+def test_a_current_folder_that_was_deleted_is_told(tmp_path: Path) -> None:
+    code = "import os, sys; from fastgan.cli.main import main; os.chdir(sys.argv[1]); os.rmdir(sys.argv[1])\n"
+    code += "sys.exit(main(['report', 'run']))"
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "gone"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("fastgan: error: the current folder does not exist any more; ")
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(probe: list[ProbeOptions]) -> None:

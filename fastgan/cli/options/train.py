@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -39,7 +39,7 @@ class TrainOptions:
     """pixels, 64 or WxH such as 96x64; images are cropped and resized; default: the images' own"""
     max_images: int | None = None
     """use at most this many images; default: all"""
-    channels: int | None = None
+    channels: Literal[1, 3] | None = None
     """3 for RGB, 1 for grey; default: 1 where the format holds grey images alone, else 3"""
     background: str | None = None
     """colour seen through transparent pixels, a name or #rrggbb; default: white"""
