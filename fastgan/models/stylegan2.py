@@ -21,10 +21,10 @@ from fastgan.nn import (
     ToRGB,
     minibatch_stddev,
 )
-from fastgan.nn.equalized import BINOMIAL_TAPS
 from fastgan.nn.initial import normal
 from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
-from fastgan.ops import setup_filter, upsample2d
+from fastgan.nn.resampling import Resampling
+from fastgan.ops import upsample2d
 from fastgan.ops.exporting import sizes
 
 
@@ -90,15 +90,13 @@ class StyleGAN2Config:
         return channels_at(size, self.channel_base, self.channel_max)
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(Resampling):
     """Images of ws: a learned constant, two modulated convolutions a resolution, the to-RGB images summed.
 
     Layer i takes row i of ws; the to-RGB of a resolution takes the row of the layer that follows it.
 
     Attributes: num_ws, w_dim, img_channels, img_resolution (the larger side).
     """
-
-    f: Tensor
 
     def __init__(self, cfg: StyleGAN2Config) -> None:
         super().__init__()
@@ -113,7 +111,7 @@ class SynthesisNetwork(nn.Module):
             self.layers.append(SynthesisLayer(i, o, cfg.w_dim, size, up=2, clamp=cfg.conv_clamp))
             self.layers.append(SynthesisLayer(o, o, cfg.w_dim, size, clamp=cfg.conv_clamp))
         self.to_rgb = nn.ModuleList(ToRGB(i, cfg.img_channels, cfg.w_dim, clamp=cfg.conv_clamp) for i in widths)
-        self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True), persistent=False)
+        self.make_filter()
 
     def forward(self, ws: Tensor, noise_mode: str = "random", generator: Generators = None) -> Tensor:
         """ws [N, num_ws, w_dim] -> images [N, C, H, W].

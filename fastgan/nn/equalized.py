@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastgan.nn.initial import normal
-from fastgan.ops import bias_act, conv2d_resample, setup_filter
-
-BINOMIAL_TAPS = (1, 3, 3, 1)  # of the FIR of every resampling layer
+from fastgan.nn.resampling import Resampling
+from fastgan.ops import bias_act, conv2d_resample
 
 
 class EqualizedLinear(nn.Module):
@@ -59,7 +58,7 @@ class EqualizedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, act={self.act}, lr_multiplier={self.lr_multiplier:g}"
 
 
-class EqualizedConv2d(nn.Module):
+class EqualizedConv2d(Resampling):
     """y = clamp(act(w/√(in·k²) ∗ x + b)·gain, ±clamp·gain), w ~ N(0, 1), with optional FIR resampling.
 
     The activation's own gain (√2 for lrelu) comes on top of `gain`. Without bias, activation and clamp, `gain`
@@ -78,8 +77,6 @@ class EqualizedConv2d(nn.Module):
 
     Source: Karras et al. 2018 (ProGAN), section 4.1; Karras et al. 2020 (StyleGAN2), appendix B.
     """
-
-    f: Tensor | None
 
     def __init__(
         self,
@@ -103,8 +100,7 @@ class EqualizedConv2d(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.weight = nn.Parameter(normal(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        f = setup_filter(BINOMIAL_TAPS, separable=True) if up > 1 or down > 1 else None
-        self.register_buffer("f", f, persistent=False)
+        self.make_filter(up > 1 or down > 1)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[N, I, H, W] -> [N, O, H·up/down, W·up/down], added to residual of that shape; in x's memory format."""

@@ -35,6 +35,8 @@ def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
     Raises:
         ValueError: x is not 4-dimensional, or group is below 1.
 
+    Exported or traced, it finds G where it runs, for the N that comes.
+
     Gradients: any order. Couples the samples of a group.
     Source: Karras et al. 2018 (ProGAN), section 3; groups as in Karras et al. 2020 (StyleGAN2).
     """

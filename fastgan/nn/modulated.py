@@ -9,9 +9,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fastgan.nn.equalized import BINOMIAL_TAPS, EqualizedLinear
+from fastgan.nn.equalized import EqualizedLinear
 from fastgan.nn.initial import normal
-from fastgan.ops import modulated_conv2d, setup_filter
+from fastgan.nn.resampling import Resampling
+from fastgan.ops import modulated_conv2d
 
 NOISE_MODES = ("random", "const", "none")
 Generators: TypeAlias = "torch.Generator | Sequence[torch.Generator] | None"
@@ -51,7 +52,7 @@ def _drawn(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
-class SynthesisLayer(nn.Module):
+class SynthesisLayer(Resampling):
     """y = lrelu(modulated_conv2d(x, weight, styles = A(w)) + noise_strength·noise + b)·√2.
 
     Args:
@@ -67,7 +68,6 @@ class SynthesisLayer(nn.Module):
     """
 
     noise_const: Tensor
-    f: Tensor | None
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
         self.register_buffer("noise_const", normal(*size))
-        self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True) if up > 1 else None, persistent=False)
+        self.make_filter(up > 1)
 
     def noise(self, batch: int, noise_mode: str, generator: Generators = None) -> Tensor | None:
         """noise_strength·n: n fresh [batch, 1, H, W] ("random"), the layer's own [H, W] ("const"), or None ("none")."""
