@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# tanh, sigmoid, ... by name; PIECEWISE stands for every activation that is a slope on each side of 0.
+# tanh, sigmoid, ... by name; PIECEWISE stands for every activation that is a slope on each side of 0, but relu.
 PIECEWISE = "piecewise"
 
 
@@ -79,26 +79,17 @@ def _tanh_slope(v):
 
 
 @triton.jit
-def rises(v, slope):
-    """Above 0; with a slope of 0 below it, NaN too, as in torch's relu."""
-    return (v > 0) | ((slope == 0) & (v != v))
+def rises(v, RELU: tl.constexpr):
+    """Above 0, and at relu's NaN, as in torch."""
+    if RELU:
+        return (v <= 0) == 0
+    return v > 0
 
 
 @triton.jit
 def stops(y, clamp):
     """Where a clamp lets no gradient pass; at NaN neither."""
-    return (tl.abs(y) > clamp) | (y != y)
-
-
-@triton.jit
-def _piecewise_slope(v, slope, gain):
-    return tl.where(rises(v, slope), gain, slope * gain)
-
-
-@triton.jit
-def _piecewise(v, slope, gain):
-    v = tl.where((v < 0) & (slope == 0), 0.0, v)  # a slope of 0 makes 0 of infinity too
-    return v * _piecewise_slope(v, slope, gain)
+    return (tl.abs(y) <= clamp) == 0
 
 
 @triton.jit
@@ -116,9 +107,11 @@ def _value(v, slope, gain, ACT: tl.constexpr):
         return (tl.where(v > 0, v, 0.0) + _log1p(tl.exp(-tl.abs(v)))) * gain
     elif ACT == "swish":
         return v * _sigmoid(v) * gain
+    elif ACT == "relu":
+        return tl.where(v < 0, 0.0, v) * gain
     else:
         tl.static_assert(ACT == "piecewise")
-        return _piecewise(v, slope, gain)
+        return v * tl.where(v > 0, gain, slope * gain)
 
 
 @triton.jit
@@ -136,9 +129,11 @@ def _first(v, slope, gain, ACT: tl.constexpr):
         return _sigmoid(v) * gain
     elif ACT == "swish":
         return (_sigmoid(v) + v * _sigmoid_slope(v)) * gain
+    elif ACT == "relu":
+        return tl.where(rises(v, True), gain, 0.0)
     else:
         tl.static_assert(ACT == "piecewise")
-        return _piecewise_slope(v, slope, gain)
+        return tl.where(v > 0, gain, slope * gain)
 
 
 @triton.jit
@@ -201,7 +196,7 @@ def bias_act_forward_kernel(
         v += tl.load(b + channel).to(COMPUTE)
     result = _value(v, slope, gain, ACT)
     if mask is not None:
-        bits = (inside & rises(v, slope)).to(tl.int32)
+        bits = (inside & rises(v, ACT == "relu")).to(tl.int32)
         if CLAMPS:
             bits |= (inside & stops(result, clamp)).to(tl.int32) << 1
         tl.store(mask + group, tl.sum(bits << (2 * lane), axis=1).to(tl.uint8), mask=group * 4 < numel)
@@ -225,11 +220,11 @@ def _gradient(dy, ddx, x, b_value, mask, i, byte, shift, inside, slope, gain, cl
         else:
             factor = _first(v, slope, gain, ACT)
             result = d * factor
-            if ACT == "piecewise":
+            if ACT == "piecewise" or ACT == "relu":
                 result = tl.where(factor == 0, 0.0, result)
         if CLAMPS:
             value = _value(v, slope, gain, ACT)
-            if ACT == "piecewise":
+            if ACT == "piecewise" or ACT == "relu":
                 result = tl.where(stops(value, clamp), 0.0, result)
             else:
                 result = tl.where(tl.abs(value) > clamp, 0.0, result)

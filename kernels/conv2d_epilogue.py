@@ -18,11 +18,12 @@ from fastgan.kernels.bias_act import number, rises, stops
 
 
 @triton.jit
-def activate(v, gain: tl.float64, fall: tl.float64, clamp: tl.float64, CLAMPS: tl.constexpr):
+def activate(v, gain: tl.float64, fall: tl.float64, clamp: tl.float64, CLAMPS: tl.constexpr, RELU: tl.constexpr):
     """v times gain, or `fall` where v is not positive, within ±clamp; and the two bits of the mask."""
     gain, fall, clamp = number(gain, v.dtype), number(fall, v.dtype), number(clamp, v.dtype)
-    bits = rises(v, fall).to(tl.int32)
-    result = tl.where((v < 0) & (fall == 0), 0.0, v) * tl.where(v > 0, gain, fall)  # relu makes 0 of infinity too
+    bits = rises(v, RELU).to(tl.int32)
+    # relu makes 0 of infinity too
+    result = tl.where(v < 0, 0.0, v) * gain if RELU else v * tl.where(v > 0, gain, fall)
     if CLAMPS:
         bits |= stops(result, clamp).to(tl.int32) << 1
         result = tl.where(result > clamp, clamp, tl.where(result < -clamp, -clamp, result))  # NaN stays
@@ -46,6 +47,7 @@ def conv2d_epilogue_kernel(
     fall: tl.float64,  # gain of the negative side
     clamp: tl.float64,
     CLAMPS: tl.constexpr,
+    RELU: tl.constexpr,  # `fall` is 0
     COMPUTE: tl.constexpr,  # dtype
     LAST: tl.constexpr,  # channels are innermost, else pixels
     WHOLE: tl.constexpr,  # the innermost are a multiple of 4
@@ -77,7 +79,7 @@ def conv2d_epilogue_kernel(
         v += tl.load(noise + n * noise_step + pixel, mask=inside, other=0.0).to(COMPUTE)
     if b is not None:
         v += tl.load(b + channel).to(COMPUTE)
-    result, bits = activate(v, gain, fall, clamp, CLAMPS)
+    result, bits = activate(v, gain, fall, clamp, CLAMPS, RELU)
     if mask is not None:
         bits = tl.where(inside, bits, 0) << (2 * lane)
         tl.store(mask + group, tl.sum(bits, axis=1).to(tl.uint8), mask=group * 4 < numel)

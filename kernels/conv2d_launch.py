@@ -61,6 +61,11 @@ def _gains(formula: Formula) -> dict[str, float]:
     return dict(gain=float(gain), fall=float((1.0, 0.0, alpha)[act] * gain))
 
 
+def _bounds(formula: Formula) -> dict[str, Any]:
+    act, alpha, _, clamp = formula
+    return dict(clamp=float(clamp), CLAMPS=clamp >= 0, RELU=(1.0, 0.0, alpha)[act] == 0)
+
+
 def _wide(*tensors: Any) -> bool:
     return any(t is not None and t.numel() > launch.WIDEST for t in tensors)
 
@@ -82,8 +87,8 @@ def conv2d_epilogue(u: Any, operands: dict[str, Any], y: Any, mask: Any, last: b
     tile = launch.TILES["conv2d_epilogue", y.element_size()]
     numel, channels, pixels = y.numel(), y.shape[1], y.shape[2] * y.shape[3]
     arguments = dict(u=u, y=y, mask=mask, numel=numel, channels=channels, pixels=pixels, **operands)
-    arguments |= dict(noise_step=_noise_step(operands["noise"], pixels), clamp=float(formula[3]), **_gains(formula))
-    arguments |= dict(CLAMPS=formula[3] >= 0, COMPUTE=compute_type(y), LAST=last, WIDE=_wide(y))
+    arguments |= dict(noise_step=_noise_step(operands["noise"], pixels), **_gains(formula))
+    arguments |= dict(_bounds(formula), COMPUTE=compute_type(y), LAST=last, WIDE=_wide(y))
     arguments |= dict(WHOLE=(channels if last else pixels) % 4 == 0, GROUPS=tile.elements // 4)
     return Plan(conv2d_epilogue_kernel, divide_up(numel, tile.elements), arguments, tile.warps)
 
@@ -219,7 +224,7 @@ def conv2d(
         # What is cropped of a transposed convolution shifts its phases; both terms stay right where it is negative.
         arguments |= {f"phase_{axis}": pad % up, f"base_{axis}": pad // up if geometry.transposed else -pad}
     arguments |= dict(noise_step=_noise_step(operands["noise"], out_y * out_x))
-    arguments |= dict(clamp=float(formula[3]), CLAMPS=formula[3] >= 0, **_gains(formula))
+    arguments |= _gains(formula) | _bounds(formula)
     arguments |= dict(TAPS_Y=w.shape[1], TAPS_X=w.shape[2], UP=up, DOWN=down, TURN=-1 if geometry.transposed else 1)
     arguments |= dict(COMPUTE=compute_type(x), PRECISION="tf32" if how == "tf32" else "ieee", LAST=last)
     arguments |= dict(SAMPLE=sample, WIDE=wide, **fitted)

@@ -78,7 +78,8 @@ def _pack(bits, mask, outer, inner, real_outer, real_inner, OUTER: tl.constexpr,
 def _finish(
     v, y, mask, scale, noise, b, residual, n, o, pixel, channels, noise_step, pixel_place, o_place, real,
     gain: tl.float64, fall: tl.float64, clamp: tl.float64,
-    CLAMPS: tl.constexpr, COMPUTE: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    CLAMPS: tl.constexpr, RELU: tl.constexpr, COMPUTE: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Store y of a tile, and its mask."""
     if scale is not None:
@@ -87,7 +88,7 @@ def _finish(
         v += tl.load(noise + n * noise_step + pixel, mask=real, other=0.0).to(COMPUTE)
     if b is not None:
         v += tl.load(b + o, mask=o < channels, other=0.0).to(COMPUTE)
-    v, bits = activate(v, gain, fall, clamp, CLAMPS)
+    v, bits = activate(v, gain, fall, clamp, CLAMPS, RELU)
     if mask is not None:
         if LAST:
             _pack(bits, mask, pixel_place, o_place, real, o < channels, ROWS, COLUMNS)
@@ -127,6 +128,7 @@ def conv2d_kernel(
     fall: tl.float64,  # gain of the negative side
     clamp: tl.float64,
     CLAMPS: tl.constexpr,
+    RELU: tl.constexpr,  # `fall` is 0
     TAPS_Y: tl.constexpr,
     TAPS_X: tl.constexpr,
     UP: tl.constexpr,  # stride of a transposed convolution, else 1
@@ -180,7 +182,7 @@ def conv2d_kernel(
     pixel_place, o_place = _places(n, o, pixel, channels, out_y * out_x, LAST)
     _finish(
         sums, y, mask, scale, noise, b, residual, n, o, pixel, channels, noise_step, pixel_place, o_place, real,
-        gain, fall, clamp, CLAMPS, COMPUTE, LAST, ROWS, COLUMNS,
+        gain, fall, clamp, CLAMPS, RELU, COMPUTE, LAST, ROWS, COLUMNS,
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def _formula(act: str, alpha: float, gain: float, clamp: float, x: Any) -> dict[
         slope=0.0 if slope is None else float(slope),
         gain=float(gain),
         clamp=float(clamp),
-        ACT=act if slope is None else PIECEWISE,
+        ACT=act if slope is None else PIECEWISE if slope else "relu",
         CLAMPS=clamp >= 0,
         COMPUTE=compute_type(x),
         WIDE=x.numel() > WIDEST,
