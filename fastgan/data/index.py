@@ -159,7 +159,8 @@ class DatasetIndex:
         assert self.labels is not None
         labels = [self.labels[name] for name in names if name in self.labels]
         first = next(iter(self.labels.values()))
-        kind = f"vectors of {len(first)} numbers" if isinstance(first, tuple) else f"{len(self.classes)} classes"
+        classes = "1 class" if len(self.classes) == 1 else f"{len(self.classes)} classes"
+        kind = f"vectors of {len(first)} numbers" if isinstance(first, tuple) else classes
         origin = f" {self.origin}" if self.origin else ""
         sentences = [f"labels: {len(labels)} of {len(names)} images{origin}, {kind}", *self.notes]
         if missing := self.missing(names):
