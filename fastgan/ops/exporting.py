@@ -18,8 +18,9 @@ def exporting() -> bool:
 
 def sizes(x: Tensor) -> torch.Size:
     """x.shape in plain ints, for checks and what is constant: under torch.jit.trace, x.shape holds recorded tensors."""
-    if not tracing():
-        return x.shape
+    shape = x.shape
+    if not shape or not isinstance(shape[0], Tensor):
+        return shape
     state = torch._C._get_tracing_state()
     torch._C._set_tracing_state(None)  # pyright: ignore[reportAttributeAccessIssue]
     try:

@@ -69,7 +69,7 @@ def bias_act(
     compiled = _COMPILED[provider]
     index, bound = compiled.numbering.index(act), -1.0 if clamp is None else clamp
     # What is recorded may be differentiated where it runs, whatever holds here.
-    keep_mask = has_kink and (exporting() or (differentiable and torch.is_grad_enabled()))
+    keep_mask = has_kink and ((differentiable and torch.is_grad_enabled()) or exporting())
     return compiled.forward_op(x, b, dim, index, alpha, gain, bound, keep_mask)[0]
 
 

@@ -233,7 +233,7 @@ def _layer(
     inputs = (x, w, in_scale, scale, noise, None if smooth else b, None if late else residual)
     differentiable = any(t is not None and t.requires_grad for t in inputs) or transforming()
     # What is recorded may be differentiated where it runs, whatever holds here.
-    wanted = exporting() or (differentiable and torch.is_grad_enabled())
+    wanted = (differentiable and torch.is_grad_enabled()) or exporting()
     keep_mask = (index > 0 or epilogue[3] >= 0) and wanted
     settings = (f, geometry.up, geometry.down, list(geometry.padding), *epilogue, fast_products(x))
     keep_u = wanted and _keeps_sum(*inputs[:6])
