@@ -63,7 +63,7 @@ def network(request):
         return D, (torch.randn(4, 3, 16, 16), C)
     G.eval()
     if family == "stylegan2":
-        G.synthesis.forward = lambda ws, mode, forward=G.synthesis.forward: forward(ws, "const")
+        G.synthesis.forward = lambda ws, mode, generator, forward=G.synthesis.forward: forward(ws, "const")
     return G, (torch.randn(4, 8), C)
 
 
