@@ -74,6 +74,8 @@ def run(options: TrainOptions) -> int:
     origin = Origin.read(checkpoint) if checkpoint is not None else None
     config, dataset = _resolve(options, origin)
     branch = Branch.of(origin, config, dataset) if origin is not None and options.branch else None
+    if outdir is not None:
+        _check_apart(outdir, Path(config.data.place))
     if options.dry_run:
         _print_plan(config, dataset, device, branch)
         return 0
@@ -100,6 +102,13 @@ def _check_outdir(outdir: Path, goes_on: Path | None, dry_run: bool) -> None:
     if not dry_run and (outdir / ".lock").exists():
         with suppress(OSError), one_writer(outdir):
             pass  # another writer is told of before the data are read; what cannot be written, when it is to be
+
+
+def _check_apart(outdir: Path, data: Path) -> None:
+    """Raises ValueError where the pictures of a run would become images of its data."""
+    outdir, data = outdir.resolve(), data.resolve()
+    if data.is_dir() and (data == outdir or data in outdir.parents):
+        raise ValueError(f"--outdir must lie outside of the data, {data}, of which its pictures would become a part")
 
 
 def _train(training: Run, notes: list[str], console: Console) -> int:

@@ -25,7 +25,7 @@ class Dataset(ABC):
         name: what reports and checkpoints call the set.
         broken: one message for each image that could not be read and was passed over.
         checksums: int64, `ImageStore.checksum` of every image that was chosen, those that were passed over included;
-            UNREAD where it is not known. None for a set that comes from no store.
+            UNREAD where it is not known, BROKEN where the image is left out. None for a set that comes from no store.
         notes: sentences on what was found in the set: its labels and where they are from, what was passed over.
         lookahead: how many images `expect` prepares ahead; 0 where nothing needs preparing.
     """

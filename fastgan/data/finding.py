@@ -31,13 +31,16 @@ def index_of_files(
     places = [place for place in places if not is_hidden(place)]
     if not places:
         return None
-    place = INDEX_NAME if INDEX_NAME in places else places[0]
+    place = next((each for each in places if each.lower() == INDEX_NAME), places[0])
     others = [each for each in places if each != place]
-    if others and place != INDEX_NAME:
+    if others and "/" in place:
         raise ValueError(
             f"{path}: holds {len(places)} files {INDEX_NAME} ({show_paths(places)}) and none at the root; name the "
             "folder of one of them as the source, or join them in one at the root"
         )
     index = DatasetIndex.from_json(read(place), f"{path}/{place}", names, place)
+    if index.labels is None and DatasetIndex.of_folders(names).labels:
+        note = f"{place} gives no labels, so folders are not taken for classes"
+        index = dataclasses.replace(index, notes=(*index.notes, note))
     passed = (f"passed over {show_paths(others)}: the one at the root comes first",) if others else ()
     return dataclasses.replace(index, notes=index.notes + passed)

@@ -107,7 +107,7 @@ def _is_one_hot(vector: tuple[float, ...]) -> bool:
 def _read_texts(
     given: Mapping[str, str], classes: Sequence[str] | None, where: str
 ) -> tuple[dict[str, Label], tuple[str, ...]]:
-    known = set(given.values())
+    known, classes = set(given.values()), classes and [name.strip() for name in classes]
     if not known <= set(classes or ()):
         if all(_is_class_number(text) for text in known):
             labels: dict[str, Label] = {path: int(text) for path, text in given.items()}

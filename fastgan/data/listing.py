@@ -82,7 +82,7 @@ def tell_apart(names: Iterable[str], head: Callable[[str], bytes]) -> tuple[list
         suffix = suffix_of(name)
         if suffix in IMAGE_SUFFIXES or (suffix not in OTHER_SUFFIXES and image_format(head(name)) is not None):
             images.append(name)
-        elif not (is_notice(name) or name == INDEX_NAME or name.endswith(f"/{INDEX_NAME}")):
+        elif not (is_notice(name) or name.split("/")[-1].lower() == INDEX_NAME):
             others.append(name)
     return images, others
 

@@ -17,7 +17,7 @@ from fastgan.data.dataset import Dataset, ImageDataset
 from fastgan.data.image import WHITE, BrokenImageError
 from fastgan.data.index import DatasetIndex
 from fastgan.data.opening import open_store
-from fastgan.data.stores import UNREAD, ImageStore
+from fastgan.data.stores import BROKEN, ImageStore
 from fastgan.data.streaming import Decoder, StreamedDataset
 
 # Sets of more bytes of pixels than this are streamed unless told otherwise.
@@ -101,7 +101,7 @@ def load_dataset(
     if broken:
         whole = [i for i in range(len(names)) if i not in broken]
         images, labels = images[whole], None if labels is None else labels[whole]
-    checksums = torch.tensor([UNREAD if i in broken else store.checksum(name) for i, name in enumerate(names)])
+    checksums = torch.tensor([BROKEN if i in broken else store.checksum(name) for i, name in enumerate(names)])
     return ImageDataset(images, labels, class_names, title, tuple(broken.values()), checksums, notes)
 
 

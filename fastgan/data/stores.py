@@ -36,8 +36,8 @@ _ZIP_FAULTS = (
 )  # fmt: skip
 
 
-# The checksum of what has not been read.
-UNREAD = -1
+# The checksums of what has not been read, and of what cannot be and is left out.
+UNREAD, BROKEN = -1, -2
 
 
 def checksum(data: bytes | memoryview) -> int:
@@ -196,7 +196,7 @@ class ZipStore(ImageStore):
 
     def checksum(self, name: str) -> int:
         entry = self._entries[name]
-        return entry.file_size << 32 | entry.CRC
+        return UNREAD if entry.file_size > LARGEST_FILE else entry.file_size << 32 | entry.CRC
 
     def _head(self, name: str) -> bytes:
         with contextlib.suppress(BrokenImageError):

@@ -128,6 +128,8 @@ class StreamedDataset(Dataset):
             self.checksums[index] = checksum  # noted here: what threads have read ahead has not been asked for yet
             if index != asked:
                 self._standing_in[asked] = index
+            else:  # it could not be read before, perhaps
+                self._standing_in.pop(asked, None)
         return torch.from_numpy(out)
 
     def expect(self, indices: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Sampler:
         class_names: a name for each class; () if there are none.
         labels: [K, num_classes], a sample of the label vectors that G was trained on, for a G whose labels are no
             classes: a seed draws one of its rows. None: labels are one-hot, and a seed draws a class.
-        empty_classes: numbers of classes that G has seen no image of; none is drawn or made.
+        empty_classes: numbers of classes that G has seen no image of; none is drawn, nor made by class_index.
 
     Raises:
         TypeError, ValueError: labels are no such array, or all classes are empty.
@@ -59,13 +59,18 @@ class Sampler:
         G: torch.nn.Module,
         class_names: Sequence[str] = (),
         labels: Any = None,
-        empty_classes: Collection[int] = (),
+        empty_classes: Iterable[int] = (),
     ) -> None:
         self.G: Any = G
         self.class_names = tuple(class_names)
-        self.classes = [k for k in range(self.G.num_classes) if k not in empty_classes]
-        if empty_classes and not self.classes:
-            raise ValueError(f"empty_classes must leave a class of {self.G.num_classes}, got {tuple(empty_classes)}")
+        if self.class_names and len(self.class_names) != G.num_classes:
+            raise ValueError(f"class_names must name {G.num_classes} classes, got {len(self.class_names)} names")
+        empty = {integer("empty_classes", k) for k in empty_classes}
+        if not empty <= set(range(self.G.num_classes)):
+            raise ValueError(f"empty_classes must be from 0 to {self.G.num_classes - 1}, got {sorted(empty)}")
+        self.classes = [k for k in range(self.G.num_classes) if k not in empty]
+        if empty and not self.classes:
+            raise ValueError(f"empty_classes must leave one of {self.G.num_classes} classes, got all")
         self.labels = None if labels is None else self._label_vectors(labels)
         if self.labels is not None and (self.labels.ndim != 2 or not len(self.labels)):
             raise ValueError(f"labels must have shape [K, {G.num_classes}], K > 0, got {list(self.labels.shape)}")
@@ -112,7 +117,7 @@ class Sampler:
         Raises:
             ValueError: the model has no classes, or no such class; the message lists those it has.
         """
-        count = self.G.num_classes
+        count, name = self.G.num_classes, str(name)
         if refusal := self._no_classes():
             raise ValueError(f"class must not be given: {refusal}, got {name!r}")
         folded = [known.casefold() for known in self.class_names]

@@ -21,7 +21,7 @@ from fastgan.generate.centers import LabelCenters
 from fastgan.generate.sampling import CENTERS
 from fastgan.nn import evaluation_view
 from fastgan.ops import provider
-from fastgan.ops.arguments import number
+from fastgan.ops.arguments import as_int, number
 
 INPUTS = ("z", "ws")
 NOISE_MODES = ("const", "none")
@@ -34,17 +34,19 @@ class ImageMaker(nn.Module):
     """images = G.synthesis(lerp(center, w(z, c), psi)), or G.synthesis(ws): what `Sampler` shows, from tensors alone.
 
     Args:
-        sampler: holds the generator; its weights are shared, nothing of it changes.
+        sampler: holds the generator, in float32 on the CPU; its weights are shared, so casting or moving this module
+            casts or moves them too.
         inputs: "z": of z [N, z_dim], and c [N, num_classes] where there are classes; "ws": of ws [N, num_ws, w_dim].
         truncation_psi: 1 leaves w as it is, 0 gives the average image; must be 1 for "ws".
-        truncation_center: "class": the mean w of c's class, or "all": the mean of all classes.
+        truncation_center: "class": the mean w of c's class, of a mixture of classes the mixture of their means (where
+            `Sampler` takes the mean w at the mixed label); or "all": the mean of all classes.
         noise_mode: "const", the layers' own noise, or "none".
 
     Attributes:
         names: of the inputs, in order.
 
     Raises:
-        ValueError: the generator has no ws, or cannot be truncated so.
+        ValueError: the generator has no ws, cannot be truncated so, or is not in float32 on the CPU.
     """
 
     centers: Tensor | None
@@ -67,6 +69,8 @@ class ImageMaker(nn.Module):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
         self.G: Any = evaluation_view(sampler.G)
         self.psi, self.noise_mode = number("truncation_psi", truncation_psi), noise_mode
+        if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in self.G.parameters()):
+            raise ValueError("sampler must hold a generator in float32 on the CPU: G.float().cpu()")
         self.names = ("ws",) if inputs == "ws" else ("z", "c") if self.G.num_classes else ("z",)
         if inputs == "ws" and not hasattr(self.G, "synthesis"):
             raise ValueError(f"inputs must be z: a {type(self.G).__module__.split('.')[-1]} generator has no ws")
@@ -189,6 +193,9 @@ def _export(
     maker: ImageMaker, path: Path, batch: int | None, write: Callable, load: Callable, library: str
 ) -> Exported:
     """write(file, example, dynamic shapes), then compare load(file) with the maker at two batches."""
+    if batch is not None and ((count := as_int(batch)) is None or count < 1):
+        raise ValueError(f"batch must be an int of at least 1, or None for any, got {batch!r}")
+    batch = as_int(batch)
     given = maker.inputs(batch or 2)
     shapes = None if batch else tuple({0: torch.export.Dim("batch")} for _ in given)
     with torch.no_grad(), replacing(path) as partial:

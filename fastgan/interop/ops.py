@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fastgan import ops
+from fastgan.ops.arguments import check_dense, flag
 
 __all__ = [
     "bias_act",
@@ -31,6 +32,9 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
 ]
+
+# The least mean square that is divided by: zeros stay zeros.
+_TINY = 1e-30
 
 
 def _provider(impl: str) -> AbstractContextManager[None]:
@@ -154,7 +158,8 @@ def conv2d_resample(
     Raises:
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
     """
-    if f is not None and flip_filter:
+    if flag("flip_filter", flip_filter) and f is not None:
+        check_dense("f", f, optional=True)
         f = f.flip(list(range(f.ndim)))
     return ops.conv2d_resample(x, w, f, up, down, padding, groups, flip_weight)
 
@@ -212,9 +217,19 @@ def modulated_conv2d_stylegan3(
 
     Source: Karras et al. 2021, appendix C.
     """
-    if demodulate:
-        w = w * w.square().mean(dim=[1, 2, 3], keepdim=True).rsqrt()
-        s = s * s.square().mean().rsqrt()
+    check_dense("x", x)
+    check_dense("w", w)
+    check_dense("s", s)
+    if x.ndim != 4 or w.ndim != 4 or s.shape != (x.shape[0], w.shape[1]):
+        shapes = f"{list(x.shape)}, {list(w.shape)} and {list(s.shape)}"
+        raise ValueError(f"x must have shape [N, I, H, W], w [O, I, kh, kw] and s [N, I], got {shapes}")
+    if input_gain is not None:
+        check_dense("input_gain", input_gain, optional=True)
+    if flag("demodulate", demodulate):
+        wide = torch.promote_types(x.dtype, torch.float32)  # squares of halves overflow
+        w, s = w.to(wide), s.to(wide)
+        w = w * w.square().mean(dim=[1, 2, 3], keepdim=True).clamp_min(_TINY).rsqrt()
+        s = s * s.square().mean().clamp_min(_TINY).rsqrt()
     if input_gain is not None and input_gain.ndim == 2:  # what a row scales cannot be a part of the shared weight
         if input_gain.shape != (x.shape[0], w.shape[1]):
             raise ValueError(

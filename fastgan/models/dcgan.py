@@ -12,8 +12,9 @@ from fastgan.models.fields import as_resolution, check_choice, check_int, make_p
 from fastgan.models.inputs import as_images, as_labels, as_latents
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
-from fastgan.nn.modulated import Generators
+from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
 from fastgan.ops import bias_act
+from fastgan.ops.arguments import number
 from fastgan.ops.exporting import sizes
 
 # Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
@@ -118,7 +119,9 @@ class Generator(nn.Module):
         """
         z = as_latents(z, self.z_dim, self.bias)
         c = as_labels(c, sizes(z)[0], self.num_classes, self.bias)
-        if truncation_psi != 1 or truncation_cutoff is not None:
+        check_choice("noise_mode", noise_mode, NOISE_MODES)
+        check_generators(generator, sizes(z)[0])
+        if number("truncation_psi", truncation_psi) != 1 or truncation_cutoff is not None:
             raise ValueError(
                 "DCGAN has no latent to truncate: truncation_psi must be 1 and truncation_cutoff None, "
                 f"got {truncation_psi} and {truncation_cutoff}"

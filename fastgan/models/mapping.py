@@ -79,8 +79,6 @@ class MappingNetwork(nn.Module):
         if self.w_avg is None:
             raise ValueError("truncation_psi must be 1 for a mapping network without w_avg")
         cutoff = self.num_ws if cutoff is None else cutoff
-        if not hasattr(cutoff, "__index__") or not 0 <= cutoff <= self.num_ws:
-            raise ValueError(f"truncation_cutoff must be an integer from 0 to {self.num_ws} or None, got {cutoff!r}")
         ws = ws.to(self.w_avg.dtype)  # under autocast ws is in half precision
         return torch.cat([self.w_avg.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
 
@@ -108,7 +106,9 @@ class MappingNetwork(nn.Module):
             ValueError, TypeError: z or c has the wrong shape, dtype or device, or the cut-off is none of 0 ... num_ws.
         """
         like = cast(Tensor, self.layers[0].bias)
-        psi = number("truncation_psi", truncation_psi)
+        psi, cutoff = number("truncation_psi", truncation_psi), truncation_cutoff
+        if cutoff is not None and (not hasattr(cutoff, "__index__") or not 0 <= cutoff <= self.num_ws):
+            raise ValueError(f"truncation_cutoff must be an integer from 0 to {self.num_ws} or None, got {cutoff!r}")
         z = as_latents(z, self.z_dim, like)
         c = as_labels(c, sizes(z)[0], self.num_classes, like)
         w = self.w(z, c)
@@ -117,4 +117,4 @@ class MappingNetwork(nn.Module):
         ws = w[:, None, :].repeat(1, self.num_ws, 1)
         if self.training and self.style_mixing > 0:
             ws = self.mix(ws, c)
-        return ws if psi == 1 else self.truncate(ws, psi, truncation_cutoff)
+        return ws if psi == 1 else self.truncate(ws, psi, cutoff)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from typing import Any, cast
 
@@ -13,10 +14,10 @@ def evaluation_view(module: nn.Module) -> Any:
     """module.eval() without touching module: a second tree of modules over the same parameters and buffers.
 
     The view costs no memory for weights and always shows those of now: it is made of the module's own tables of
-    parameters and buffers. Modes, hooks' results and attributes that a forward pass sets stay the view's own, so that
-    another thread may train the module meanwhile. Attributes that refer to modules of the tree, alone, as bound
-    methods, or in lists, tuples and dicts, refer to their views. Compiled modules (`torch.compile`) are seen as what
-    they were compiled from.
+    parameters and buffers. Do not cast, move or freeze it: that would cast, move or freeze the module. Modes, hooks
+    that are added later and attributes that a forward pass sets stay the view's own, so that another thread may train
+    the module meanwhile. Attributes that refer to modules of the tree, alone, as bound methods, or in lists, tuples and
+    dicts, refer to their views. Compiled modules (`torch.compile`) are seen as what they were compiled from.
 
     Args:
         module: any network.
@@ -55,7 +56,8 @@ def _twin(module: nn.Module, views: dict[int, nn.Module]) -> nn.Module:
         views[id(module)] = _twin(cast(nn.Module, module._modules["_orig_mod"]), views)
         return views[id(module)]
     twin = views[id(module)] = object.__new__(type(module))
-    vars(twin).update(vars(module), training=False, _compiled_call_impl=None)
+    hooks = {name: copy.copy(table) for name, table in vars(module).items() if name.endswith("_hooks")}
+    vars(twin).update(vars(module) | hooks, training=False, _compiled_call_impl=None)
     vars(twin)["_modules"] = {
         name: child if child is None else _twin(child, views) for name, child in module._modules.items()
     }

@@ -36,7 +36,11 @@ def fresh_noise(batch: int, like: Tensor, generator: Generators = None) -> Tenso
         like: [H, W], whose dtype and device the noise gets.
         generator: draws float32 numbers on its own device, so that they depend on neither: one for the whole batch, or
             one for each sample. None: torch's global generator of like's device.
+
+    Raises:
+        TypeError, ValueError: generator is none of these.
     """
+    check_generators(generator, batch)
     h, w = like.shape
     if generator is None:
         return torch.randn(batch, 1, h, w, device=like.device, dtype=like.dtype)
@@ -91,6 +95,8 @@ class SynthesisLayer(Resampling):
 
     def noise(self, batch: int, noise_mode: str, generator: Generators = None) -> Tensor | None:
         """noise_strength·n: n fresh [batch, 1, H, W] ("random"), the layer's own [H, W] ("const"), or None ("none")."""
+        if noise_mode not in NOISE_MODES:
+            raise ValueError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
         if noise_mode == "random":
             return fresh_noise(batch, self.noise_const, generator) * self.noise_strength
         if noise_mode == "const":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fastgan.ops import setup_filter
@@ -14,8 +15,8 @@ BINOMIAL_TAPS = (1, 3, 3, 1)
 class Resampling(nn.Module):
     """A module whose buffer f is the binomial filter, where it resamples.
 
-    No checkpoint holds f. It is made anew wherever weights are loaded, for a module that was built without memory (on
-    the meta device, then `to_empty` or `load_state_dict(assign=True)`) has none, or what memory happened to hold.
+    No checkpoint holds f. A module that was built without memory (on the meta device) gets it where it gets memory, by
+    `to_empty` or `load_state_dict(assign=True)`; `to_empty` takes nobody the filter.
     """
 
     f: Tensor | None
@@ -24,8 +25,19 @@ class Resampling(nn.Module):
         """f, or None where nothing is resampled."""
         self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True) if wanted else None, persistent=False)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        before = self.f
+        super()._apply(fn, recurse)
+        if before is not None and self.f is not None and not self.f.is_meta:
+            self.f = (_taps(self.f.device) if before.is_meta else before).to(self.f)
+        return self
+
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
-        if self.f is not None:
-            taps = setup_filter(BINOMIAL_TAPS, next(self.parameters()).device, separable=True).to(self.f.dtype)
-            self.f = taps if self.f.device != taps.device else self.f.copy_(taps)
+        device = next(self.parameters()).device
+        if self.f is not None and self.f.is_meta and device.type != "meta":
+            self.f = _taps(device).to(self.f.dtype)
+
+
+def _taps(device: torch.device) -> Tensor:
+    return setup_filter(BINOMIAL_TAPS, device, separable=True)

@@ -28,14 +28,20 @@ def _register(operator: Any) -> None:
 class _WhenImported:
     """A finder that leaves finding to the others, and registers the formulas when the module has been run."""
 
+    _asking = False  # the other finders, by way of importlib, which asks this one too
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != _COUNTER:
+        if name != _COUNTER or self._asking:
             return None
-        sys.meta_path.remove(self)
-        spec: Any = importlib.util.find_spec(name)
+        self._asking = True
+        try:
+            spec: Any = importlib.util.find_spec(name)
+        finally:
+            self._asking = False
         run = spec.loader.exec_module
 
         def run_and_register(module: Any) -> None:
+            sys.meta_path.remove(self)
             run(module)
             for operator in _formulas:
                 _register(operator)

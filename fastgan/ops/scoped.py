@@ -27,7 +27,7 @@ class Scoped(Generic[T]):
     def __init__(self, name: str, default: T) -> None:
         self.default = default
         self._value: ContextVar[T | None] = ContextVar(name, default=None)
-        self._traced = threading.local()
+        self._thread = threading.local()  # value: of the block that began last; blocks: all that have not ended
 
     def get(self) -> T:
         """The value that holds here."""
@@ -35,19 +35,26 @@ class Scoped(Generic[T]):
         return self.default if value is None else value
 
     def _of_thread(self) -> T | None:
-        return getattr(self._traced, "value", None)
+        return getattr(self._thread, "value", None)
 
     @contextmanager
     def holding(self, value: T) -> Iterator[None]:
         """Inside, `get` returns the value."""
-        compiling = torch.compiler.is_dynamo_compiling()
-        traced, before = self._of_thread(), None if compiling else self._value.get()
-        self._traced.value = value
-        if not compiling:
-            self._value.set(value)
+        if torch.compiler.is_dynamo_compiling():  # blocks of a compiled function nest
+            before = self._of_thread()
+            self._thread.value = value
+            try:
+                yield
+            finally:
+                self._thread.value = before
+            return
+        before, block = self._value.get(), object()
+        blocks: dict[object, T] = self._thread.__dict__.setdefault("blocks", {})  # those of several tasks do not nest
+        blocks[block] = self._thread.value = value
+        self._value.set(value)
         try:
             yield
         finally:
-            self._traced.value = traced
-            if not compiling:
-                self._value.set(before)
+            self._value.set(before)
+            blocks.pop(block, None)
+            self._thread.value = next(reversed(blocks.values()), None)

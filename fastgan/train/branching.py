@@ -22,7 +22,8 @@ class Branch:
         kimg: how far the other run had come.
         changes: field -> (in the other run, now); the data's, and what follows from others, included.
         anew: sentences on state that is not carried over.
-        same_images, same_seed: whether the place in the data, and random numbers, are carried over.
+        same_images, same_pixels, same_seed: whether the place in the data, the metrics, and random numbers are carried
+            over.
     """
 
     checkpoint: Path
@@ -30,6 +31,7 @@ class Branch:
     changes: dict[str, tuple[Any, Any]]
     anew: tuple[str, ...]
     same_images: bool
+    same_pixels: bool
     same_seed: bool
 
     @staticmethod
@@ -60,17 +62,20 @@ class Branch:
             if pair[0] != pair[1]:
                 changes[name] = pair
         told, same_images = _compare_data(origin, config, dataset)
+        same_pixels = same_images and not {"background", "channels", "transform"} & set(changes)
         if told:
             changes["data"] = ("as the run had read them", "; ".join(told))
         same_seed = before.seed == now.seed
         anew = []
         if not same_images:
             anew.append("the order of the images begins anew: other images; so do the metrics")
+        elif not same_pixels:
+            anew.append("the metrics begin anew: the images are prepared otherwise")
         if not same_seed:
             anew.append("random numbers and the order of the images begin anew: another seed")
         if now.pl_weight and not before.pl_weight:
             anew.append("the running mean of path lengths begins: the run had none")
-        return Branch(origin.checkpoint, origin.kimg, changes, tuple(anew), same_images, same_seed)
+        return Branch(origin.checkpoint, origin.kimg, changes, tuple(anew), same_images, same_pixels, same_seed)
 
     def to_json(self) -> dict[str, Any]:
         """What config.json and checkpoints record."""
@@ -99,7 +104,7 @@ class Branch:
                 player["source"] = mine["source"]
         if not self.same_seed:
             state["rng"] = fresh["rng"]
-        if not self.same_images:
+        if not self.same_pixels:
             tree["scores"] = []
 
 

@@ -58,6 +58,8 @@ class DataOptions:
             raise ValueError(f"source must be the name of a packaged set or a path, got {shown(self.source)}")
         if self.path is not None and (not isinstance(self.path, str) or not os.path.isabs(self.path)):
             raise ValueError(f"path must be that of a set, from the root, got {shown(self.path)}")
+        if self.path is not None and not _leads_to(self.source, self.path):
+            object.__setattr__(self, "path", None)  # source was changed by hand since it was noted
         object.__setattr__(self, "classes", as_names("classes", self.classes))
         if not isinstance(self.background, (list, tuple)) or len(self.background) != 3:
             raise ValueError(f"background must be three numbers, R, G and B, got {shown(self.background)}")
@@ -104,6 +106,12 @@ class DataOptions:
         del options["source"], options["path"]
         options["classes"] = self.classes or None
         return load_dataset(source, labelled=cond, **options)
+
+
+def _leads_to(source: str, path: str) -> bool:
+    """Whether path can be the place, from the root, of what source names from some folder."""
+    parts = [part for part in os.path.normpath(source).split(os.sep) if part not in ("", ".", "..")]
+    return source not in PACKAGED and path.split(os.sep)[-len(parts) or len(path) :] == parts
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastgan.data import Dataset
-from fastgan.data.stores import UNREAD
+from fastgan.data.stores import BROKEN, UNREAD
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Fingerprint:
     long as their order is the same. A streamed folder is known as far as it has been read.
 
     Attributes:
-        checksums: int64 [M], `data.stores.checksum` of each image's file; UNREAD where it is not known.
-        labels: digest of labels and class names; "" where labels are not trained on, or not all known.
+        checksums: int64 [M], `data.stores.checksum` of each image's file; UNREAD where it is not known, BROKEN where
+            the image is left out.
+        labels: digest of labels and class names; "" where labels are not trained on.
     """
 
     checksums: Tensor
@@ -36,7 +37,7 @@ class Fingerprint:
         if dataset.checksums is None:
             return None
         labels = dataset.labels
-        if not cond or labels is None or len(labels) != len(dataset.checksums):
+        if not cond or labels is None:
             return Fingerprint(dataset.checksums, "")
         told = json.dumps([str(labels.dtype), list(labels.shape), list(dataset.class_names)])
         digest = hashlib.sha256(told.encode() + labels.contiguous().numpy().tobytes())
@@ -63,6 +64,10 @@ class Fingerprint:
         """`changes` without the labels."""
         before, after = self.checksums, now.checksums
         found = []
+        if len(before) == len(after) and (lost := int(((after == BROKEN) & (before != BROKEN)).sum())):
+            return [f"{_count(lost)} cannot be read any more"]
+        if len(before) == len(after) and (mended := int(((before == BROKEN) & (after != BROKEN)).sum())):
+            return [f"{_count(mended)} that had been left out can be read now"]
         if len(before) != len(after):
             more = len(after) - len(before)
             kind = "more" if more > 0 else "fewer"

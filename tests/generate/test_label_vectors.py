@@ -118,6 +118,24 @@ def test_what_is_no_label_is_named(options: dict, message: str) -> None:
         Sampler(network(), labels=LABELS).images([1, 2], **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"empty_classes": [7]}, r"empty_classes must be from 0 to 1, got \[7\]"),
+        ({"empty_classes": [0, 1]}, "empty_classes must leave one of 2 classes, got all"),
+        ({"class_names": ["a"]}, "class_names must name 2 classes, got 1 names"),
+    ],
+)
+def test_classes_that_do_not_fit_are_named(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampler(network(), **options)
+
+
+def test_classes_without_images_may_be_given_as_any_numbers() -> None:
+    assert Sampler(network(), empty_classes=np.array([0])).classes == [1]
+    assert Sampler(network(), empty_classes=(k for k in (1,))).classes == [0]
+
+
 def test_names_of_classes_are_refused_where_there_are_none() -> None:
     with pytest.raises(ValueError, match="class must not be given: the model is conditioned on label vectors"):
         Sampler(network(), labels=LABELS).class_index("a")

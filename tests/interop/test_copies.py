@@ -97,7 +97,7 @@ def test_weights_are_loaded_into_a_network_that_has_memory_or_none(name: str) ->
     with torch.device("meta"):
         bare = make(config).eval()
     empty = copy.deepcopy(bare).to_empty(device="cpu")
-    for value in empty.buffers():
+    for value in empty.state_dict().values():
         value.fill_(7)  # what memory may happen to hold
     for built, assign in ((make(config).eval(), False), (make(config).eval(), True), (bare, True), (empty, False)):
         built.load_state_dict(weights, assign=assign)
@@ -115,6 +115,16 @@ def test_a_layer_is_built_without_memory_and_filled(name: str) -> None:
     for built, assign in ((bare, True), (empty, False)):
         built.load_state_dict(layer.state_dict(), assign=assign)
         assert torch.equal(built(*given), layer(*given))
+
+
+def test_a_filter_of_ones_own_outlives_loading_moving_and_emptying() -> None:
+    layer = SynthesisLayer(2, 2, 4, (8, 8), up=2)
+    taps = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    layer.f = taps.clone()
+    layer.load_state_dict(layer.state_dict())
+    layer.to_empty(device="cpu")
+    assert layer.f is not None and torch.equal(layer.f, taps)
+    assert torch.equal(layer.double().f, taps.double())
 
 
 def _sends_back(module: nn.Module, given: tuple, queue: Any) -> None:

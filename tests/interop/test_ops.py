@@ -118,6 +118,14 @@ def test_modulated_conv2d_of_stylegan3(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(plain, F.conv2d(x * s[:, :, None, None], w, padding=1))
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float16, 300.0), (torch.float16, 1e-4), (torch.float32, 0.0)])
+def test_weights_that_are_large_small_or_zero_in_stylegan3(dtype: torch.dtype, size: float) -> None:
+    x, w, s = torch.randn(1, 2, 4, 4), torch.ones(3, 2, 3, 3) * size, torch.rand(1, 2) + 0.5
+    y = ops.modulated_conv2d_stylegan3(x.to(dtype), w.to(dtype), s.to(dtype), padding=1)
+    exact = modulated(x.double(), w.sign().double(), s.double(), torch.ones(()))
+    torch.testing.assert_close(y.double(), exact, rtol=1e-2, atol=1e-2 if dtype == torch.float16 else 1e-5)
+
+
 def test_second_derivatives() -> None:
     x, w = torch.randn(2, 2, 5, 5, **DOUBLE, requires_grad=True), torch.randn(3, 2, 3, 3, **DOUBLE, requires_grad=True)
     s, gain = torch.randn(2, 2, **DOUBLE, requires_grad=True), torch.rand(2, 2, **DOUBLE)

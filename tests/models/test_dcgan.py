@@ -84,5 +84,7 @@ def test_errors():
         G(z)
     with pytest.raises(ValueError, match="truncation_psi must be 1 and truncation_cutoff None, got 0.5 and None"):
         G(z, c, truncation_psi=0.5)
+    with pytest.raises(ValueError, match="noise_mode must be one of random, const, none, got 'foo'"):
+        G(z, c, noise_mode="foo")
     with pytest.raises(ValueError, match=r"img must have shape \[N, 3, 16, 16\], got \[2, 3, 8, 8\]"):
         D(torch.randn(2, 3, 8, 8), c)

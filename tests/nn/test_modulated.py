@@ -108,6 +108,14 @@ def test_noise_modes():
     assert layer.noise(2, "random").shape == (2, 1, 4, 4)
 
 
+def test_what_is_no_noise_is_named():
+    layer = SynthesisLayer(2, 2, 4, (4, 4))
+    with pytest.raises(ValueError, match="one for each of the 4 samples; got 1"):
+        layer.noise(4, "random", [torch.Generator()])
+    with pytest.raises(ValueError, match="noise_mode must be one of random, const, none; got 'foo'"):
+        layer(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4), "foo")
+
+
 def test_to_rgb_scales_styles_and_does_not_demodulate():
     layer = ToRGB(4, 3, 5).double()
     with torch.no_grad():

@@ -185,6 +185,8 @@ def test_errors(provider, arguments, error, message):
         ({"styles": torch.zeros(2, 4)}, r"styles must have shape \[N, I\]=\[2, 3\], got \[2, 4\]"),
         ({"noise": torch.zeros(2, 5, 2, 2)}, r"noise must be broadcastable to \[N, 1, H', W'\]=\[2, 1, 2, 2\], got"),
         ({"weight": torch.zeros(5, 3, 3)}, "x and weight must be 4-dimensional"),
+        ({"styles": torch.zeros(2, 3, device="meta")}, "styles must be on x's device cpu, got meta"),
+        ({"input_gain": torch.zeros(3, device="meta")}, "input_gain must be on x's device cpu, got meta"),
         ({"input_gain": torch.zeros(5)}, r"input_gain must be a scalar or \[I\]=\[3\], got \[5\]"),
     ],
 )

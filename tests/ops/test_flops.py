@@ -114,7 +114,10 @@ def test_networks_count_as_with_the_reference(native_provider):
     assert abs(mine - reference) <= 0.01 * reference
 
 
-@pytest.mark.parametrize("order", ["import fastgan.ops\n{}", "{}\nimport fastgan.ops"])
+_PROBED = "import fastgan.ops, importlib.util\nimportlib.util.find_spec('torch.utils.flop_counter')\n{}"
+
+
+@pytest.mark.parametrize("order", ["import fastgan.ops\n{}", "{}\nimport fastgan.ops", _PROBED])
 def test_the_counter_may_be_imported_before_or_after(order):
     code = order.format("from torch.utils.flop_counter import FlopCounterMode") + (
         "\nimport torch\nx, w = torch.ones(1, 2, 4, 4, device='meta'), torch.ones(3, 2, 1, 1, device='meta')"

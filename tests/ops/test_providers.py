@@ -111,8 +111,10 @@ def test_asynchronous_tasks_keep_their_own_blocks():
     seen = {"reference": [], "native": []}
 
     async def task(name):
+        await asyncio.sleep(0 if name == "native" else 0.01)  # begun last, ended last
         with providers.provider(name), exact_convolutions():
             for _ in range(3):
+                await asyncio.sleep(0.01)
                 await asyncio.sleep(0)
                 seen[name].append((providers._named.get(), precision._exact.get()))
 
@@ -124,8 +126,9 @@ def test_asynchronous_tasks_keep_their_own_blocks():
     async def all_tasks():
         await asyncio.gather(task("reference"), task("native"), outside())
 
-    before = providers._named.get()
+    before, of_thread = providers._named.get(), providers._named._of_thread()
     asyncio.run(all_tasks())
+    assert providers._named._of_thread() == of_thread and precision._exact._of_thread() is None
     assert seen == {name: [(name, True)] * 3 for name in ("reference", "native")}
 
 

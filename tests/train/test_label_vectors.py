@@ -123,4 +123,8 @@ def test_an_image_that_stands_in_brings_its_own_vector(tmp_path: Path) -> None:
     assert sorted(places.tolist()) == [0, 1, 2, 4, 4, 5, 6, 7, 8, 9, 10, 11]
     assert torch.equal(labels, torch.tensor(VECTORS)[places])
     assert torch.equal(batches.random_labels(50, torch.Generator().manual_seed(0)), before)
+    in_folder(source, {"03.png": flat(103, size=(16, 16))})  # mended: its own label comes with it again
+    images, labels = batches.next()
+    places = ((images[:, 0, 0, 0] + 1) * 127.5 - 100).round().long()
+    assert sorted(places.tolist()) == list(range(12)) and torch.equal(labels, torch.tensor(VECTORS)[places])
     data.close()

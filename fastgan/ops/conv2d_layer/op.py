@@ -155,6 +155,7 @@ def modulated_conv2d(
     expected = (sizes(x)[0], sizes(weight)[1])
     if sizes(styles) != expected:
         raise ValueError(f"styles must have shape [N, I]={list(expected)}, got {list(styles.shape)}")
+    _check_device("styles", styles, x)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     weight, styles = weight.to(wide), styles.to(wide)
     dcoefs = None
@@ -171,6 +172,7 @@ def modulated_conv2d(
         check_dense("input_gain", input_gain, optional=True)
         if sizes(input_gain) not in ((), (1,), expected[1:]):
             raise ValueError(f"input_gain must be a scalar or [I]=[{expected[1]}], got {list(input_gain.shape)}")
+        _check_device("input_gain", input_gain, x)
         styles = styles * input_gain
     options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
     return _layer(x, weight, styles, dcoefs, noise, b, residual, *options)
@@ -207,8 +209,8 @@ def _layer(
     clamp = None if clamp is None else number("clamp", clamp)
     if clamp is not None and clamp < 0:
         raise ValueError(f"clamp must be None or at least 0, got {clamp}")
-    geometry = _geometry(x, w, f, up, down, padding)
     f = None if f is None else check_filter(f, x)
+    geometry = _geometry(x, w, f, up, down, padding)
     w, wide = w.to(x.dtype), torch.float64 if x.dtype == torch.float64 else torch.float32
     in_scale, scale = (s if s is None else s.to(wide).contiguous() for s in (in_scale, scale))
     o, _, *kernel = sizes(w)
@@ -251,14 +253,18 @@ def _keeps_sum(
     return rounded and scale is not None and (scale.requires_grad or transforming())
 
 
+def _check_device(name: str, operand: Tensor, x: Tensor) -> None:
+    if operand.device != x.device:
+        raise ValueError(f"{name} must be on x's device {x.device}, got {operand.device}")
+
+
 def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> int:
     """The groups, as an int."""
     check_dense("x", x)
     check_dense(weight_name, w)
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"x and {weight_name} must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
-    if w.device != x.device:
-        raise ValueError(f"{weight_name} must be on x's device {x.device}, got {w.device}")
+    _check_device(weight_name, w, x)
     o, i, *_ = sizes(w)
     count = as_int(groups)
     if count is None or count < 1 or o % count:
@@ -295,8 +301,7 @@ def _operands(
     for name, operand in (("noise", noise), ("b", b), ("residual", residual)):
         if operand is not None:
             check_dense(name, operand, optional=True)
-            if operand.device != x.device:
-                raise ValueError(f"{name} must be on x's device {x.device}, got {operand.device}")
+            _check_device(name, operand, x)
     if b is not None:
         if sizes(b) != (channels,):
             raise ValueError(f"b must have shape [O]=[{channels}], got {list(b.shape)}")
