@@ -49,7 +49,7 @@ def test_five_batch_sizes_cost_fewer_compilations(name: str) -> None:
     for n in (8, 4, 12, 16, 20):
         given = inputs(name, n)
         torch.testing.assert_close(compiled(*given), module(*given), rtol=1e-4, atol=1e-4)
-    # For 8, for the next, for the one of a single group; and one more where another test has set a provider before.
+    # For 8, for the next, for the one of a single group; one more was seen after other tests in the same process.
     assert compilations() <= (4 if name.endswith("D") else 3)
 
 
