@@ -19,7 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,16 @@ import torch
 from fastgan.bench.machine import describe_machine
 from fastgan.bench.memory import silent
 from fastgan.bench.timing import Timing, interleaved
-from fastgan.data import BatchSource, load_dataset
+from fastgan.config.options import replace
+from fastgan.data import load_dataset
 from fastgan.losses.objective import Term
 from fastgan.models.registry import build, family
 from fastgan.ops import native, provider
 from fastgan.ops.allocation import tune_cpu_allocator
-from fastgan.train.gan import two_player_game
-from fastgan.train.loop import update
-from fastgan.train.options import TrainingOptions
+from fastgan.train.games.noise import play
 from fastgan.train.players import Player
+from fastgan.train.state import TrainState
+from fastgan.train.step import others_frozen, update
 
 TARGET = 1.25
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -68,23 +69,20 @@ class Game:
     """
 
     def __init__(self, served_by: str, layout: str, resolution: int, batch: int, channel_base: int, channel_max: int):
-        options = replace(
-            TrainingOptions(**family("stylegan2").training),  # type: ignore[arg-type]
-            batch=batch, r1_interval=16, pl_interval=4, channels_last=layout == "channels_last",
-        )  # fmt: skip
+        last = layout == "channels_last"
+        options = replace(family("stylegan2").options(), "training", batch=batch, channels_last=last)
         torch.manual_seed(options.seed)
         sizes = {"resolution": resolution, "channel_base": channel_base, "channel_max": channel_max}
         _, G, D = build("stylegan2", **sizes)
         for network in (G, D):
             network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
         images = load_dataset("emoji64", resolution=(resolution, resolution)).unlabelled()
-        source = BatchSource(images, batch, seed=options.seed, channels_last=options.channels_last)
-        self.state = two_player_game(G, D, options, source, torch.device("cpu"))
+        self.state = TrainState(play({"G": G, "D": D}, options, {"image": images}, torch.device("cpu")))
         self._provider = PROVIDERS[served_by]
         self._batches: dict[str, list] = {}
         self.phases: dict[str, Callable[[], None]] = {}
         self.intervals: dict[str, int] = {}
-        for player in self.state.players:
+        for player in self.state.game.players:
             for terms in player.stages(0):
                 name = terms[0].name
                 self.phases[name] = lambda player=player, terms=terms: self._update(player, terms)
@@ -93,18 +91,17 @@ class Game:
 
     def _update(self, player: Player, terms: tuple[Term, ...]) -> None:
         """One stage of a player; a lazy one takes the batch of the stage before it."""
-        for other in self.state.players:
-            for parameter in other.parameters:
-                parameter.requires_grad_(other is player)
         if terms[0].interval == 1:
             self._batches[player.name] = [player.source.next() for _ in range(player.accumulate)]
-        with self._provider():
+        with self._provider(), others_frozen(player, self.state.game.players):
             update(player, terms, self._batches[player.name], self.state)
 
     def _average(self) -> None:
-        self.state.images += self.state.images_per_step
-        for ema in self.state.emas.values():
-            ema.update(self.state.images, self.state.images_per_step)
+        for schedule in self.state.game.schedules:
+            schedule.set(self.state.images)
+        self.state.images += self.state.game.images_per_step
+        for average in self.state.game.averages.values():
+            average.update()
 
 
 def kind_of(event: Any) -> str:

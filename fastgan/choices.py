@@ -11,11 +11,24 @@ MODELS: dict[str, str] = {  # of a `fastgan.models.Family`
     "stylegan2": "fastgan.models.stylegan2:FAMILY",
     "dcgan": "fastgan.models.dcgan:FAMILY",
 }
-ADVERSARIAL: dict[str, str] = {  # of a `fastgan.losses.Adversarial`
+DATA_KINDS: dict[str, str] = {  # of a `fastgan.train.sets.DataKind`
+    "images": "fastgan.train.sets:IMAGES",
+}
+ADVERSARIAL: dict[str, str] = {  # of a `fastgan.losses.Pairwise`
     "nonsaturating": "fastgan.losses.adversarial:NONSATURATING",
     "wasserstein": "fastgan.losses.adversarial:WASSERSTEIN",
     "hinge": "fastgan.losses.adversarial:HINGE",
     "lsgan": "fastgan.losses.adversarial:LSGAN",
+    "relativistic": "fastgan.losses.adversarial:RELATIVISTIC",
+}
+PENALTIES: dict[str, str] = {  # of a `fastgan.losses.Penalty`
+    "r1": "fastgan.losses.penalties:R1",
+    "r2": "fastgan.losses.penalties:R2",
+    "wgan-gp": "fastgan.losses.penalties:WGAN_GP",
+    "zero-gp": "fastgan.losses.penalties:ZERO_GP",
+}
+AUGMENTS: dict[str, str] = {  # of a `fastgan.augment.Augment`, a class
+    "instance-noise": "fastgan.augment.instance_noise:InstanceNoise",
 }
 METRICS: dict[str, str] = {  # of a function (sampler, dataset) -> {figure: value}
     "swd": "fastgan.metrics.sliced_wasserstein:measure",
@@ -29,5 +42,10 @@ TRANSFORMS: dict[str, str] = {  # of a function (image, (H, W)) -> image
 
 def chosen(table: Mapping[str, str], name: str) -> Any:
     """What the name stands for in a table, imported at this moment."""
-    module, attribute = table[name].split(":")
+    return imported(table[name])
+
+
+def imported(place: str) -> Any:
+    """The attribute of a module that "module:attribute" names, imported at this moment."""
+    module, attribute = place.split(":")
     return getattr(importlib.import_module(module), attribute)

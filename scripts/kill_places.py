@@ -71,9 +71,9 @@ PLACES = [
     Place("lazy step: after the path length", "path_length_penalty", "return"),
     Place("optimizer: before a step", "step", "call", "", "self", "Adam"),
     Place("optimizer: after a step", "step", "return", "", "self", "Adam"),
-    Place("micro-batches: G's second", "generator_loss", "call", "", "micro", "1"),
-    Place("micro-batches: D's second", "discriminator_loss", "return", "", "micro", "1"),
-    Place("between optimizers and average", "update", "call", "", "images_per_step", "32"),
+    Place("micro-batches: G's second", "generator_loss", "call", "", "move", "Move(first=False"),
+    Place("micro-batches: D's second", "discriminator_loss", "return", "", "move", "Move(first=False"),
+    Place("between optimizers and average", "update", "call", "", "self", "<fastgan.train.ema.Ema "),
     Place("metrics", "_measure", "return"),
 ]
 BY_FUNCTION: dict[str, list[Place]] = {}
@@ -81,7 +81,7 @@ for each_place in PLACES:
     BY_FUNCTION.setdefault(each_place.function, []).append(each_place)
 # A second kill, while the first is being recovered from.
 RESUMING = [
-    Place("", "check_whole", "return"),
+    Place("", "read_whole", "return"),
     Place("", "restore", "return"),
     Place("", "put_newer_aside", "call"),
     Place("", "_remove_old", "call"),

@@ -9,12 +9,17 @@ from fastgan.checkpoint.format import (
     read_metadata,
     save_checkpoint,
 )
+from fastgan.checkpoint.numbering import checkpoints, images_of, latest_checkpoint, numbered
 
 __all__ = [
     "FORMAT_VERSION",
     "CheckpointError",
+    "checkpoints",
+    "images_of",
+    "latest_checkpoint",
     "load_checkpoint",
     "load_tensors",
+    "numbered",
     "read_metadata",
     "replacing",
     "save_checkpoint",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fastgan.models.fields import as_resolution, shown
+from fastgan.config.fields import as_resolution, shown
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -7,8 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from fastgan.choices import METRICS
 from fastgan.cli.configuration import read_config
 from fastgan.cli.options.train import TrainOptions
 from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
+from fastgan.config.options import StyledOptions
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
 from fastgan.literal import literal
@@ -29,12 +28,12 @@ from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
 from fastgan.train.branching import Branch
-from fastgan.train.config import DataOptions, RunConfig, family_defaults
-from fastgan.train.folder import check_whole, checkpoint_at, latest_checkpoint, one_writer, resume_command
+from fastgan.train.config import RunConfig
+from fastgan.train.folder import resume_command
 from fastgan.train.interrupt import Interrupt
-from fastgan.train.options import TrainingOptions, replace
 from fastgan.train.resuming import Origin
 from fastgan.train.run import Run
+from fastgan.train.starting import Wanted, beginning, check_apart, check_outdir, resolve
 
 # option -> field of the training options or of the architecture, where the names differ
 _FIELDS = {
@@ -45,7 +44,7 @@ _FIELDS = {
     "cmax": "channel_max",
     "map_depth": "mapping_layers",
 }
-_TRAINING = {field.name for field in dataclasses.fields(TrainingOptions)}
+_TRAINING = {field.name for field in dataclasses.fields(StyledOptions)} | {"r1_gamma", "r1_interval"}
 _NOT_FIELDS = {
     "outdir", "config", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background",
     "transform", "skip_broken", "stream", "set", "resume", "branch", "device", "threads", "tensorboard", "dry_run",
@@ -62,28 +61,31 @@ def run(options: TrainOptions) -> int:
             raise ValueError(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
     device = _device(options.device)
-    checkpoint = _checkpoint_to_resume(options)
+    if options.branch is not None and (options.resume or options.config):
+        other = "--resume, which goes on with a run" if options.resume else "--config, which begins from nothing"
+        raise ValueError(f"--branch begins a new run from another's state; it does not go with {other}")
+    checkpoint = beginning(options.outdir, options.resume, options.branch)
     goes_on = checkpoint if options.branch is None else None
     outdir = options.outdir or (goes_on.parent if goes_on else None)
     if outdir is not None:
-        _check_outdir(outdir, goes_on, options.dry_run)
+        check_outdir(outdir, goes_on, writes=not options.dry_run)
     elif not options.dry_run:
         raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
-    if checkpoint is not None:
-        check_whole(checkpoint)
     origin = Origin.read(checkpoint) if checkpoint is not None else None
-    config, dataset = _resolve(options, origin)
-    branch = Branch.of(origin, config, dataset) if origin is not None and options.branch else None
+    config, sets = resolve(_wanted(options), origin, branches=options.branch is not None)
+    branch = Branch.of(origin, config, sets) if origin is not None and options.branch else None
     if outdir is not None:
-        _check_apart(outdir, Path(config.data.place))
+        check_apart(outdir, Path(config.data.place))
     if options.dry_run:
-        _print_plan(config, dataset, device, branch)
+        _print_plan(config, sets, device, branch)
         return 0
     assert outdir is not None
     console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
-    with contextlib.closing(dataset):
-        training = Run(config, dataset, outdir, device, checkpoint, branch, tensorboard=options.tensorboard)
-        for note in dataset.notes:
+    with contextlib.ExitStack() as stack:
+        for dataset in sets.values():
+            stack.enter_context(contextlib.closing(dataset))
+        training = Run(config, sets, outdir, device, origin, branch, tensorboard=options.tensorboard)
+        for note in training.journal.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)
         for warning in training.journal.warnings:
             console.print(f"warning: {literal(warning)}", soft_wrap=True)
@@ -91,31 +93,9 @@ def run(options: TrainOptions) -> int:
         return _train(training, notes, console)
 
 
-def _check_outdir(outdir: Path, goes_on: Path | None, dry_run: bool) -> None:
-    """Raises ValueError where a run cannot be written, before the data are read."""
-    if outdir.exists() and not outdir.is_dir():
-        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
-    if latest_checkpoint(outdir) is not None and (goes_on is None or not goes_on.parent.samefile(outdir)):
-        raise ValueError(
-            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
-        )
-    if not dry_run and (outdir / ".lock").exists():
-        with suppress(OSError), one_writer(outdir):
-            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
-
-
-def _check_apart(outdir: Path, data: Path) -> None:
-    """Raises ValueError where the pictures of a run would become images of its data."""
-    outdir, data = outdir.resolve(), data.resolve()
-    if data.is_dir() and (data == outdir or data in outdir.parents):
-        raise ValueError(f"--outdir must lie outside of the data, {data}, of which its pictures would become a part")
-
-
 def _train(training: Run, notes: list[str], console: Console) -> int:
-    config, dataset, outdir = training.config, training.dataset, training.outdir
-    height, width = dataset.resolution
-    images = f"{len(dataset)} images of {dataset.name} at {width}×{height}"
-    title = f"{config.model} · {images} · {training.device} · {outdir}"
+    config, outdir = training.config, training.outdir
+    title = f"{config.model} · {_described(training.sets)} · {training.device} · {outdir}"
     with Interrupt() as interrupt, TrainingDisplay(config.training.kimg, title, console=console) as display:
         for sentence in notes:
             display.note(sentence)
@@ -127,6 +107,11 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
     assert interrupt.signum is not None
     console.print(literal(f"stopped; everything is saved. Go on with: {resume_command(outdir)}"), soft_wrap=True)
     return 128 + interrupt.signum
+
+
+def _described(sets: Mapping[str, Dataset]) -> str:
+    each = (f"{len(s)} images of {s.name} at {s.resolution[1]}×{s.resolution[0]}" for s in sets.values())
+    return ", ".join(dict.fromkeys(each))
 
 
 def _lost(reason: str) -> None:
@@ -143,73 +128,20 @@ def _device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def _checkpoint_to_resume(options: TrainOptions) -> Path | None:
-    """The checkpoint whose state the training begins with, to go on or to branch off; None without one."""
-    if options.branch is not None and (options.resume or options.config):
-        other = "--resume, which goes on with a run" if options.resume else "--config, which begins from nothing"
-        raise ValueError(f"--branch begins a new run from another's state; it does not go with {other}")
-    if options.resume == "auto":
-        if options.outdir is None:
-            raise ValueError("--resume auto needs --outdir")
-        return latest_checkpoint(options.outdir)
-    if options.resume is None and options.branch is None:
-        return None
-    return checkpoint_at(Path(options.branch or options.resume or ""), "--branch" if options.branch else "--resume")
-
-
-def _resolve(options: TrainOptions, origin: Origin | None) -> tuple[RunConfig, Dataset]:
-    """The configuration of the run, everything checked, and its data."""
-    saved, resumes = origin.config if origin else None, origin is not None and not options.branch
-    if options.config is not None:
-        base = read_config(options.config, options.cfg)
-    else:
-        name = options.cfg or "stylegan2"
-        base = saved or RunConfig(name, {}, DataOptions(), family_defaults(name))
+def _wanted(options: TrainOptions) -> Wanted:
     given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
     given |= _assignments(itertools.chain(*options.set))
-    training = replace(base.training, "training", **{name: value for name, value in given.items() if name in _TRAINING})
-    for metric in training.metrics:
-        if metric not in METRICS:
-            raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
     same = ("classes", "cond", "max_images", "channels", "transform", "skip_broken", "stream")
-    base_data = dataclasses.replace(base.data, path=None) if options.data else base.data
     data = {"source": options.data, **{name: getattr(options, name) for name in same}}
     data["resolution"] = None if options.resolution is None else parse_resolution(options.resolution)
     data["background"] = None if options.background is None else parse_color(options.background)
-    data_options = dataclasses.replace(base_data, **{name: value for name, value in data.items() if value is not None})
-    architecture = {**base.architecture, **{name: value for name, value in given.items() if name not in _TRAINING}}
-    name = options.cfg or base.model
-    if origin:
-        origin.check_model(name)
-    configure(name, **architecture)  # complains about the model before reading the data
-    located = data_options.located()
-    if origin and resumes:
-        origin.check_options(RunConfig(name, architecture, located, training))
-    if origin and not located.exists:
-        raise ValueError(
-            f"the data of {origin.checkpoint} are gone: nothing is at {located.path or located.source}; give their "
-            "place by --data"
-        )
-    dataset = located.load()
-    if origin and resumes:
-        origin.check_data(dataset, located)
-    measured = {
-        "resolution": dataset.resolution,
-        "img_channels": dataset.channels,
-        "num_classes": dataset.label_dim if data_options.cond else 0,
-    }
-    for field, value in measured.items():
-        if options.config is not None and data_options == base.data and base.architecture.get(field, value) != value:
-            raise ValueError(
-                f"{options.config}: architecture: {field} is {base.architecture[field]}, but the data give {value}; "
-                "leave it out, or change data"
-            )
-    architecture |= measured
-    architecture = dataclasses.asdict(configure(name, **architecture))
-    config = RunConfig(name, architecture, located, training)
-    if origin and resumes:
-        origin.check_options(config)
-    return config, dataset
+    return Wanted(
+        options.cfg,
+        None if options.config is None else (read_config(options.config, options.cfg), options.config),
+        {name: value for name, value in data.items() if value is not None},
+        {name: value for name, value in given.items() if name not in _TRAINING},
+        {name: value for name, value in given.items() if name in _TRAINING},
+    )
 
 
 # field of the architecture that the data decide -> what decides over the data
@@ -231,19 +163,20 @@ def _assignments(items: Iterable[str]) -> dict[str, Any]:
     return result
 
 
-def _print_plan(config: RunConfig, dataset: Dataset, device: torch.device, branch: Branch | None) -> None:
+def _print_plan(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device, branch: Branch | None) -> None:
     console = Console(highlight=False, markup=False)
     for sentence in branch.sentences() if branch else ():
         console.print(literal(sentence), soft_wrap=True)
     console.print_json(json.dumps(config.to_json()))
     architecture, chosen = configure(config.model, **config.architecture), family(config.model)
     table = Table("network", "parameters", "buffers")
-    for name, build in (("G", chosen.generator), ("D", chosen.discriminator)):
+    for name, build in chosen.networks.items():
         network = layout(build, architecture)
         parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
         table.add_row(name, f"{parameters:,}", f"{buffers:,}")
     console.print(table)
-    height, width = dataset.resolution
-    console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
-    for note in dataset.notes:
-        console.print(f"note: {literal(note)}", soft_wrap=True)
+    for dataset in sets.values():
+        height, width = dataset.resolution
+        console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
+        for note in dataset.notes:
+            console.print(f"note: {literal(note)}", soft_wrap=True)

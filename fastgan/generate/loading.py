@@ -9,22 +9,29 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastgan.checkpoint import CheckpointError, load_tensors, read_metadata
+from fastgan.checkpoint import CheckpointError, latest_checkpoint, load_tensors, read_metadata
 from fastgan.models.registry import configure, family, layout
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """path itself, or the newest checkpoint in it if it is a folder.
+    """path itself; of a folder the checkpoint of a run that has seen the most images, or the one file that there is.
 
     Raises:
-        CheckpointError: the folder holds none.
+        CheckpointError: the folder holds none, or several that do not tell how far they had come.
     """
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.safetensors"), key=lambda each: (each.stat().st_mtime, each.name))
+    if (newest := latest_checkpoint(path)) is not None:
+        return newest
+    found = sorted(path.glob("*.safetensors"))
     if not found:
         raise CheckpointError(f"{path}: the folder holds no checkpoint (*.safetensors)")
-    return found[-1]
+    if len(found) > 1:
+        names = ", ".join(each.name for each in found[:5])
+        raise CheckpointError(
+            f"{path}: the folder holds {len(found)} checkpoints that no run numbered; name one: {names}"
+        )
+    return found[0]
 
 
 def load_generator(path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
@@ -45,7 +52,10 @@ def load_generator(path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
         if not isinstance(weights, Mapping) or not all(map(_is_weight, weights.items())):
             raise ValueError("its 'G_ema' must hold tensors of real numbers by name")
         name: Any = model.get("name")
-        config, generator = configure(name, **model["config"]), family(name).generator
+        config, networks = configure(name, **model["config"]), family(name).networks
+        if "G" not in networks:
+            raise ValueError(f"a {name} has no generator of noise; its networks are {', '.join(networks)}")
+        generator = networks["G"]
         layout(generator, config).load_state_dict(weights, assign=True)
         with torch.device("cpu"), _NothingDrawn():
             G = generator(config).float()

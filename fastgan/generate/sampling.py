@@ -16,6 +16,7 @@ from fastgan.generate.loading import load_empty_classes, load_generator, load_la
 from fastgan.generate.quantise import to_uint8
 from fastgan.generate.seeds import checked, generator_of, integer, noise_generator_of
 from fastgan.models.inputs import as_floats
+from fastgan.models.protocols import Styled
 from fastgan.nn import evaluation_view
 
 NOISE_MODES = ("const", "random", "none")
@@ -185,7 +186,10 @@ class Sampler:
             raise ValueError(f"truncation_center must be one of {', '.join(CENTERS)}; got {truncation_center!r}")
         size = _batch_size(batch_size)
         choices = self._choices(seeds, class_index, labels)
-        return self._batches(choices, _psi(truncation_psi), truncation_center, noise_mode, size)
+        psi = _psi(truncation_psi)
+        if psi != 1 and not isinstance(evaluation_view(self.G), Styled):
+            raise ValueError(f"truncation_psi must be 1: {no_styles(self.G)}; got {psi:g}")
+        return self._batches(choices, psi, truncation_center, noise_mode, size)
 
     def images(
         self,
@@ -309,13 +313,20 @@ class Sampler:
             if noise_mode == "random":
                 options["generator"] = [noise_generator_of(seed) for _, seed in part]
             with torch.autocast(z.device.type, enabled=False):
-                if psi == 1 or center == "all" or c is None or not hasattr(G, "mapping"):
+                if not isinstance(G, Styled):
+                    images = G(z, c)
+                elif psi == 1 or center == "all" or c is None:
                     images = G(z, c, truncation_psi=psi, **options)
                 else:
                     centers = self._centers.of(G.mapping, G.z_dim, c)
                     images = G.synthesis(torch.lerp(centers, G.mapping(z, c), psi), **options)
                 images = to_uint8(images).cpu()
             yield images
+
+
+def no_styles(G: torch.nn.Module) -> str:
+    """What to tell whoever asks for the styles of a generator that has none."""
+    return f"a {type(G).__module__.split('.')[-1]} generator maps no latents to styles"
 
 
 def _psi(value: Any) -> float:

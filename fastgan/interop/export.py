@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from fastgan.checkpoint import replacing
 from fastgan.generate import Sampler
 from fastgan.generate.centers import LabelCenters
-from fastgan.generate.sampling import CENTERS
+from fastgan.generate.sampling import CENTERS, no_styles
+from fastgan.models.protocols import Styled
 from fastgan.nn import evaluation_view
 from fastgan.ops import provider
 from fastgan.ops.arguments import as_int, number
@@ -72,8 +73,11 @@ class ImageMaker(nn.Module):
         if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in self.G.parameters()):
             raise ValueError("sampler must hold a generator in float32 on the CPU: G.float().cpu()")
         self.names = ("ws",) if inputs == "ws" else ("z", "c") if self.G.num_classes else ("z",)
-        if inputs == "ws" and not hasattr(self.G, "synthesis"):
-            raise ValueError(f"inputs must be z: a {type(self.G).__module__.split('.')[-1]} generator has no ws")
+        styled = isinstance(self.G, Styled)
+        if inputs == "ws" and not styled:
+            raise ValueError(f"inputs must be z: {no_styles(self.G)}")
+        if self.psi != 1 and not styled:
+            raise ValueError(f"truncation_psi must be 1: {no_styles(self.G)}; got {self.psi:g}")
         if inputs == "ws" and self.psi != 1:
             raise ValueError(
                 f"truncation_psi must be 1 where ws comes in, which can be truncated before; got {self.psi}"
@@ -82,10 +86,10 @@ class ImageMaker(nn.Module):
         if of_class and sampler.labels is not None:
             raise ValueError("truncation_center must be all: labels are vectors, of which each has its own center")
         with torch.no_grad():
-            centers = self._of_classes() if of_class and hasattr(self.G, "mapping") else None
+            centers = self._of_classes() if of_class else None
             self.register_buffer("centers", centers)
-            self.example = sampler.latents(range(4))  # refused here, not while exporting: G that cannot be truncated
-            self(*self.inputs(1))
+            self.example = sampler.latents(range(4))
+            self(*self.inputs(1))  # what it cannot do is refused here, not while exporting
 
     def _of_classes(self) -> Tensor:
         """[num_classes, w_dim]"""
@@ -97,6 +101,8 @@ class ImageMaker(nn.Module):
         """first: z [N, z_dim] or ws [N, num_ws, w_dim]; c [N, num_classes] -> images [N, C, H, W], about [-1, 1]."""
         if self.names == ("ws",):
             return self.G.synthesis(first, noise_mode=self.noise_mode)
+        if not isinstance(self.G, Styled):
+            return self.G(first, c)
         if self.centers is None or c is None:
             return self.G(first, c, truncation_psi=self.psi, noise_mode=self.noise_mode)
         ws = torch.lerp((c @ self.centers)[:, None], self.G.mapping(first, c), self.psi)

@@ -74,15 +74,48 @@ def lsgan_d_fake(fake_logits: Tensor) -> Tensor:
     return _per_sample(fake_logits.square() / 2)
 
 
-class Adversarial(NamedTuple):
-    """The three functions of a loss; D minimises mean(d_real) + mean(d_fake), G minimises mean(g)."""
+class Pairwise(NamedTuple):
+    """An adversarial loss: what D and G minimise the mean of, given the logits of both kinds of images.
 
-    g: Callable[[Tensor], Tensor]
-    d_real: Callable[[Tensor], Tensor]
-    d_fake: Callable[[Tensor], Tensor]
+    Attributes:
+        d: (real_logits, fake_logits) -> [N].
+        g: (fake_logits, real_logits) -> [N].
+        paired: whether g looks at real_logits; where it does not, None is handed to it and reals are not drawn for G.
+    """
+
+    d: Callable[[Tensor, Tensor], Tensor]
+    g: Callable[[Tensor, Tensor | None], Tensor]
+    paired: bool = False
 
 
-NONSATURATING = Adversarial(nonsaturating_g, logistic_d_real, logistic_d_fake)
-WASSERSTEIN = Adversarial(wasserstein_g, wasserstein_d_real, wasserstein_d_fake)
-HINGE = Adversarial(hinge_g, hinge_d_real, hinge_d_fake)
-LSGAN = Adversarial(lsgan_g, lsgan_d_real, lsgan_d_fake)
+def separate(
+    g: Callable[[Tensor], Tensor], d_real: Callable[[Tensor], Tensor], d_fake: Callable[[Tensor], Tensor]
+) -> Pairwise:
+    """A loss whose parts stand alone: d = d_fake + d_real; G looks at its own images only."""
+    return Pairwise(
+        d=lambda real_logits, fake_logits: d_fake(fake_logits) + d_real(real_logits),
+        g=lambda fake_logits, real_logits: g(fake_logits),
+    )
+
+
+def relativistic_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(-(D(x) - D(G(z)))), [N], pair by pair. Source: Jolicoeur-Martineau 2018, eq. 8."""
+    return _per_sample(F.softplus(fake_logits - real_logits))
+
+
+def relativistic_g(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
+    """softplus(-(D(G(z)) - D(x))), [N], pair by pair. Source: Jolicoeur-Martineau 2018, eq. 9.
+
+    Raises:
+        ValueError: there are no real_logits.
+    """
+    if real_logits is None:
+        raise ValueError("real_logits must be given: a relativistic loss compares with them")
+    return _per_sample(F.softplus(real_logits - fake_logits))
+
+
+NONSATURATING = separate(nonsaturating_g, logistic_d_real, logistic_d_fake)
+WASSERSTEIN = separate(wasserstein_g, wasserstein_d_real, wasserstein_d_fake)
+HINGE = separate(hinge_g, hinge_d_real, hinge_d_fake)
+LSGAN = separate(lsgan_g, lsgan_d_real, lsgan_d_fake)
+RELATIVISTIC = Pairwise(relativistic_d, relativistic_g, paired=True)

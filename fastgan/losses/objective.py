@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from torch import Tensor
+
+_T = TypeVar("_T")
+
+
+def _unheard(name: str, values: Tensor) -> None:
+    """Reports of a move that no one keeps statistics of."""
+
+
+@dataclass
+class Move:
+    """One micro-batch's part in an update: what the terms that share a backward pass look at.
+
+    Attributes:
+        batch: what the player's source yields.
+        first: whether it is the first micro-batch of its update: moving averages inside networks follow that alone.
+        report: (name, values) -> None, takes values into the running mean of a statistic.
+    """
+
+    batch: Any = field(repr=False)
+    first: bool = True
+    report: Callable[[str, Tensor], None] = _unheard
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, name: str, make: Callable[[], _T]) -> _T:
+        """What `make` gives, made for the first term that asks and shared by the others."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
 
 @dataclass(frozen=True)
@@ -15,8 +43,7 @@ class Term:
 
     Attributes:
         name: what statistics and the progress display call it.
-        loss: (batch, micro) → [N] or scalar. `batch` is what the player's source yields, `micro` the index of the
-            micro-batch within the step, 0 for the first: moving averages inside networks update at 0 only.
+        loss: move → [N] or scalar.
         weight: factor of the mean.
         interval: 1 shares one backward and optimizer step with the player's other terms of interval 1; k > 1 (lazy
             regularisation, Karras et al. 2020, app. B) has its own every k-th step, weighted ×k.
@@ -26,7 +53,7 @@ class Term:
     """
 
     name: str
-    loss: Callable[[Any, int], Tensor]
+    loss: Callable[[Move], Tensor]
     weight: float = 1.0
     interval: int = 1
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,13 +58,39 @@ def gradient_penalty(
     Raises:
         ValueError: real and fake differ in shape.
 
-    Source: Gulrajani et al. 2017, eq. 3 (without λ).
+    Source: Gulrajani et al. 2017, eq. 3 (without λ); target 0: Thanh-Tung et al. 2019, eq. 10.
     """
     if real.shape != fake.shape:
         raise ValueError(f"fake must have real's shape {list(real.shape)}, got {list(fake.shape)}")
     epsilon = torch.rand(real.shape[0], 1, 1, 1, device=real.device, dtype=real.dtype)
     grad = _input_gradient(D, real.detach().lerp(fake.detach(), epsilon), c)
     return (torch.linalg.vector_norm(grad.flatten(1), dim=1) - target).square()
+
+
+class Labelled(NamedTuple):
+    """Images [N, C, H, W] and what D sees beside them: labels [N, c_dim], another image, or None."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A gradient penalty of D; the objective adds factor · weight · mean(measure).
+
+    Args:
+        measure: (D, real, fake) -> [N]; `fake` makes the generated images when it is called.
+        factor: ½ of those that are written (γ/2)·‖∇D‖².
+    """
+
+    measure: Callable[[DiscriminatorFn, Labelled, Callable[[], Labelled]], Tensor]
+    factor: float = 1.0
+
+
+R1 = Penalty(lambda D, real, fake: r1(D, *real), factor=0.5)
+R2 = Penalty(lambda D, real, fake: r1(D, *fake()), factor=0.5)
+WGAN_GP = Penalty(lambda D, real, fake: gradient_penalty(D, real.images, fake().images, real.labels))
+ZERO_GP = Penalty(lambda D, real, fake: gradient_penalty(D, real.images, fake().images, real.labels, target=0.0))
 
 
 class PathLength:

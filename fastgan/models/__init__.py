@@ -1,5 +1,6 @@
 """Model families; each is imported when first asked for."""
 
-from fastgan.models.registry import MODELS, Family, build, configure, family
+from fastgan.models.protocols import FromImage, FromNoise, Styled
+from fastgan.models.registry import MODELS, Family, build, configure, family, import_family
 
-__all__ = ["MODELS", "Family", "build", "configure", "family"]
+__all__ = ["MODELS", "Family", "FromImage", "FromNoise", "Styled", "build", "configure", "family", "import_family"]

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_int, make_plain
+from fastgan.config.fields import as_resolution, check_choice, check_int, make_plain
+from fastgan.config.options import AdversarialOptions
 from fastgan.models.inputs import as_images, as_labels, as_latents
+from fastgan.models.protocols import FromNoise
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
-from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
 from fastgan.ops import bias_act
-from fastgan.ops.arguments import number
 from fastgan.ops.exporting import sizes
 
 # Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
@@ -73,7 +73,7 @@ def initialise(network: nn.Module) -> None:
         network.to(torch.get_default_dtype())
 
 
-class Generator(nn.Module):
+class Generator(FromNoise):
     """project(z, E c) → [transposed convolution ↑2, batch normalisation, ReLU]… → transposed convolution ↑2, tanh.
 
     Attributes: z_dim, num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
@@ -99,33 +99,14 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(cfg.img_channels))
         initialise(self)
 
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        update_emas: bool = False,
-        *,
-        noise_mode: str = "random",
-        generator: Generators = None,
-    ) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z [N, z_dim], c [N, num_classes] or None -> images [N, C, H, W] in [-1, 1].
 
-        There is no noise and no moving average of a latent: noise_mode, generator and update_emas change nothing.
-
         Raises:
-            ValueError, TypeError: z or c has the wrong shape, dtype or device, or truncation is asked for.
+            ValueError, TypeError: z or c has the wrong shape, dtype or device.
         """
         z = as_latents(z, self.z_dim, self.bias)
         c = as_labels(c, sizes(z)[0], self.num_classes, self.bias)
-        check_choice("noise_mode", noise_mode, NOISE_MODES)
-        check_generators(generator, sizes(z)[0])
-        if number("truncation_psi", truncation_psi) != 1 or truncation_cutoff is not None:
-            raise ValueError(
-                "DCGAN has no latent to truncate: truncation_psi must be 1 and truncation_cutoff None, "
-                f"got {truncation_psi} and {truncation_cutoff}"
-            )
         if self.embed is not None and c is not None:
             z = torch.cat([z, self.embed(c)], dim=1)
         x = self.project(z).unflatten(1, self.start)
@@ -176,20 +157,13 @@ class Discriminator(nn.Module):
         return logits
 
 
-FAMILY = Family(
-    name="dcgan",
-    config=DCGANConfig,
-    generator=Generator,
-    discriminator=Discriminator,
-    training={
-        "loss": "nonsaturating",
-        "g_lr": 2e-4,
-        "d_lr": 2e-4,
-        "betas": (0.5, 0.999),
-        "eps": 1e-8,
-        "r1_gamma": 0.0,
-        "r1_interval": 16,
-        "pl_weight": 0.0,
-        "pl_interval": 4,
-    },
-)
+@dataclass(frozen=True)
+class DCGANOptions(AdversarialOptions):
+    """Training options with the paper's defaults (section 4)."""
+
+    g_lr: float = 2e-4
+    d_lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+FAMILY = Family("dcgan", DCGANConfig, {"G": Generator, "D": Discriminator}, DCGANOptions)

@@ -4,14 +4,17 @@ the non-leaking variants as in Karras et al. 2020a (ADA)."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, make_plain
+from fastgan.config.fields import as_resolution, check_choice, check_float, check_int, make_plain
+from fastgan.config.options import StyledOptions
 from fastgan.models.inputs import as_images, as_labels, as_rows
 from fastgan.models.mapping import MappingNetwork
+from fastgan.models.protocols import Styled
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn import (
@@ -139,7 +142,7 @@ class SynthesisNetwork(Resampling):
         return img
 
 
-class Generator(nn.Module):
+class Generator(Styled):
     """images = synthesis(mapping(z, c)).
 
     Attributes: mapping, synthesis, num_ws, z_dim, w_dim, num_classes = c_dim, img_channels, resolution (H, W),
@@ -236,21 +239,15 @@ class Discriminator(nn.Module):
         return x
 
 
-FAMILY = Family(
-    name="stylegan2",
-    config=StyleGAN2Config,
-    generator=Generator,
-    discriminator=Discriminator,
-    training={
-        "loss": "nonsaturating",
-        "g_lr": 0.0025,
-        "d_lr": 0.0025,
-        "betas": (0.0, 0.99),
-        "eps": 1e-8,
-        "r1_gamma": None,
-        "r1_interval": 16,
-        "pl_weight": 2.0,
-        "pl_interval": 4,
-        "channels_last": None,  # Winograd's convolutions of a CPU want contiguous images
-    },
-)
+@dataclass(frozen=True)
+class StyleGAN2Options(StyledOptions):
+    """Training options with the paper's defaults (appendix B; γ of R1: Karras et al. 2020a)."""
+
+    g_lr: float = 0.0025
+    d_lr: float = 0.0025
+    penalties: Mapping[str, tuple[float | None, int]] = field(default_factory=lambda: {"r1": (None, 16)})
+    pl_weight: float = 2.0
+    channels_last: bool | None = None  # Winograd's convolutions of a CPU want contiguous images
+
+
+FAMILY = Family("stylegan2", StyleGAN2Config, {"G": Generator, "D": Discriminator}, StyleGAN2Options)

@@ -26,6 +26,7 @@ class Journal:
         warnings: lines that the report shows; whoever finds something appends to it.
         notes: likewise, of what is no cause for worry.
         floors: metric -> the value that perfect images would score.
+        captions: what the columns of grids hold, from left to right; () where all hold the same.
     """
 
     def __init__(self, outdir: Path, device: torch.device, resumed: bool = False):
@@ -34,6 +35,7 @@ class Journal:
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.floors: dict[str, float] = dict(earlier.get("floors") or {})
+        self.captions: tuple[str, ...] = ()
         self._begun: float = earlier.get("begun") or time.time()
         self._environment = describe_environment(device)
 
@@ -49,6 +51,7 @@ class Journal:
         try:
             record = {"state": state, "begun": self._begun, "written": time.time(), "environment": self._environment}
             record |= {"warnings": self.warnings, "notes": self.notes, "floors": self.floors}
+            record |= {"captions": self.captions}
             with replacing(self.outdir / "run.json") as partial:
                 partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             write_report(self.outdir)

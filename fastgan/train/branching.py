@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastgan.config.options import AdversarialOptions
 from fastgan.data import Dataset
 from fastgan.models.registry import configure, family, layout
 from fastgan.train.config import RunConfig
-from fastgan.train.fingerprint import Fingerprint
+from fastgan.train.fingerprint import fingerprints
 from fastgan.train.resuming import Origin
 
 
@@ -35,13 +37,13 @@ class Branch:
     same_seed: bool
 
     @staticmethod
-    def of(origin: Origin, config: RunConfig, dataset: Dataset) -> Branch:
+    def of(origin: Origin, config: RunConfig, sets: Mapping[str, Dataset]) -> Branch:
         """The branch of a run with another configuration.
 
         Args:
             origin: the other run.
             config: of the new run, resolved.
-            dataset: config.data, loaded.
+            sets: config.data, loaded.
 
         Raises:
             ValueError: networks of another shape, or a run that would end where it begins.
@@ -54,14 +56,14 @@ class Branch:
             )
         changes = {name: pair for name, pair in origin.changes(config).items() if name != "path"}
         before, now = origin.config.training, config.training
-        resolution = config.architecture["resolution"]
-        for name, pair in {
-            "half-life of the average, kimg": (before.half_life() / 1000, now.half_life() / 1000),
-            "weight of R1": (before.gamma(resolution), now.gamma(resolution)),
-        }.items():
-            if pair[0] != pair[1]:
-                changes[name] = pair
-        told, same_images = _compare_data(origin, config, dataset)
+        follows = {"half-life of the average, kimg": (before.half_life() / 1000, now.half_life() / 1000)}
+        if isinstance(before, AdversarialOptions) and isinstance(now, AdversarialOptions):
+            resolution = config.architecture["resolution"]
+            for name in {**before.penalties, **now.penalties}:
+                weights = (before.penalty_weight(name, resolution), now.penalty_weight(name, resolution))
+                follows[f"weight of {name}"] = weights
+        changes |= {name: pair for name, pair in follows.items() if pair[0] != pair[1]}
+        told, same_images = _compare_data(origin, config, sets)
         same_pixels = same_images and not {"background", "channels", "transform"} & set(changes)
         if told:
             changes["data"] = ("as the run had read them", "; ".join(told))
@@ -73,7 +75,7 @@ class Branch:
             anew.append("the metrics begin anew: the images are prepared otherwise")
         if not same_seed:
             anew.append("random numbers and the order of the images begin anew: another seed")
-        if now.pl_weight and not before.pl_weight:
+        if getattr(now, "pl_weight", 0) and not getattr(before, "pl_weight", 0):
             anew.append("the running mean of path lengths begins: the run had none")
         return Branch(origin.checkpoint, origin.kimg, changes, tuple(anew), same_images, same_pixels, same_seed)
 
@@ -132,19 +134,20 @@ def check_shapes(origin: Origin, config: RunConfig) -> None:
 
 
 def _shapes(config: RunConfig) -> list[dict[str, Any]]:
-    architecture, chosen = configure(config.model, **config.architecture), family(config.model)
-    networks = (layout(build, architecture) for build in (chosen.generator, chosen.discriminator))
+    architecture = configure(config.model, **config.architecture)
+    networks = (layout(build, architecture) for build in family(config.model).networks.values())
     return [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in networks]
 
 
-def _compare_data(origin: Origin, config: RunConfig, dataset: Dataset) -> tuple[list[str], bool]:
+def _compare_data(origin: Origin, config: RunConfig, sets: Mapping[str, Dataset]) -> tuple[list[str], bool]:
     """In words how the data differ, and whether the images are the same."""
-    now = Fingerprint.of(dataset, config.data.cond)
-    if origin.fingerprint is None or now is None:
+    now, before = fingerprints(sets, config.data.cond), origin.fingerprints
+    if not before or set(now) != set(before):
         same = origin.config.data.same_place(config.data)
         return ([] if same else ["whether the images are the same is not known"]), same
-    if images := origin.fingerprint.image_changes(now):
+    images = [change for name in now for change in before[name].image_changes(now[name])]
+    if images:
         return images, False
-    if not now.complete:
+    if not all(each.complete for each in now.values()):
         return ["as many images, not compared: a streamed set tells their content only as they are read"], True
-    return origin.fingerprint.changes(now), True
+    return [change for name in now for change in before[name].changes(now[name])], True

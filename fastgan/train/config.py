@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgan.choices import TRANSFORMS
+from fastgan.config.fields import as_names, as_resolution, check_choice, check_int, shown
+from fastgan.config.options import TrainingOptions, replace, spelled_out
 from fastgan.data import Dataset, load_dataset
 from fastgan.data.image import WHITE
 from fastgan.data.opening import PACKAGED
-from fastgan.models.fields import as_names, as_resolution, check_choice, check_int, shown
 from fastgan.models.registry import configure, family
-from fastgan.train.options import TrainingOptions, replace
 
 # What config.json says of a run beside its configuration.
 RECORDS = ("fingerprint", "branched_from")
@@ -135,15 +135,15 @@ class RunConfig:
 
     @staticmethod
     def from_json(tree: Any, where: str, *, model: str | None = None) -> RunConfig:
-        """What `to_json` gave, or a part of it: absent fields take the defaults of their section.
+        """What `to_json` gave, or a part of it: absent fields take their family's defaults.
 
         What a run's config.json records beside its configuration (`RECORDS`) is passed over.
 
         Args:
             tree: the parsed file.
             where: how errors name it.
-            model: the family of a tree that names none, of a file that a user wrote; training options that it leaves
-                out are then the family's. None: the tree is that of a run, and names its model.
+            model: the family of a tree that names none, of a file that a user wrote. None: the tree is that of a run,
+                and names its model.
 
         Returns:
             the configuration; its architecture has the fields that are given, and no others.
@@ -157,7 +157,12 @@ class RunConfig:
             raise ValueError(f"{where}: must be an object with model, architecture, data, training; got {shown(got)}")
         name = tree.get("model", model)
         with _naming(f"{where}: model"):
-            known = {**_KNOWN, "architecture": _names(family(name).config)}
+            chosen = family(name)
+        defaults = chosen.options()
+        known = {"data": _names(DataOptions), "training": _names(chosen.options), "architecture": _names(chosen.config)}
+        if isinstance(tree.get("training"), dict):
+            with _naming(f"{where}: training"):
+                tree = tree | {"training": spelled_out(defaults, tree["training"])}
         _check_names(tree, where, known)
         with _naming(f"{where}: architecture"):
             given = tree.get("architecture", {})
@@ -166,21 +171,12 @@ class RunConfig:
         with _naming(f"{where}: data"):
             data = replace(DataOptions(), "data", **tree.get("data", {}))
         with _naming(f"{where}: training"):
-            base = TrainingOptions() if model is None else family_defaults(name)
-            training = replace(base, "training", **tree.get("training", {}))
+            training = replace(defaults, "training", **tree.get("training", {}))
         return RunConfig(name, architecture, data, training)
-
-
-def family_defaults(name: str) -> TrainingOptions:
-    """The training options of a family."""
-    return replace(TrainingOptions(), f"the family {name}", **family(name).training)
 
 
 def _names(options: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(options))
-
-
-_KNOWN = {"data": _names(DataOptions), "training": _names(TrainingOptions)}
 
 
 @contextmanager

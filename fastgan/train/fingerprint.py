@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,22 @@ class Fingerprint:
         """What `now` does not know yet <- what this one knows, in place."""
         unread = now.checksums == UNREAD
         now.checksums[unread] = self.checksums[unread]
+
+
+def fingerprints(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Fingerprint]:
+    """The fingerprint of each set that comes from a store."""
+    found = {name: Fingerprint.of(dataset, cond) for name, dataset in sets.items()}
+    return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
+
+
+def packed(by_set: Mapping[str, Any]) -> Any:
+    """What is recorded of the sets: of one set alone, which is called "image", its own; else by name."""
+    return by_set["image"] if set(by_set) == {"image"} else dict(by_set)
+
+
+def unpacked(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What `packed` was given."""
+    return {"image": recorded} if "checksums" in recorded else dict(recorded)
 
 
 def _count(images: int) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a run: how its files are numbered, its newest whole checkpoint, and its one writer."""
+"""The folder of a run: its checkpoints, whole or not, and its one writer."""
 
 from __future__ import annotations
 
@@ -10,43 +10,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from fastgan.checkpoint import CheckpointError, load_checkpoint
+from fastgan.checkpoint import CheckpointError, checkpoints, images_of, latest_checkpoint, load_checkpoint
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d{6,})(?:\.(\d{3}))?\.safetensors")
 # What a run writes, as `replacing` calls it until it is whole.
 _OURS = re.compile(r"\.((checkpoint|grid)-[\d.]+\.(safetensors|png)|reals\.png|\w+\.(json|jsonl|html))\.partial")
-
-
-def numbered(images: int) -> str:
-    """images in thousands, as names carry it: 42000 -> "000042", 42420 -> "000042.420".
-
-    Example:
-        >>> numbered(42000), numbered(42420)
-        ('000042', '000042.420')
-    """
-    kimg, rest = divmod(images, 1000)
-    return f"{kimg:06d}" + (f".{rest:03d}" if rest else "")
-
-
-def images_of(path: Path) -> int | None:
-    """Images seen at a checkpoint, from its name; None if the name is not one of a run's checkpoints."""
-    match = _CHECKPOINT.fullmatch(path.name)
-    return int(match[1]) * 1000 + int(match[2] or 0) if match else None
-
-
-def checkpoints(outdir: Path) -> list[Path]:
-    """The checkpoints in a run's folder, oldest first."""
-    if not outdir.is_dir():
-        return []
-    found = [(images_of(path), path) for path in outdir.iterdir()]
-    return [path for _, path in sorted((images, path) for images, path in found if images is not None)]
-
-
-def latest_checkpoint(outdir: Path) -> Path | None:
-    """The newest checkpoint in a run's folder, None if there is none."""
-    return next(reversed(checkpoints(outdir)), None)
 
 
 def checkpoint_at(path: Path, option: str) -> Path:
@@ -66,15 +35,15 @@ def resume_command(path: Path) -> str:
     return f"fastgan train --resume {shlex.quote(str(path))}"
 
 
-def check_whole(path: Path) -> None:
-    """Read a checkpoint from start to end.
+def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A checkpoint's tree and metadata, read from start to end.
 
     Raises:
         CheckpointError: it is damaged, or cannot be read; the message names it, and the newest whole one among the
             older ones beside it with the command that goes on from there. None is taken without being asked for.
     """
     try:
-        load_checkpoint(path)
+        return load_checkpoint(path)
     except (CheckpointError, OSError) as error:
         if isinstance(error, OSError) and error.strerror:
             reason = f"checkpoint {path} cannot be read: {error.strerror}"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import torch
-
-from fastgan.losses.objective import Term
-from fastgan.train.players import Player
 from fastgan.train.state import TrainState
+from fastgan.train.step import others_frozen, update
 
 
 def train(
@@ -34,7 +30,7 @@ def train(
     """
     while state.images < total_images:
         step(state)
-        before = state.images - state.images_per_step
+        before = state.images - state.game.images_per_step
         if state.images // tick_images > before // tick_images or state.images >= total_images:
             on_tick(state)
         if should_stop():
@@ -44,53 +40,16 @@ def train(
 
 def step(state: TrainState) -> None:
     """One training step: every player makes its updates in turn, then the moving averages follow."""
-    for player in state.players:
-        with _others_frozen(player, state.players):
+    game = state.game
+    for schedule in game.schedules:
+        schedule.set(state.images)
+    for player in game.players:
+        with others_frozen(player, game.players):
             for _ in range(player.repeats):
                 batches = [player.source.next() for _ in range(player.accumulate)]
                 for terms in player.stages(state.step):
                     update(player, terms, batches, state)
     state.step += 1
-    state.images += state.images_per_step
-    for ema in state.emas.values():
-        ema.update(state.images, state.images_per_step)
-
-
-@contextmanager
-def _others_frozen(player: Player, players: Sequence[Player]) -> Iterator[None]:
-    """No gradients for what the other players update; what was frozen before stays so, and nothing else does."""
-    own = set(map(id, player.parameters))
-    others = [p for other in players for p in other.parameters if p.requires_grad and id(p) not in own]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others:
-            parameter.requires_grad_(True)
-
-
-def update(player: Player, terms: tuple[Term, ...], batches: list, state: TrainState) -> None:
-    """One backward pass over the sum of `terms` and one optimizer step.
-
-    A NaN or infinite gradient leaves parameters and optimizer as they were and is counted in `state.skipped`.
-    """
-    player.optimizer.zero_grad(set_to_none=True)
-    for micro, batch in enumerate(batches):
-        total = torch.zeros([], device=player.parameters[0].device)
-        for term in terms:
-            values = term.loss(batch, micro)
-            state.statistics.report(f"loss/{term.name}", values)
-            total = total + values.mean() * (term.weight * term.interval / len(batches))
-        total.backward()
-    gradients = [p.grad for p in player.parameters if p.grad is not None]
-    broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
-    state.skipped[player.name] += broken
-    if player.optimizer.defaults.get("fused"):
-        # GradScaler's protocol: nothing changes where found_inf is 1, and the host waits for nothing.
-        setattr(player.optimizer, "found_inf", broken)  # noqa: B010
-        player.optimizer.step()
-    elif not broken:
-        player.optimizer.step()
-    if player.after_update is not None:
-        player.after_update()
+    state.images += game.images_per_step
+    for average in game.averages.values():
+        average.update()

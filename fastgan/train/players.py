@@ -33,10 +33,16 @@ def adam(
     betas: tuple[float, float] = (0.0, 0.99),
     eps: float = 1e-8,
 ) -> torch.optim.Adam:
-    """Adam over the modules' parameters, corrected for the extra steps of lazy terms: lr·c, β^c (`lazy_correction`)."""
+    """Adam over the modules' parameters, corrected for the extra steps of lazy terms: lr·c, β^c (`lazy_correction`).
+
+    Its learning rate is a tensor on the parameters' device, which a `Schedule` may write into.
+    """
     c = lazy_correction(terms)
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, lr=lr * c, betas=(betas[0] ** c, betas[1] ** c), eps=eps, fused=True)
+    device = parameters[0].device
+    # torch's fused step reads float32 on a GPU, any number on a CPU.
+    rate = torch.tensor(lr * c, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+    return torch.optim.Adam(parameters, lr=rate, betas=(betas[0] ** c, betas[1] ** c), eps=eps, fused=True)
 
 
 @dataclass

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastgan.checkpoint import load_tensors, read_metadata
+from fastgan.checkpoint import CheckpointError
 from fastgan.data import Dataset
 from fastgan.models.registry import configure
 from fastgan.train.config import DataOptions, RunConfig
-from fastgan.train.fingerprint import Fingerprint
+from fastgan.train.fingerprint import Fingerprint, fingerprints, unpacked
+from fastgan.train.folder import read_whole
 
 # What may differ between a run and its continuation; everything else is part of what the run is.
 _MAY_CHANGE = ("kimg", "tick", "snap", "keep", "metrics", "skip_broken", "stream")
@@ -27,24 +29,42 @@ class Origin:
     Attributes:
         checkpoint: the file.
         config: of the run; fields that are newer than the run have their defaults.
-        fingerprint: of its data, as far as they had been read; None in a checkpoint that is older than fingerprints.
+        fingerprints: of its sets, as far as they had been read; none in a checkpoint that is older than fingerprints.
         kimg: how far it had come.
+        metadata: as the checkpoint holds it.
     """
 
     checkpoint: Path
     config: RunConfig
-    fingerprint: Fingerprint | None
+    fingerprints: Mapping[str, Fingerprint]
     kimg: float
+    metadata: Mapping[str, Any]
+    _tree: dict[str, Any] = field(repr=False)
 
     @staticmethod
     def read(checkpoint: Path) -> Origin:
-        """Raises CheckpointError or ValueError for what cannot be read; the message names the file."""
-        config = RunConfig.from_json(load_tensors(checkpoint, "config"), f"checkpoint {checkpoint}")
+        """The whole file, read once.
+
+        Raises:
+            CheckpointError, ValueError: it cannot be read, or is damaged; the message names the file.
+        """
+        tree, metadata = read_whole(checkpoint)
+        for part in ("config", "state"):
+            if part not in tree:
+                raise CheckpointError(f"checkpoint {checkpoint} holds no {part!r}; it has {sorted(map(str, tree))}")
+        config = RunConfig.from_json(tree["config"], f"checkpoint {checkpoint}")
         filled = dataclasses.asdict(configure(config.model, **config.architecture))
-        metadata, fingerprint = read_metadata(checkpoint), None
+        known = {}
         if metadata.get("fingerprint"):
-            fingerprint = Fingerprint(**load_tensors(checkpoint, "data"))
-        return Origin(checkpoint, dataclasses.replace(config, architecture=filled), fingerprint, metadata["kimg"])
+            known = {name: Fingerprint(**each) for name, each in unpacked(tree["data"]).items()}
+        config = dataclasses.replace(config, architecture=filled)
+        return Origin(checkpoint, config, known, metadata["kimg"], metadata, tree)
+
+    def take(self) -> dict[str, Any]:
+        """The checkpoint's tree, once: its memory is free when the taker is done with it."""
+        tree = dict(self._tree)
+        self._tree.clear()
+        return tree
 
     def changes(self, asked: RunConfig) -> dict[str, tuple[Any, Any]]:
         """Fields of the configuration that differ: name -> (in the run, in `asked`); those that `asked` leaves out are
@@ -67,7 +87,7 @@ class Origin:
         """Raises ValueError where options make another run of it; where the data lie is no option of theirs."""
         passed_over = (*_MAY_CHANGE, *_PLACE)
         changed = {name: pair for name, pair in self.changes(asked).items() if name not in passed_over}
-        if self.fingerprint is None and not self.config.data.same_place(asked.data):
+        if not self.fingerprints and not self.config.data.same_place(asked.data):
             changed["source"] = (self.config.data.source, asked.data.source)
         if changed:
             what = "; ".join(f"{name} is {before}, asked {now}" for name, (before, now) in changed.items())
@@ -76,25 +96,27 @@ class Origin:
                 f"{self.branch_command()} ..."
             )
 
-    def check_data(self, dataset: Dataset, asked: DataOptions) -> None:
-        """The fingerprint of the dataset <- what the run knew of it.
+    def check_data(self, sets: Mapping[str, Dataset], asked: DataOptions) -> None:
+        """The fingerprints of the sets <- what the run knew of them.
 
         Raises:
             ValueError: these are other data than those of the run; the message says in what.
         """
-        now = Fingerprint.of(dataset, asked.cond)
-        if self.fingerprint is None or now is None:
-            return
-        if changes := self.fingerprint.changes(now):
-            what = "; ".join(changes)
-            place, moved = asked.place, not self.config.data.same_place(asked)
-            advice = "give the place of the same images" if moved else "put back what was there"
-            data = f" --data {shlex.quote(place)}" if moved else ""
-            raise ValueError(
-                f"the data of {self.checkpoint} {'are not those at' if moved else 'changed at'} {place}: {what}. To go "
-                f"on with the run, {advice}; to train on these instead: {self.branch_command()}{data}"
-            )
-        self.fingerprint.fill(now)
+        for name, now in fingerprints(sets, asked.cond).items():
+            before = self.fingerprints.get(name)
+            if before is None:
+                continue
+            if changes := before.changes(now):
+                which = f" ({name})" if len(sets) > 1 else ""
+                what = "; ".join(changes)
+                place, moved = asked.place, not self.config.data.same_place(asked)
+                advice = "give the place of the same images" if moved else "put back what was there"
+                data = f" --data {shlex.quote(place)}" if moved else ""
+                raise ValueError(
+                    f"the data of {self.checkpoint} {'are not those at' if moved else 'changed at'} {place}{which}: "
+                    f"{what}. To go on with the run, {advice}; to train on these instead: {self.branch_command()}{data}"
+                )
+            before.fill(now)
 
     def sentences(self, now: RunConfig) -> list[str]:
         """What to tell whoever goes on with it."""

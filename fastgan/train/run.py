@@ -5,34 +5,34 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
-from fastgan.data import BatchSource, BrokenImageError, Dataset, ImageDataset
+from fastgan.checkpoint import (
+    CheckpointError,
+    checkpoints,
+    latest_checkpoint,
+    numbered,
+    replacing,
+    save_checkpoint,
+)
+from fastgan.choices import METRICS, imported
+from fastgan.data import BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
-from fastgan.generate.quantise import to_uint8
-from fastgan.metrics.registry import METRICS, compute
-from fastgan.models.registry import build
+from fastgan.metrics.registry import compute
+from fastgan.models.registry import build, family
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.branching import Branch
 from fastgan.train.config import RunConfig
-from fastgan.train.fingerprint import Fingerprint
-from fastgan.train.folder import (
-    checkpoints,
-    latest_checkpoint,
-    numbered,
-    one_writer,
-    put_newer_aside,
-    resume_command,
-)
-from fastgan.train.gan import two_player_game
+from fastgan.train.fingerprint import fingerprints, packed
+from fastgan.train.folder import one_writer, put_newer_aside, resume_command
+from fastgan.train.game import Game, Pictures
 from fastgan.train.loop import train
+from fastgan.train.resuming import Origin
 from fastgan.train.state import TrainState
 
 # Label vectors of the set that a checkpoint keeps, for generated images to draw from.
@@ -42,85 +42,70 @@ _LABELS_KEPT = 4096
 class Run:
     """One run: builds the game, trains it, and keeps its folder.
 
-    The folder holds config.json, stats.jsonl, reals.png, and at every snapshot grid-KIMG.png from fixed latents,
+    The folder holds config.json, stats.jsonl, reals.png, and at every snapshot the game's preview, grid-KIMG.png,
     checkpoint-KIMG.safetensors, and the report of it all (report.html, with run.json); KIMG has six digits, and three
     decimals where it is no whole number. What a resumed run would write anew is replaced as it goes; checkpoints newer
     than the one it began from are renamed to NAME.aside.
 
     Args:
         config: what to train.
-        dataset: config.data, loaded.
+        sets: config.data, loaded.
         outdir: the folder; made if absent.
         device: where to train.
-        resume: a checkpoint whose state to begin with, of the same configuration and data but for what `branch` says.
-        branch: how this run differs from that of the checkpoint, whose continuation it is not; None: it goes on.
+        origin: the run whose state to begin with, of the same configuration and data but for what `branch` says.
+        branch: how this run differs from the origin, whose continuation it is not; None: it goes on.
         tensorboard: also write figures and grids as events, to the folder's tensorboard/.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        dataset: Dataset,
+        sets: Mapping[str, Dataset],
         outdir: Path,
         device: torch.device,
-        resume: Path | None = None,
+        origin: Origin | None = None,
         branch: Branch | None = None,
         tensorboard: bool = False,
     ):
-        if isinstance(dataset, ImageDataset) and device.type == "cuda":
-            dataset = dataset.to(device)
-        self.config, self.dataset, self.outdir, self.device = config, dataset, outdir, device
-        options = config.training
-        torch.manual_seed(options.seed)
-        G: Any
-        _, G, D = build(config.model, **config.architecture)
-        channels_last = device.type != "cpu" if options.channels_last is None else options.channels_last
-        memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        for network in (G, D):
-            network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-        source = BatchSource(
-            dataset if config.data.cond else dataset.unlabelled(),
-            options.micro_batch,
-            seed=options.seed,
-            mirror=options.mirror,
-            channels_last=channels_last,
-            device=device,
-        )
-        self.state = two_player_game(G, D, options, source, device)
-        self.G_ema: Any = self.state.emas["G"].module
+        if device.type == "cuda":
+            sets = {name: each.to(device) if isinstance(each, ImageDataset) else each for name, each in sets.items()}
+        self.config, self.sets, self.outdir, self.device = config, sets, outdir, device
+        self.state = TrainState(_game(config, sets, device))
+        self.game: Game = self.state.game
         self.scores: list[dict[str, float]] = []
-        self.goes_on = resume is not None and branch is None
+        self.goes_on = origin is not None and branch is None
         self.branched_from = branch.to_json() if branch else None
         self.journal = Journal(outdir, device, resumed=self.goes_on)
-        if options.mirror and dataset.mirror_hazards:
-            hazards = ", ".join(dataset.mirror_hazards)
-            self.journal.warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
-        if options.mirror and config.data.cond and not dataset.num_classes:
-            self.journal.warnings.append("--mirror flips images, not what their label vectors say of left and right")
-        self.journal.warnings += [f"left out: {message}" for message in dataset.broken]
-        self.journal.notes += dataset.notes
-        if resume is not None:
-            self._restore(resume, branch)
-        generator = torch.Generator().manual_seed(options.seed)
-        count = _grid_count(dataset.resolution)
-        self._z = torch.randn(count, G.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(device)
-        self._c = source.random_labels(count, generator=generator)
+        for dataset in sets.values():
+            self._warn_of(dataset)
+        if origin is not None:
+            self._restore(origin, branch)
         seen = self.state.images if self.goes_on else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
 
-    def _restore(self, checkpoint: Path, branch: Branch | None) -> None:
-        tree, metadata = load_checkpoint(checkpoint)
+    def _warn_of(self, dataset: Dataset) -> None:
+        mirror, warnings = self.config.training.mirror, self.journal.warnings
+        if mirror and dataset.mirror_hazards:
+            hazards = ", ".join(dataset.mirror_hazards)
+            warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
+        if mirror and self.config.data.cond and not dataset.num_classes:
+            warnings.append("--mirror flips images, not what their label vectors say of left and right")
+        warnings += [f"left out: {message}" for message in dataset.broken]
+        self.journal.notes += dataset.notes
+
+    def _restore(self, origin: Origin, branch: Branch | None) -> None:
+        tree = origin.take()
         try:
             if branch is None:
-                self.branched_from = metadata.get("branched_from")
+                self.branched_from = origin.metadata.get("branched_from")
             else:
                 branch.adapt(tree, self.state.capture())
-            self.state.restore(tree["state"] | {"emas": {"G": tree["G_ema"]}})
+            self.state.restore(tree["state"] | {"emas": {name: tree[f"{name}_ema"] for name in self.game.averages}})
             self.scores = tree["scores"]
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             # torch lists every tensor that does not fit, a line each; the first tells enough.
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-            raise CheckpointError(f"checkpoint {checkpoint} does not fit this fastgan: {reason}") from error
+            raise CheckpointError(f"checkpoint {origin.checkpoint} does not fit this fastgan: {reason}") from error
 
     def train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         """Train to the end or until should_stop; the last step is always checkpointed.
@@ -161,7 +146,8 @@ class Run:
         with replacing(self.outdir / "config.json") as partial:
             partial.write_text(json.dumps(self.config.to_json() | self._records(), indent=2) + "\n", encoding="utf-8")
         if not self.goes_on or not (self.outdir / "reals.png").exists():
-            self._save_reals()
+            if self.game.reals is not None:
+                self._write_pictures(self.game.reals(), "reals.png")
             self._save_grid(display)
         self._save_report("running", display)
         clock = _Clock(state.images)
@@ -208,23 +194,15 @@ class Run:
             lines.append(line)
         return lines
 
-    @torch.no_grad()
-    def _images(self, z: Tensor, c: Tensor) -> Tensor:
-        parts = zip(z.split(self.config.training.micro_batch), c.split(self.config.training.micro_batch), strict=True)
-        return torch.cat([to_uint8(self.G_ema(zs, cs, noise_mode="const")).cpu() for zs, cs in parts])
-
-    def _sample(self, count: int) -> Tensor:
-        """uint8 images of latents that depend on the seed alone; torch's global generator is left as it is."""
-        generator = torch.Generator().manual_seed(self.config.training.seed + 1)
-        source: Any = self.state.players[-1].source
-        z = torch.randn(count, self.G_ema.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(self.device)
-        return self._images(z, source.random_labels(count, generator=generator))
-
     def _measure(self) -> dict[str, float]:
         values = {}
-        for name in self.config.training.metrics:
-            values |= compute(name, self._sample, self.dataset)
-            self._floor(name)
+        if self.game.sample is not None and self.game.compared is not None:
+            sample = self.game.sample
+            for name in self.config.training.metrics:
+                values |= compute(name, lambda count: torch.cat(list(sample(count))), self.game.compared)
+                self._floor(name)
+        if self.game.figures is not None:
+            values |= self.game.figures()
         if values:
             self.scores.append({"kimg": self.state.kimg} | values)
         return {f"metric/{name}": value for name, value in values.items()}
@@ -232,13 +210,13 @@ class Run:
     def _floor(self, name: str) -> float | None:
         """The metric between reals, measured once; None if it has no such figure."""
         floors, key = self.journal.floors, f"{name}_floor"
-        if name not in floors and key in METRICS:
-            floors[name] = compute(key, None, self.dataset)[key]
+        if name not in floors and key in METRICS and self.game.compared is not None:
+            floors[name] = compute(key, None, self.game.compared)[key]
         return floors.get(name)
 
     def _note_warnings(self, display: TrainingDisplay) -> None:
         """What was found since the last tick: broken images of a streamed set, an output that is read no more."""
-        found = [f"left out: {message}" for message in self.dataset.broken]
+        found = [f"left out: {message}" for dataset in self.sets.values() for message in dataset.broken]
         if display.lost:
             found.append(f"standard output could not be written any more: {display.lost}")
         for warning in found:
@@ -250,13 +228,15 @@ class Run:
         counts = {name: count.item() for name, count in self.state.skipped.items()}
         return {f"skipped/{name}": count for name, count in counts.items() if count}
 
-    def _save_reals(self) -> None:
-        count = min(len(self._z), len(self.dataset))
-        save_grid(self.dataset.read(torch.arange(count)).permute(0, 3, 1, 2), self.outdir / "reals.png")
+    def _write_pictures(self, pictures: Pictures, name: str) -> Path:
+        self.journal.captions = pictures.captions
+        save_grid(pictures.images, self.outdir / name, pictures.columns)
+        return self.outdir / name
 
     def _save_grid(self, display: TrainingDisplay) -> None:
-        path = self.outdir / f"grid-{numbered(self.state.images)}.png"
-        save_grid(self._images(self._z, self._c), path)
+        if self.game.preview is None:
+            return
+        path = self._write_pictures(self.game.preview(), f"grid-{numbered(self.state.images)}.png")
         display.note(f"wrote {path}")
         if self._events:
             self._events.write_image(self.state.images, "grid", path)
@@ -267,22 +247,23 @@ class Run:
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
-        state, fingerprint = self.state.capture(), Fingerprint.of(self.dataset, self.config.data.cond)
+        state, known = self.state.capture(), fingerprints(self.sets, self.config.data.cond)
         tree = {
             "config": self.config.to_json(),
             "model": {"name": self.config.model, "config": self.config.architecture},
-            "G_ema": state.pop("emas")["G"],
+            **{f"{name}_ema": weights for name, weights in state.pop("emas").items()},
             "state": state,
             "scores": self.scores,
         }
-        if fingerprint is not None:
-            tree["data"] = {"checksums": fingerprint.checksums, "labels": fingerprint.labels}
-        classes = list(self.dataset.class_names) if self.config.data.cond else []
-        dataset = {"name": self.dataset.name, "classes": classes}
+        if known:
+            tree["data"] = packed({name: vars(fingerprint) for name, fingerprint in known.items()})
+        first = next(iter(self.sets.values()))
+        classes = list(first.class_names) if self.config.data.cond else []
+        dataset = {"name": first.name, "classes": classes}
         if self.config.data.cond and not classes:
-            tree["labels"] = self.dataset.conditions(torch.tensor(evenly_spaced(len(self.dataset), _LABELS_KEPT)))
-        if classes and self.dataset.empty_classes:
-            dataset["empty"] = list(self.dataset.empty_classes)
+            tree["labels"] = first.conditions(torch.tensor(evenly_spaced(len(first), _LABELS_KEPT)))
+        if classes and first.empty_classes:
+            dataset["empty"] = list(first.empty_classes)
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset} | self._records()
         save_checkpoint(path, tree, metadata=metadata)
         display.note(f"wrote {path}")
@@ -290,14 +271,28 @@ class Run:
 
     def _records(self) -> dict[str, Any]:
         """What is recorded beside the configuration."""
-        fingerprint = Fingerprint.of(self.dataset, self.config.data.cond)
-        records = {"fingerprint": fingerprint.to_json() if fingerprint else None, "branched_from": self.branched_from}
+        known = fingerprints(self.sets, self.config.data.cond)
+        told = packed({name: fingerprint.to_json() for name, fingerprint in known.items()})
+        records = {"fingerprint": told, "branched_from": self.branched_from}
         return {name: record for name, record in records.items() if record}
 
     def _remove_old(self) -> None:
         keep = self.config.training.keep
         for old in checkpoints(self.outdir)[:-keep] if keep else []:
             old.unlink()
+
+
+def _game(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device) -> Game:
+    """The game of a configuration, its weights drawn anew."""
+    torch.manual_seed(config.training.seed)
+    chosen = family(config.model)
+    networks = dict(zip(chosen.networks, build(config.model, **config.architecture)[1:], strict=True))
+    last = config.training.uses_channels_last(device.type)
+    for network in networks.values():
+        network.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
+    if not config.data.cond:
+        sets = {name: dataset.unlabelled() for name, dataset in sets.items()}
+    return imported(chosen.play)(networks, config.training, sets, device)
 
 
 class _Clock:
@@ -323,8 +318,3 @@ def _peak_memory() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _grid_count(resolution: tuple[int, int]) -> int:
-    """Images of a preview grid: as many as make it about 800 pixels wide and high, between 16 and 120."""
-    return max(16, min(120, (800 * 800) // (resolution[0] * resolution[1])))

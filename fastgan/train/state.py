@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fastgan.train.ema import Ema
+from fastgan.train.game import Game
 from fastgan.train.players import Player
 from fastgan.train.statistics import Statistics
 
@@ -17,28 +17,21 @@ class TrainState:
     """The game and how far it has come.
 
     Attributes:
-        players: in the order in which they move.
-        emas: moving averages by name, updated after every step.
-        images_per_step: real images that one step consumes; the unit of progress is 1000 of them (kimg).
+        game: who plays.
         statistics: what terms report.
         step: training steps done.
-        images: images seen, step · images_per_step.
+        images: images seen, step · images_per_step; the unit of progress is 1000 of them (kimg).
         skipped: per player, updates left out because a gradient was NaN or infinite.
     """
 
-    players: tuple[Player, ...]
-    emas: dict[str, Ema]
-    images_per_step: int
-    statistics: Statistics
+    game: Game
+    statistics: Statistics = field(default_factory=Statistics)
     step: int = 0
     images: int = 0
     skipped: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
-        names = [player.name for player in self.players]
-        if len(set(names)) != len(names):
-            raise ValueError(f"players must have different names, got {', '.join(names)}")
-        for player in self.players:
+        for player in self.game.players:
             self.skipped.setdefault(player.name, torch.zeros([], device=player.parameters[0].device))
 
     @property
@@ -54,14 +47,14 @@ class TrainState:
                 "source": player.source.state_dict(),
                 "extras": {name: extra.state_dict() for name, extra in player.extras.items()},
             }
-            for player in self.players
+            for player in self.game.players
         }
         rng = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             rng["cuda"] = torch.cuda.get_rng_state()
         return {
             "players": players,
-            "emas": {name: ema.module.state_dict() for name, ema in self.emas.items()},
+            "emas": {name: ema.module.state_dict() for name, ema in self.game.averages.items()},
             "statistics": self.statistics.state_dict(),
             "progress": {"step": self.step, "images": self.images, "skipped": dict(self.skipped)},
             "rng": rng,
@@ -73,10 +66,10 @@ class TrainState:
         Raises:
             ValueError: the tree has other players or averages than this state.
         """
-        for kind, mine in (("players", [p.name for p in self.players]), ("emas", list(self.emas))):
+        for kind, mine in (("players", [p.name for p in self.game.players]), ("emas", list(self.game.averages))):
             if set(tree[kind]) != set(mine):
                 raise ValueError(f"the checkpoint holds {kind} {sorted(tree[kind])}, this run has {sorted(mine)}")
-        for player in self.players:
+        for player in self.game.players:
             saved = tree["players"][player.name]
             for name, module in player.modules.items():
                 module.load_state_dict(saved["modules"][name])
@@ -84,19 +77,22 @@ class TrainState:
             player.source.load_state_dict(saved["source"])
             for name, extra in player.extras.items():
                 extra.load_state_dict(saved["extras"][name])
-        for name, ema in self.emas.items():
+        for name, ema in self.game.averages.items():
             ema.module.load_state_dict(tree["emas"][name])
         self.statistics.load_state_dict(tree["statistics"])
         self.step, self.images = tree["progress"]["step"], tree["progress"]["images"]
         for name, count in tree["progress"]["skipped"].items():
-            self.skipped[name] = count.to(self.skipped[name].device)
+            self.skipped[name].copy_(count)
         torch.set_rng_state(tree["rng"]["cpu"])
         if "cuda" in tree["rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(tree["rng"]["cuda"])
 
 
 def _restore_optimizer(player: Player, saved: dict) -> None:
-    """Load the optimizer's tensors in the memory format of their parameters: fused steps pair elements by address."""
+    """Load the optimizer's tensors in the memory format of their parameters: fused steps pair elements by address.
+
+    Learning rates stay the tensors that they were: schedules write into them.
+    """
     states = {}
     for index, entry in saved.items():
         parameter = player.parameters[int(index)]
@@ -106,5 +102,8 @@ def _restore_optimizer(player: Player, saved: dict) -> None:
             else value
             for name, value in entry.items()
         }
+    rates = [group["lr"] for group in player.optimizer.param_groups]
     groups = player.optimizer.state_dict()["param_groups"]
     player.optimizer.load_state_dict({"state": states, "param_groups": groups})
+    for group, rate in zip(player.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

@@ -7,25 +7,40 @@ from torch import Tensor
 
 
 class Statistics:
-    """Sums of reported tensors since the last `means()`, kept on their device: reporting never synchronises."""
+    """Sums of reported tensors since the last `means()`, in buffers on their device: reporting never synchronises."""
 
     def __init__(self):
-        self._sums: dict[str, Tensor] = {}  # name -> float64 [count, sum]
+        self._sums: dict[str, Tensor] = {}  # name -> float64 [count, sum], written in place
 
     def report(self, name: str, values: Tensor) -> None:
         """Add every element of `values` to the running mean of `name`."""
         values = values.detach()
-        total = torch.stack([torch.full_like(values.sum(), values.numel()), values.sum()]).double()
-        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        total = values.sum()
+        if name not in self._sums:
+            self._sums[name] = torch.zeros(2, dtype=torch.float64, device=values.device)
+        self._sums[name] += torch.stack([torch.full_like(total, values.numel()), total])
 
     def means(self) -> dict[str, float]:
         """Mean of everything reported since the last call, by name; starts over."""
-        result = {name: (total[1] / total[0]).item() for name, total in self._sums.items()}
-        self._sums = {}
+        result = {name: (sums[1] / sums[0]).item() for name, sums in self._reported().items()}
+        for sums in self._sums.values():
+            sums.zero_()
         return result
 
+    def _reported(self) -> dict[str, Tensor]:
+        return {name: sums for name, sums in self._sums.items() if sums[0] > 0}
+
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: total.cpu() for name, total in self._sums.items()}
+        """name -> [count, sum], a copy on the CPU, of what has been reported."""
+        return {name: sums.detach().to("cpu", copy=True) for name, sums in self._reported().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._sums = dict(state)
+        """Go on from `state_dict`."""
+        for name, sums in self._sums.items():
+            if name not in state:
+                sums.zero_()
+        for name, sums in state.items():
+            if name in self._sums:
+                self._sums[name].copy_(sums)
+            else:
+                self._sums[name] = sums.clone()

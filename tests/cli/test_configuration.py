@@ -10,7 +10,8 @@ import pytest
 
 from fastgan.cli.configuration import read_config
 from fastgan.cli.main import main
-from fastgan.train.config import DataOptions, family_defaults
+from fastgan.models.registry import family
+from fastgan.train.config import DataOptions
 from tests.cli.test_train import assert_same, state_of, train
 
 
@@ -105,19 +106,19 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, capsys, text, messag
 
 @pytest.mark.parametrize("given", [None, "dcgan"])
 def test_a_part_of_a_configuration_is_taken_and_the_family_fills_it(tmp_path: Path, given: str | None) -> None:
-    path, family = tmp_path / "part.json", given or "stylegan2"
+    path, name = tmp_path / "part.json", given or "stylegan2"
     path.write_text('{"training": {"batch": 8}}')
     config = read_config(path, given)
-    assert config.model == family and config.architecture == {} and config.data == DataOptions()
-    assert config.training.batch == 8 and config.training.g_lr == family_defaults(family).g_lr
+    assert config.model == name and config.architecture == {} and config.data == DataOptions()
+    assert config.training.batch == 8 and config.training.g_lr == family(name).options().g_lr
     path.write_text('{"data": {"resolution": 32, "max_images": 4}}')
     config = read_config(path, given)
     assert config.data == DataOptions(resolution=(32, 32), max_images=4)
-    assert config.training == family_defaults(family)
+    assert config.training == family(name).options()
     path.write_text('{"architecture": {"z_dim": 24}}')
     assert read_config(path, given).architecture == {"z_dim": 24}
     path.write_text("{}")
-    assert read_config(path, given).training == family_defaults(family)
+    assert read_config(path, given).training == family(name).options()
 
 
 def test_a_part_and_options_beside_it_give_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

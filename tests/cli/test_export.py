@@ -91,7 +91,7 @@ def test_dcgan_is_exported_too(tmp_path: Path, ending: str, capsys: pytest.Captu
     expected = sampler.images(SEEDS, batch_size=3)
     assert (images(file, [sampler.latents(SEEDS)[0]], ("z",)).int() - expected.int()).abs().max() <= 1
     for options, message in (
-        (["--trunc", "0.7"], "DCGAN has no latent to truncate"),
+        (["--trunc", "0.7"], "truncation_psi must be 1: a dcgan generator maps no latents to styles; got 0.7"),
         (["--inputs", "ws"], "inputs must be z: a dcgan generator has no ws"),
     ):
         assert main(["export", "--network", str(path), "--output", str(tmp_path / "no.pt2"), *options]) == 2

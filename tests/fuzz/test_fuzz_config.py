@@ -18,7 +18,6 @@ from fastgan.cli.train import TrainOptions
 from fastgan.models.registry import MODELS, configure, family, layout
 from fastgan.report import save_image
 from fastgan.train.config import DataOptions, RunConfig
-from fastgan.train.options import TrainingOptions
 from tests.fuzz.documents import changed, documents, texts
 from tests.fuzz.limits import bounded
 
@@ -27,7 +26,7 @@ VALID = [
         name,
         dataclasses.asdict(configure(name, resolution=(16, 16), num_classes=2)),
         DataOptions(classes=("food",), resolution=(16, 16), max_images=4),
-        TrainingOptions(**family(name).training),  # type: ignore[arg-type]
+        family(name).options(),
     )
     for name in MODELS
 ]
@@ -46,7 +45,7 @@ def test_trees(tree: object) -> None:
         written = json.dumps(config.to_json(), allow_nan=False)
         assert RunConfig.from_json(json.loads(written), "my.json") == config
         architecture = configure(config.model, **config.architecture)
-        for network in (family(config.model).generator, family(config.model).discriminator):
+        for network in family(config.model).networks.values():
             with contextlib.suppress(ValueError):  # too large, by name
                 layout(network, architecture)
 

@@ -140,7 +140,9 @@ def test_an_unconditional_model_takes_no_class(tmp_path: Path) -> None:
 def test_dcgan_generates_and_refuses_truncation(tmp_path: Path) -> None:
     sampler = Sampler.from_checkpoint(network(tmp_path, "dcgan", resolution=(16, 16)))
     assert sampler.images([0, 1]).shape == (2, 3, 16, 16)
-    with pytest.raises(ValueError, match="truncation"):
+    with pytest.raises(
+        ValueError, match="truncation_psi must be 1: a dcgan generator maps no latents to styles; got 0.5"
+    ):
         sampler.images([0], truncation_psi=0.5)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.fields import as_resolution, check_int
-from fastgan.models.registry import Family
+from fastgan.config.fields import as_resolution, check_int
+from fastgan.config.options import AdversarialOptions
+from fastgan.models import Family, FromNoise
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class DenseConfig:
         check_int("width", self.width, 1)
 
 
-class Generator(nn.Module):
+class Generator(FromNoise):
     def __init__(self, cfg: DenseConfig):
         super().__init__()
         self.z_dim, self.num_classes = 4, cfg.num_classes
@@ -33,7 +35,7 @@ class Generator(nn.Module):
         pixels = cfg.img_channels * cfg.resolution[0] * cfg.resolution[1]
         self.net = nn.Sequential(nn.Linear(4 + cfg.num_classes, cfg.width), nn.ReLU(), nn.Linear(cfg.width, pixels))
 
-    def forward(self, z: Tensor, c: Tensor | None = None, **options) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         x = z if c is None else torch.cat([z, c], dim=1)
         return torch.tanh(self.net(x)).reshape(len(z), self.img_channels, *self.resolution)
 
@@ -48,4 +50,12 @@ class Discriminator(nn.Module):
         return self.net(img.flatten(1))
 
 
-FAMILY = Family("dense", DenseConfig, Generator, Discriminator, {"loss": "hinge", "r1_gamma": 1.0, "r1_interval": 2})
+@dataclass(frozen=True)
+class DenseOptions(AdversarialOptions):
+    """Training options of the family."""
+
+    loss: str = "hinge"
+    penalties: Mapping[str, tuple[float | None, int]] = field(default_factory=lambda: {"r1": (1.0, 2)})
+
+
+FAMILY = Family("dense", DenseConfig, {"G": Generator, "D": Discriminator}, DenseOptions)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastgan.losses.objective import Term
+from fastgan.losses import Move, Term
 from fastgan.train.ema import Ema
+from fastgan.train.game import Game
 from fastgan.train.players import Player, adam
 from fastgan.train.state import TrainState
-from fastgan.train.statistics import Statistics
 
 
 def mlp(inputs: int, outputs: int, width: int = 16) -> nn.Module:
@@ -76,17 +76,17 @@ class History:
 def wgan(n_critic: int = 5, clip: float = 0.1, batch: int = 32) -> TrainState:
     """WGAN with weight clipping (Arjovsky et al. 2017): RMSprop, the critic moves n_critic times for each move of G."""
     G, critic = mlp(4, 2), mlp(2, 1)
-    statistics = Statistics()
 
-    def critic_loss(real: Tensor, micro: int) -> Tensor:
+    def critic_loss(move: Move) -> Tensor:
+        real = move.batch
         with torch.no_grad():
             fake = G(torch.randn(len(real), 4))
         values = critic(fake) - critic(real)
-        statistics.report("wasserstein", -values)
+        move.report("wasserstein", -values)
         return values
 
-    def generator_loss(real: Tensor, micro: int) -> Tensor:
-        return -critic(G(torch.randn(len(real), 4)))
+    def generator_loss(move: Move) -> Tensor:
+        return -critic(G(torch.randn(len(move.batch), 4)))
 
     @torch.no_grad()
     def clip_weights() -> None:
@@ -109,7 +109,7 @@ def wgan(n_critic: int = 5, clip: float = 0.1, batch: int = 32) -> TrainState:
         (Term("G", generator_loss),),
         Points(batch, (0.0, 0.0), seed=2),
     )
-    return TrainState((critic_player, g_player), {"G": Ema(G, 500.0, 0.0)}, batch * n_critic, statistics)
+    return TrainState(Game((critic_player, g_player), {"G": Ema(G, 500.0, 0.0)}, batch * n_critic))
 
 
 def cyclegan(batch: int = 32, accumulate: int = 1) -> TrainState:
@@ -117,23 +117,23 @@ def cyclegan(batch: int = 32, accumulate: int = 1) -> TrainState:
     G_ab, G_ba, D_a, D_b = mlp(2, 2), mlp(2, 2), mlp(2, 1), mlp(2, 1)
     history_a, history_b = History(64), History(64)
 
-    def adversarial(pair: tuple[Tensor, Tensor], micro: int) -> Tensor:
-        a, b = pair
+    def adversarial(move: Move) -> Tensor:
+        a, b = move.batch
         return (D_b(G_ab(a)) - 1).square() + (D_a(G_ba(b)) - 1).square()
 
-    def cycle(pair: tuple[Tensor, Tensor], micro: int) -> Tensor:
-        a, b = pair
+    def cycle(move: Move) -> Tensor:
+        a, b = move.batch
         return (G_ba(G_ab(a)) - a).abs() + (G_ab(G_ba(b)) - b).abs()
 
-    def discriminate(pair: tuple[Tensor, Tensor], micro: int) -> Tensor:
-        a, b = pair
+    def discriminate(move: Move) -> Tensor:
+        a, b = move.batch
         with torch.no_grad():
             fake_a, fake_b = history_a(G_ba(b)), history_b(G_ab(a))
         real = (D_a(a) - 1).square() + (D_b(b) - 1).square()
         return real + D_a(fake_a).square() + D_b(fake_b).square()
 
-    def smoothness(pair: tuple[Tensor, Tensor], micro: int) -> Tensor:
-        a = pair[0].detach().requires_grad_()
+    def smoothness(move: Move) -> Tensor:
+        a = move.batch[0].detach().requires_grad_()
         return torch.autograd.grad(D_a(a).sum(), a, create_graph=True)[0].square().sum(1)
 
     def pairs(seed: int) -> Pairs:
@@ -155,4 +155,4 @@ def cyclegan(batch: int = 32, accumulate: int = 1) -> TrainState:
         ),
     )
     emas = {"G_ab": Ema(G_ab, 1000.0, 0.0), "G_ba": Ema(G_ba, 1000.0, 0.0)}
-    return TrainState(players, emas, batch * accumulate, Statistics())
+    return TrainState(Game(players, emas, batch * accumulate))

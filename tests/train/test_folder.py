@@ -12,15 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgan.checkpoint import CheckpointError, save_checkpoint
-from fastgan.train.folder import (
-    check_whole,
+from fastgan.checkpoint import (
+    CheckpointError,
     checkpoints,
     images_of,
     latest_checkpoint,
     numbered,
+    save_checkpoint,
+)
+from fastgan.train.folder import (
     one_writer,
     put_newer_aside,
+    read_whole,
     resume_command,
 )
 
@@ -60,11 +63,11 @@ def test_a_damaged_checkpoint_is_named_with_the_newest_whole_one(tmp_path: Path)
     outdir = tmp_path / "a run"
     outdir.mkdir()
     paths = [save(outdir, images) for images in (1000, 1500, 2000, 3000)]
-    check_whole(paths[3])
+    read_whole(paths[3])
     damage(paths[3])
     damage(paths[2])
     with pytest.raises(CheckpointError) as caught:
-        check_whole(paths[3])
+        read_whole(paths[3])
     assert str(caught.value) == (
         f"checkpoint {paths[3]} is damaged: the checksum of 'w' does not match; the newest whole checkpoint before it "
         f"is {paths[1]}; to go on from there: fastgan train --resume '{paths[1]}'"
@@ -72,7 +75,7 @@ def test_a_damaged_checkpoint_is_named_with_the_newest_whole_one(tmp_path: Path)
     for path in paths[:2]:
         damage(path)
     with pytest.raises(CheckpointError, match=r"does not match\. No older checkpoint beside it is whole$"):
-        check_whole(paths[3])
+        read_whole(paths[3])
 
 
 def test_a_foreign_file_is_named_alone(tmp_path: Path) -> None:
@@ -80,7 +83,7 @@ def test_a_foreign_file_is_named_alone(tmp_path: Path) -> None:
     other = tmp_path / "network.safetensors"
     other.write_bytes(bytes(64))
     with pytest.raises(CheckpointError, match=r"network\.safetensors is not a fastgan checkpoint \(.*\)$"):
-        check_whole(other)
+        read_whole(other)
 
 
 def test_newer_checkpoints_are_put_aside(tmp_path: Path) -> None:

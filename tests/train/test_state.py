@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from fastgan.checkpoint import load_checkpoint, save_checkpoint
-from fastgan.data import BatchSource, ImageDataset
+from fastgan.config.options import AdversarialOptions, StyledOptions
+from fastgan.data import ImageDataset
 from fastgan.models.registry import build
-from fastgan.train.gan import two_player_game
+from fastgan.train.games.noise import play
 from fastgan.train.loop import step
-from fastgan.train.options import TrainingOptions
 from fastgan.train.state import TrainState
 from tests.train.games import cyclegan, wgan
 
@@ -20,24 +20,22 @@ from tests.train.games import cyclegan, wgan
 def stylegan2_game(**changes) -> TrainState:
     images = torch.randint(0, 256, (11, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     dataset = ImageDataset(images, torch.arange(11) % 3, ("a", "b", "c"))
-    options = TrainingOptions(
-        batch=4, r1_gamma=0.5, r1_interval=3, pl_weight=2.0, pl_interval=2, mirror=True, kimg=1, tick=1
+    options = StyledOptions(
+        batch=4, penalties={"r1": (0.5, 3)}, pl_weight=2.0, pl_interval=2, mirror=True, kimg=1, tick=1
     )
     options = dataclasses.replace(options, **changes)
     architecture = {"resolution": 16, "num_classes": 3, "channel_base": 64, "channel_max": 8, "z_dim": 8, "w_dim": 8}
     _, G, D = build("stylegan2", mapping_layers=2, **architecture)
     if options.channels_last:
         G, D = G.to(memory_format=torch.channels_last), D.to(memory_format=torch.channels_last)
-    layout = {"mirror": options.mirror, "channels_last": options.channels_last}
-    source = BatchSource(dataset, options.micro_batch, seed=0, **layout)
-    return two_player_game(G, D, options, source, torch.device("cpu"))
+    return TrainState(play({"G": G, "D": D}, options, {"image": dataset}, torch.device("cpu")))
 
 
 def dcgan_game() -> TrainState:
     images = torch.randint(0, 256, (7, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-    options = TrainingOptions(batch=3, betas=(0.5, 0.999), kimg=1, tick=1)
+    options = AdversarialOptions(batch=3, betas=(0.5, 0.999), kimg=1, tick=1)
     _, G, D = build("dcgan", resolution=32, channel_base=128, channel_max=16, z_dim=8)
-    return two_player_game(G, D, options, BatchSource(ImageDataset(images), 3, seed=0), torch.device("cpu"))
+    return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
 
 
 GAMES = {
@@ -45,6 +43,10 @@ GAMES = {
     "stylegan2-accumulating": lambda: stylegan2_game(batch_gpu=2),
     "stylegan2-contiguous": lambda: stylegan2_game(channels_last=False),
     "stylegan2-d-twice": lambda: stylegan2_game(d_repeats=2),
+    "stylegan2-relativistic": lambda: stylegan2_game(
+        loss="relativistic", penalties={"r1": (1.0, 1), "r2": (1.0, 1)}, augment="instance-noise"
+    ),
+    "stylegan2-wgan-gp": lambda: stylegan2_game(loss="wasserstein", penalties={"wgan-gp": (10.0, 1)}, batch_gpu=2),
     "dcgan": dcgan_game,
     "wgan": wgan,
     "cyclegan": cyclegan,
@@ -93,17 +95,17 @@ def test_another_game_is_refused():
 
 def test_training_changes_every_parameter():
     state = stylegan2_game()
-    before = [[p.detach().clone() for p in player.parameters] for player in state.players]
+    before = [[p.detach().clone() for p in player.parameters] for player in state.game.players]
     for _ in range(2):
         step(state)
-    for player, old in zip(state.players, before, strict=True):
+    for player, old in zip(state.game.players, before, strict=True):
         for p, q in zip(player.parameters, old, strict=True):
             assert not torch.equal(p, q), f"{player.name}: a parameter of shape {list(p.shape)} has not moved"
 
 
 def test_moving_average_of_w_follows_the_discriminator_step_once():
     state = stylegan2_game(batch_gpu=2)
-    G = state.players[0].modules["G"]
+    G = state.game.players[0].modules["G"]
     calls = []
     original = G.forward
     G.forward = lambda *args, **kwargs: calls.append(kwargs.get("update_emas", False)) or original(*args, **kwargs)
@@ -113,8 +115,9 @@ def test_moving_average_of_w_follows_the_discriminator_step_once():
 
 def test_impossible_games_are_refused():
     with pytest.raises(ValueError, match="pl_weight must be 0 for a generator without mapping and synthesis, got 2.0"):
-        options = TrainingOptions(batch=3, pl_weight=2.0)
         _, G, D = build("dcgan", resolution=32, channel_base=128, channel_max=16)
-        two_player_game(G, D, options, None, torch.device("cpu"))
-    with pytest.raises(ValueError, match="r1_gamma must be 0 for a discriminator with batch normalisation"):
-        two_player_game(G, D, TrainingOptions(batch=3, r1_gamma=1.0), None, torch.device("cpu"))
+        play({"G": G, "D": D}, StyledOptions(batch=3, pl_weight=2.0), {}, torch.device("cpu"))
+    with pytest.raises(
+        ValueError, match="penalties must be empty for a discriminator with batch normalisation.*got r1"
+    ):
+        play({"G": G, "D": D}, AdversarialOptions(batch=3, penalties={"r1": (1.0, 16)}), {}, torch.device("cpu"))

@@ -7,17 +7,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 # Above every sensible length of a latent or count of channels; `registry.layout` bounds what they make together.
 LARGEST_COUNT = 2**20
 LARGEST_SIDE = 2**15
+# Above what any option could mean: a slip such as 1e30 is named instead of overflowing somewhere inside.
+LARGEST_NUMBER = 1e9
 
 
 def plain(value: Any) -> Any:
     """NumPy's and torch's numbers, and arrays of them, as Python's numbers and lists; anything else as it is."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray, Tensor)) else value
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def make_plain(config: Any) -> None:
@@ -38,6 +37,14 @@ def check_float(name: str, value: object, low: float, high: float) -> None:
     """Raises ValueError unless value is a finite number in [low, high]."""
     if not is_finite(value) or not low <= value <= high:  # type: ignore[operator]
         raise ValueError(f"{name} must be a number in [{low:g}, {high:g}], got {shown(value)}")
+
+
+def check_number(name: str, value: object, low: float, *, above: bool = False) -> None:
+    """Raises ValueError unless value is a finite number of at least low, or above it, and at most 10^9."""
+    if not is_finite(value) or value < low or (above and value == low):  # type: ignore[operator]
+        raise ValueError(f"{name} must be a number {'above' if above else 'of at least'} {low:g}, got {shown(value)}")
+    if value > LARGEST_NUMBER:  # type: ignore[operator]
+        raise ValueError(f"{name} must be at most {LARGEST_NUMBER:g}, got {shown(value)}")
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:

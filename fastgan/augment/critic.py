@@ -1,0 +1,57 @@
+"""The only way in which a game sees a discriminator: alone, or behind an augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+# A tensor that changes with progress, and its value after so many images; `train.schedule.Schedule` is made of it.
+Scheduled = tuple[Tensor, Callable[[int], float]]
+
+
+class Augment(Protocol):
+    """An augmentation, built by `Augment(images, device)`: the run's length in real images, and where it works.
+
+    What its next call depends on lies in tensors on the device, changed in place, and in `state_dict`.
+    """
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """images [N, C, H, W] -> the same shape, differentiable to any order."""
+        ...
+
+    def adapt(self, real_logits: Tensor) -> None:
+        """Take in D's logits of augmented reals, once for each of D's updates."""
+        ...
+
+    def schedules(self) -> tuple[Scheduled, ...]:
+        """What changes with progress alone; needs no state."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> Any: ...
+
+
+class Critic:
+    """logits = D(augment(x), c).
+
+    Args:
+        D: (x, c) -> logits.
+        augment: None for none.
+    """
+
+    def __init__(self, D: Callable[[Tensor, Tensor | None], Tensor], augment: Augment | None = None) -> None:
+        self.D, self.augment = D, augment
+
+    def __call__(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """x [N, C, H, W] and labels or None -> D's logits."""
+        return self.D(x if self.augment is None else self.augment(x), c)
+
+    def adapt(self, real_logits: Tensor) -> None:
+        """Hand D's logits of reals to the augmentation."""
+        if self.augment is not None:
+            with torch.no_grad():
+                self.augment.adapt(real_logits)

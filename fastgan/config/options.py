@@ -1,0 +1,213 @@
+"""How to train: the options of a run, resolved and checked before anything starts.
+
+A family brings a dataclass of its own, which inherits from one of these, sets its defaults and adds what it alone has;
+the command line derives its flags from it, and their text from the docstrings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastgan.choices import ADVERSARIAL, AUGMENTS, PENALTIES
+from fastgan.config.fields import as_names, check_choice, check_int, check_number, is_finite, plain, shown
+
+_LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
+_LARGEST_INT = 10**9
+_INTERVAL = 16  # steps between updates of a penalty of which no interval is given
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of the loop, which every game has.
+
+    Args:
+        batch: images per step.
+        batch_gpu: images per micro-batch; None for the whole batch. Minibatch statistics see one micro-batch.
+        kimg: length of the run in thousands of real images.
+        tick: kimg between lines of statistics.
+        snap: ticks between grids, checkpoints and metrics.
+        keep: checkpoints kept, the newest; 0 keeps all.
+        seed: of weights, latents and the order of the data.
+        ema_kimg: half-life of the averaged generator in kimg; None for batch·10/32.
+        ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
+        mirror: flip images left-right at random.
+        channels_last: memory format of networks and images; None for channels_last on GPUs alone.
+        metrics: names of `choices.METRICS`, measured at every snapshot.
+    """
+
+    batch: int = 32
+    batch_gpu: int | None = None
+    kimg: float = 25000.0
+    tick: float = 4.0
+    snap: int = 50
+    keep: int = 5
+    seed: int = 0
+    ema_kimg: float | None = None
+    ema_rampup: float = 0.05
+    mirror: bool = False
+    channels_last: bool | None = True
+    metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "snap"):
+            check_int(name, getattr(self, name), 1, _LARGEST_INT)
+        check_int("seed", self.seed, 0, _LARGEST_SEED)
+        check_int("keep", self.keep, 0, _LARGEST_INT)
+        for name in ("kimg", "tick"):
+            check_number(name, getattr(self, name), 0.001)  # one image
+        if self.ema_kimg is not None:
+            check_number("ema_kimg", self.ema_kimg, 0)
+        check_number("ema_rampup", self.ema_rampup, 0)
+        if self.batch_gpu is not None:
+            check_int("batch_gpu", self.batch_gpu, 1, _LARGEST_INT)
+            if self.batch % self.batch_gpu:
+                raise ValueError(f"batch must be a multiple of batch_gpu={self.batch_gpu}, got {self.batch}")
+        check_choice("mirror", self.mirror, (False, True))
+        check_choice("channels_last", self.channels_last, (None, False, True))
+        object.__setattr__(self, "metrics", as_names("metrics", self.metrics))
+
+    @property
+    def micro_batch(self) -> int:
+        """Images per micro-batch."""
+        return self.batch_gpu or self.batch
+
+    @property
+    def accumulate(self) -> int:
+        """Micro-batches per update."""
+        return self.batch // self.micro_batch
+
+    def half_life(self) -> float:
+        """Half-life of the averaged generator in images: ema_kimg, or batch·10/32 kimg (Karras et al. 2020a)."""
+        return (self.batch * 10 / 32 if self.ema_kimg is None else self.ema_kimg) * 1000
+
+    def uses_channels_last(self, device: str) -> bool:
+        """Whether networks and images are channels_last on a device of this type, "cpu" or "cuda"."""
+        return device != "cpu" if self.channels_last is None else self.channels_last
+
+
+@dataclass(frozen=True)
+class AdversarialOptions(TrainingOptions):
+    """Options of a game of generators against discriminators.
+
+    Args:
+        loss: adversarial loss, a name of `choices.ADVERSARIAL`.
+        g_lr: learning rate of G (Adam).
+        d_lr: learning rate of D (Adam).
+        betas: decay of Adam's two moving averages.
+        eps: of Adam.
+        d_repeats: updates of D per step (n_critic).
+        penalties: gradient penalties of D, by a name of `choices.PENALTIES`: [weight, steps between updates], such as
+            {"r1": [10, 16]}; R1's weight is its γ, of which None is 0.0002·R²/batch.
+        augment: what D sees images through, a name of `choices.AUGMENTS`; "none" for nothing.
+    """
+
+    loss: str = "nonsaturating"
+    g_lr: float = 0.002
+    d_lr: float = 0.002
+    betas: tuple[float, float] = (0.0, 0.99)
+    eps: float = 1e-8
+    d_repeats: int = 1
+    penalties: Mapping[str, tuple[float | None, int]] = dataclasses.field(default_factory=dict)
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("loss", self.loss, tuple(ADVERSARIAL))
+        check_choice("augment", self.augment, ("none", *AUGMENTS))
+        for name in ("g_lr", "d_lr", "eps"):
+            check_number(name, getattr(self, name), 0, above=True)
+        check_int("d_repeats", self.d_repeats, 1, _LARGEST_INT)
+        betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
+        if len(betas) != 2 or not all(is_finite(beta) and 0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {shown(self.betas)}")
+        object.__setattr__(self, "betas", betas)
+        object.__setattr__(self, "penalties", _as_penalties(self.penalties))
+
+    def penalty_weight(self, name: str, resolution: tuple[int, int]) -> float:
+        """The weight of a penalty, 0 where there is none; γ of R1 is 0.0002·R²/batch, R the larger side, where it is
+        None (Karras et al. 2020a).
+        """
+        weight, _ = self.penalties.get(name, (0.0, 1))
+        return 0.0002 * max(resolution) ** 2 / self.batch if weight is None else weight
+
+
+@dataclass(frozen=True)
+class StyledOptions(AdversarialOptions):
+    """Options of a game whose generator maps latents to styles.
+
+    Args:
+        pl_weight: weight of the path-length penalty; 0 for none.
+        pl_interval: steps between path-length updates.
+        pl_batch_shrink: the path-length batch is batch // this.
+    """
+
+    pl_weight: float = 0.0
+    pl_interval: int = 4
+    pl_batch_shrink: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("pl_weight", self.pl_weight, 0)
+        for name in ("pl_interval", "pl_batch_shrink"):
+            check_int(name, getattr(self, name), 1, _LARGEST_INT)
+
+
+def _as_penalties(value: Any) -> dict[str, tuple[float | None, int]]:
+    """name -> (weight, interval), without those of weight 0."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f'penalties must be an object such as {{"r1": [10, 16]}}, got {shown(value)}')
+    checked: dict[str, tuple[float | None, int]] = {}
+    for name, pair in value.items():
+        check_choice("penalties", name, tuple(PENALTIES))
+        pair = plain(pair)
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(f"penalties: {name} must be [weight, interval], got {shown(pair)}")
+        weight, interval = pair
+        if weight is not None or name != "r1":
+            check_number(f"penalties: weight of {name}", weight, 0)
+        check_int(f"penalties: interval of {name}", interval, 1, _LARGEST_INT)
+        if weight != 0:
+            checked[name] = (weight, interval)
+    return checked
+
+
+def replace(options: Any, what: str, /, **changes: Any) -> Any:
+    """A copy of a frozen dataclass with some fields changed.
+
+    `r1_gamma` and `r1_interval` are short for R1 among the penalties.
+
+    Raises:
+        ValueError: a name that is no field of it; `what` says in words what the options are of.
+    """
+    fields = {field.name for field in dataclasses.fields(options)}
+    changes = spelled_out(options, changes)
+    for name in changes:
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{what} has no option {name!r}{hint} (it has {', '.join(sorted(fields))})")
+    return dataclasses.replace(options, **changes)
+
+
+def spelled_out(options: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """changes, with `r1_gamma` and `r1_interval` as R1 among the penalties.
+
+    A path-length weight of 0, which runs of any family once recorded, is passed over where the family has none.
+    """
+    result = dict(changes)
+    if isinstance(options, AdversarialOptions) and {"r1_gamma", "r1_interval"} & set(result):
+        penalties = dict(result.get("penalties", options.penalties))
+        gamma, interval = penalties.get("r1", (0.0, _INTERVAL))
+        gamma, interval = result.pop("r1_gamma", gamma), result.pop("r1_interval", interval)
+        if gamma is not None:
+            check_number("r1_gamma", gamma, 0)
+        check_int("r1_interval", interval, 1, _LARGEST_INT)
+        result["penalties"] = penalties | {"r1": (gamma, interval)}
+    if isinstance(options, TrainingOptions) and not isinstance(options, StyledOptions) and result.get("pl_weight") == 0:
+        for name in ("pl_weight", "pl_interval", "pl_batch_shrink"):
+            result.pop(name, None)
+    return result

@@ -1,0 +1,79 @@
+"""What a network offers to those who use it: a generator is known by the class here that it inherits from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class FromNoise(nn.Module):
+    """G(z, c) -> images [N, img_channels, H, W] in about [-1, 1].
+
+    Attributes:
+        z_dim: length of z [N, z_dim], drawn from N(0, 1).
+        num_classes: length of c [N, num_classes]; 0: unconditional, and c is None.
+        img_channels: channels of the images.
+        resolution: their (H, W).
+    """
+
+    z_dim: int
+    num_classes: int
+    img_channels: int
+    resolution: tuple[int, int]
+
+    @abstractmethod
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], c [N, num_classes] or None -> images."""
+        raise NotImplementedError
+
+
+class Styled(FromNoise):
+    """images = synthesis(mapping(z, c)); layers add noise, and styles can be truncated.
+
+    Attributes:
+        mapping: (z, c, truncation_psi, truncation_cutoff, update_emas) -> ws [N, num_ws, w_dim].
+        synthesis: (ws, noise_mode, generator) -> images.
+        num_ws: rows of ws.
+        w_dim: length of a row.
+    """
+
+    mapping: Any
+    synthesis: Any
+    num_ws: int
+    w_dim: int
+
+    @abstractmethod
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+        *,
+        noise_mode: str = "random",
+        generator: Any = None,
+    ) -> Tensor:
+        """z [N, z_dim], c [N, num_classes] or None -> images; `models.stylegan2` documents the rest."""
+        raise NotImplementedError
+
+
+class FromImage(nn.Module):
+    """G(image) -> image, both [N, C, H, W] in [-1, 1] and of one size.
+
+    Attributes:
+        in_channels: channels of what goes in.
+        out_channels: channels of what comes out.
+        multiple: sides must be a multiple of it.
+    """
+
+    in_channels: int
+    out_channels: int
+    multiple: int
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """image [N, in_channels, H, W] -> [N, out_channels, H, W]."""
+        raise NotImplementedError

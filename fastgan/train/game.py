@@ -1,0 +1,62 @@
+"""What a run knows of its game: who plays, what follows along, and what can be shown and measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastgan.data import Dataset
+from fastgan.train.ema import Ema
+from fastgan.train.players import Player
+from fastgan.train.schedule import Schedule
+
+
+class Pictures(NamedTuple):
+    """Images to be shown in a grid, row by row.
+
+    Attributes:
+        images: uint8 [M, C, H, W].
+        columns: images a row; None makes the grid about square.
+        captions: what the columns hold, repeated along the row; () where all hold the same.
+    """
+
+    images: Tensor
+    columns: int | None = None
+    captions: tuple[str, ...] = ()
+
+
+@dataclass
+class Game:
+    """A game, ready for the loop; `train.games` has a module for each kind.
+
+    Attributes:
+        players: in the order in which they move.
+        averages: moving averages by name, updated after every step.
+        images_per_step: real images that one step consumes.
+        reals: () -> pictures of the training set, shown once.
+        preview: () -> pictures of what the game makes now; the same inputs every time, whatever the random numbers.
+        sample: n -> uint8 batches [k, C, H, W], n images in all, likewise the same every time, for metrics; None where
+            the game makes none.
+        compared: the real images that samples are measured against.
+        figures: () -> {name: value}, measured at every snapshot beside the metrics; None for none.
+        schedules: what changes with progress. Those of the averages are added.
+    """
+
+    players: tuple[Player, ...]
+    averages: Mapping[str, Ema]
+    images_per_step: int
+    reals: Callable[[], Pictures] | None = None
+    preview: Callable[[], Pictures] | None = None
+    sample: Callable[[int], Iterator[Tensor]] | None = None
+    compared: Dataset | None = None
+    figures: Callable[[], dict[str, float]] | None = None
+    schedules: tuple[Schedule, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [player.name for player in self.players]
+        if len(set(names)) != len(names):
+            raise ValueError(f"players must have different names, got {', '.join(names)}")
+        self.schedules += tuple(average.schedule(self.images_per_step) for average in self.averages.values())

@@ -1,0 +1,1 @@
+"""How each kind of game is put together: networks, options and data -> a `Game`."""

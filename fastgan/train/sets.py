@@ -1,0 +1,39 @@
+"""Which sets of images a game takes, and what they decide of the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastgan.data import Dataset
+
+if TYPE_CHECKING:
+    from fastgan.train.config import DataOptions
+
+
+class DataKind(NamedTuple):
+    """A kind of training data.
+
+    Attributes:
+        load: options -> sets by the names that batches give their images; the first is the one that a run is named by.
+        decided: (sets, cond) -> fields of the architecture that the data decide.
+    """
+
+    load: Callable[[DataOptions], dict[str, Dataset]]
+    decided: Callable[[Mapping[str, Dataset], bool], dict[str, Any]]
+
+
+def _load_images(options: DataOptions) -> dict[str, Dataset]:
+    return {"image": options.load()}
+
+
+def _decided_by_images(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]:
+    dataset = sets["image"]
+    return {
+        "resolution": dataset.resolution,
+        "img_channels": dataset.channels,
+        "num_classes": dataset.label_dim if cond else 0,
+    }
+
+
+IMAGES = DataKind(_load_images, _decided_by_images)

@@ -1,0 +1,143 @@
+"""What a run begins with: the rules for its folder, for the run that it goes on with, and for what it is to be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastgan.checkpoint import latest_checkpoint
+from fastgan.choices import DATA_KINDS, METRICS, chosen
+from fastgan.config.options import replace
+from fastgan.data import Dataset
+from fastgan.models.registry import configure, family
+from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.folder import checkpoint_at, one_writer
+from fastgan.train.resuming import Origin
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for; what is left out takes the value of the run that is gone on with, or the family's default.
+
+    Attributes:
+        model: a family; None for that of the file or the run, or stylegan2.
+        file: a configuration to begin with, and the file's name.
+        data, architecture, training: fields by name.
+    """
+
+    model: str | None = None
+    file: tuple[RunConfig, Path] | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def beginning(outdir: Path | None, resume: str | None, branch: Path | None) -> Path | None:
+    """The checkpoint whose state a training begins with, to go on or to branch off; None without one.
+
+    Args:
+        outdir: the run's folder.
+        resume: a checkpoint, a folder, or "auto": outdir, if it holds a checkpoint.
+        branch: a checkpoint or a folder.
+
+    Raises:
+        ValueError: there is none where one is named.
+    """
+    if branch is not None:
+        return checkpoint_at(branch, "--branch")
+    if resume == "auto":
+        if outdir is None:
+            raise ValueError("--resume auto needs --outdir")
+        return latest_checkpoint(outdir)
+    return None if resume is None else checkpoint_at(Path(resume), "--resume")
+
+
+def check_outdir(outdir: Path, goes_on: Path | None, *, writes: bool = True) -> None:
+    """Raises ValueError where a run cannot be written, before the data are read.
+
+    Args:
+        outdir: the run's folder.
+        goes_on: the checkpoint that the run goes on from.
+        writes: whether something is going to be written.
+    """
+    if outdir.exists() and not outdir.is_dir():
+        raise ValueError(f"--outdir must be a folder; {outdir} is a file. Choose another, or move the file away")
+    if latest_checkpoint(outdir) is not None and (goes_on is None or not goes_on.parent.samefile(outdir)):
+        raise ValueError(
+            f"{outdir} already holds a run; go on with it by --resume {outdir}, or choose another --outdir"
+        )
+    if writes and (outdir / ".lock").exists():
+        with suppress(OSError), one_writer(outdir):
+            pass  # another writer is told of before the data are read; what cannot be written, when it is to be
+
+
+def check_apart(outdir: Path, data: Path) -> None:
+    """Raises ValueError where the pictures of a run would become images of its data."""
+    outdir, data = outdir.resolve(), data.resolve()
+    if data.is_dir() and (data == outdir or data in outdir.parents):
+        raise ValueError(f"--outdir must lie outside of the data, {data}, of which its pictures would become a part")
+
+
+def resolve(wanted: Wanted, origin: Origin | None, *, branches: bool) -> tuple[RunConfig, dict[str, Dataset]]:
+    """The configuration of a run, everything checked, and its sets of images.
+
+    Args:
+        wanted: what is asked for.
+        origin: the run whose state to begin with.
+        branches: whether it is branched off, and not gone on with.
+
+    Raises:
+        ValueError: what is impossible, or makes another run of the origin; nothing has been written then.
+    """
+    base = _base(wanted, origin)
+    name = wanted.model or base.model
+    if origin is not None:
+        origin.check_model(name)
+    training = replace(base.training, "training", **wanted.training)
+    for metric in training.metrics:
+        if metric not in METRICS:
+            raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
+    base_data = dataclasses.replace(base.data, path=None) if "source" in wanted.data else base.data
+    data = dataclasses.replace(base_data, **wanted.data)
+    architecture = {**base.architecture, **wanted.architecture}
+    configure(name, **architecture)  # complains about the model before reading the data
+    located = data.located()
+    goes_on = origin if not branches else None
+    if goes_on is not None:
+        goes_on.check_options(RunConfig(name, architecture, located, training))
+    if origin is not None and not located.exists:
+        raise ValueError(
+            f"the data of {origin.checkpoint} are gone: nothing is at {located.path or located.source}; give their "
+            "place by --data"
+        )
+    kind = chosen(DATA_KINDS, family(name).data)
+    sets = kind.load(located)
+    if goes_on is not None:
+        goes_on.check_data(sets, located)
+    decided = kind.decided(sets, data.cond)
+    if wanted.file is not None and data == base.data:
+        for each, value in decided.items():
+            if base.architecture.get(each, value) != value:
+                raise ValueError(
+                    f"{wanted.file[1]}: architecture: {each} is {base.architecture[each]}, but the data give {value}; "
+                    "leave it out, or change data"
+                )
+    architecture = dataclasses.asdict(configure(name, **(architecture | decided)))
+    config = RunConfig(name, architecture, located, training)
+    if goes_on is not None:
+        goes_on.check_options(config)
+    return config, sets
+
+
+def _base(wanted: Wanted, origin: Origin | None) -> RunConfig:
+    """What stands where nothing is asked for."""
+    if wanted.file is not None:
+        return wanted.file[0]
+    if origin is not None:
+        return origin.config
+    name = wanted.model or "stylegan2"
+    return RunConfig(name, {}, DataOptions(), family(name).options())

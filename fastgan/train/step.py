@@ -1,0 +1,54 @@
+"""The one seam where an update is made: gradients of micro-batches, what is broken left out, the optimizer's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fastgan.losses.objective import Move, Term
+from fastgan.train.players import Player
+from fastgan.train.state import TrainState
+
+
+@contextmanager
+def others_frozen(player: Player, players: Sequence[Player]) -> Iterator[None]:
+    """No gradients for what the other players update; what was frozen before stays so, and nothing else does."""
+    own = set(map(id, player.parameters))
+    others = [p for other in players for p in other.parameters if p.requires_grad and id(p) not in own]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
+def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state: TrainState) -> None:
+    """One backward pass over the sum of `terms` for each micro-batch, and one optimizer step.
+
+    A NaN or infinite gradient leaves parameters and optimizer as they were and is counted in `state.skipped`.
+    """
+    player.optimizer.zero_grad(set_to_none=True)
+    for micro, batch in enumerate(batches):
+        move = Move(batch, micro == 0, state.statistics.report)
+        total = torch.zeros([], device=player.parameters[0].device)
+        for term in terms:
+            values = term.loss(move)
+            state.statistics.report(f"loss/{term.name}", values)
+            total = total + values.mean() * (term.weight * term.interval / len(batches))
+        total.backward()
+    gradients = [p.grad for p in player.parameters if p.grad is not None]
+    broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
+    state.skipped[player.name] += broken
+    if player.optimizer.defaults.get("fused"):
+        # GradScaler's protocol: nothing changes where found_inf is 1, and the host waits for nothing.
+        setattr(player.optimizer, "found_inf", broken)  # noqa: B010
+        player.optimizer.step()
+    elif not broken:
+        player.optimizer.step()
+    if player.after_update is not None:
+        player.after_update()
