@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastgan.models import build
+from fastgan.models import Styled, build
 from fastgan.ops import provider
 
 SMALL = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 8, "num_classes": 3}
