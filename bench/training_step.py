@@ -29,7 +29,7 @@ import torch
 from fastgan.bench.machine import describe_machine
 from fastgan.bench.memory import silent
 from fastgan.bench.timing import Timing, interleaved
-from fastgan.data import BatchSource, load_dataset
+from fastgan.data import Batches, load_dataset
 from fastgan.losses.objective import Term
 from fastgan.models.registry import build, family
 from fastgan.ops import native, provider
@@ -78,7 +78,7 @@ class Game:
         for network in (G, D):
             network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
         images = load_dataset("emoji64", resolution=(resolution, resolution)).unlabelled()
-        source = BatchSource(images, batch, seed=options.seed, channels_last=options.channels_last)
+        source = Batches(images, batch, seed=options.seed, channels_last=options.channels_last)
         self.state = two_player_game(G, D, options, source, torch.device("cpu"))
         self._provider = PROVIDERS[served_by]
         self._batches: dict[str, list] = {}

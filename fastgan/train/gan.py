@@ -18,7 +18,7 @@ from fastgan.train.statistics import Statistics
 
 
 class LabelledSource(Source, Protocol):
-    """A source of batches with `images` and `labels`, that can also draw labels alone."""
+    """A source of batches with `image` and `label`, that can also draw labels alone."""
 
     def random_labels(self, n: int) -> Tensor: ...
 
@@ -81,13 +81,13 @@ def two_player_game(
         z, c = latents.next()
         with torch.no_grad():
             fake = G(z, c, update_emas=micro == 0)
-        fake_logits, real_logits = D(fake, c), D(batch.images, batch.labels)
+        fake_logits, real_logits = D(fake, c), D(batch["image"], batch["label"])
         statistics.report("score/fake", fake_logits)
         statistics.report("score/real", real_logits)
         return loss.d_fake(fake_logits) + loss.d_real(real_logits)
 
     def r1_penalty(batch: Any, micro: int) -> Tensor:
-        return r1(D, batch.images, batch.labels)
+        return r1(D, batch["image"], batch["label"])
 
     g_terms = (Term("G", generator_loss),)
     extras: dict[str, Stateful] = {}

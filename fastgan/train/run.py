@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError, load_checkpoint, replacing, save_checkpoint
-from fastgan.data import BatchSource, BrokenImageError, Dataset, ImageDataset
+from fastgan.data import Batches, BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
 from fastgan.generate.quantise import to_uint8
 from fastgan.metrics.registry import METRICS, compute
@@ -78,7 +78,7 @@ class Run:
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         for network in (G, D):
             network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-        source = BatchSource(
+        source = Batches(
             dataset if config.data.cond else dataset.unlabelled(),
             options.micro_batch,
             seed=options.seed,

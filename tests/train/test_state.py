@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastgan.checkpoint import load_checkpoint, save_checkpoint
-from fastgan.data import BatchSource, ImageDataset
+from fastgan.data import Batches, ImageDataset
 from fastgan.models.registry import build
 from fastgan.train.gan import two_player_game
 from fastgan.train.loop import step
@@ -29,7 +29,7 @@ def stylegan2_game(**changes) -> TrainState:
     if options.channels_last:
         G, D = G.to(memory_format=torch.channels_last), D.to(memory_format=torch.channels_last)
     layout = {"mirror": options.mirror, "channels_last": options.channels_last}
-    source = BatchSource(dataset, options.micro_batch, seed=0, **layout)
+    source = Batches(dataset, options.micro_batch, seed=0, **layout)
     return two_player_game(G, D, options, source, torch.device("cpu"))
 
 
@@ -37,7 +37,7 @@ def dcgan_game() -> TrainState:
     images = torch.randint(0, 256, (7, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     options = TrainingOptions(batch=3, betas=(0.5, 0.999), kimg=1, tick=1)
     _, G, D = build("dcgan", resolution=32, channel_base=128, channel_max=16, z_dim=8)
-    return two_player_game(G, D, options, BatchSource(ImageDataset(images), 3, seed=0), torch.device("cpu"))
+    return two_player_game(G, D, options, Batches(ImageDataset(images), 3, seed=0), torch.device("cpu"))
 
 
 GAMES = {
