@@ -25,6 +25,10 @@ TRANSFORMS: dict[str, str] = {  # of a function (image, (H, W)) -> image
     "center-crop": "fastgan.data.image:center_crop",
     "center-crop-wide": "fastgan.data.image:center_crop_wide",
 }
+DRAWINGS: dict[str, str] = {  # of a function image -> image, what a pair is drawn of its picture
+    "grey": "fastgan.data.drawings:grey",
+    "edges": "fastgan.data.drawings:edges",
+}
 
 
 def chosen(table: Mapping[str, str], name: str) -> Any:
