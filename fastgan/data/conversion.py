@@ -76,7 +76,8 @@ def convert(
         sources = [source] if conversion.pair_with is None else [source, conversion.pair_with]
         stores = [stack.enter_context(open_store(each)) for each in sources]
         for store in stores:
-            _check_apart(store.path, dest)
+            for each in dests:
+                _check_apart(store.path, each)
         plan = plan_of(stores[0], stores[1] if len(stores) > 1 else None, conversion)
         work = dest.with_name(f".{dest.name}.unfinished")
         _prepare(work, stores, conversion, plan)

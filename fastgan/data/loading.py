@@ -115,7 +115,7 @@ def load_aligned(stores: Sequence[ImageStore], how: Loading) -> list[Dataset]:
     names = first.names if how.classes is None else tuple(index.labels or ())
     names = tuple(names[i] for i in evenly_spaced(len(names), how.max_images))
     labels, class_names, notes = _labels(first.path, index, names, how.labelled)
-    notes = [notes + store.notes for store in stores]
+    notes = [notes * (store is first) + store.notes for store in stores]
     decoders = [
         Decoder(store, how.resolution, how.channels or store.channels, how.background, how.transform)
         for store in stores

@@ -11,13 +11,15 @@ from typing import Any
 from PIL import Image
 
 from fastgan.data.dataset import Dataset
+from fastgan.data.formats import IMAGE_SUFFIXES, suffix_of
 from fastgan.data.image import WHITE
 from fastgan.data.index import BY_FOLDER, DatasetIndex
 from fastgan.data.labels import INDEX_NAME, show_paths
+from fastgan.data.listing import is_hidden
 from fastgan.data.loading import Loading, load_aligned
 from fastgan.data.opening import open_store
 from fastgan.data.pairing import SIDES, without_ending
-from fastgan.data.stores import ImageStore
+from fastgan.data.stores import ImageStore, walk
 
 
 def load_pairs(source: str | Path, **options: Any) -> dict[str, Dataset]:
@@ -119,7 +121,8 @@ def _open_sides(source: str | Path) -> dict[str, ImageStore]:
     """The two folders of a source, each as a set of its own, whose names and labels leave the folder away."""
     path = Path(source)
     if path.is_dir() and not (path / INDEX_NAME).is_file() and all((path / side).is_dir() for side in SIDES):
-        _check_folders(path, (each.name for each in path.iterdir() if each.is_dir() and each.name[0] != "."))
+        images = [name for name in walk(path) if suffix_of(name) in IMAGE_SUFFIXES and not is_hidden(name)]
+        _check_folders(path, [*SIDES, *(name.split("/")[0] if "/" in name else "" for name in images)])
         return {side: open_store(path / side) for side in SIDES}
     return {side: _side(open_store(source), side) for side in SIDES}
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from fastgan.choices import DRAWINGS
 from fastgan.data.decoding import transformed_size
 from fastgan.data.image import WHITE
-from fastgan.data.index import DatasetIndex
+from fastgan.data.index import BY_FOLDER, DatasetIndex
 from fastgan.data.loading import chosen_index, evenly_spaced
 from fastgan.data.pairing import partners, sides_of, without_ending
 from fastgan.data.stores import ImageStore
@@ -136,14 +136,15 @@ def plan_of(store: ImageStore, other: ImageStore | None, conversion: Conversion)
     elif conversion.pair is not None:
         pictures = {name: {"a": Picture(store, name, conversion.pair), "b": Picture(store, name)} for name in names}
     elif sides:
-        pictures = {
-            each["a"].partition("/")[2]: {side: Picture(store, name) for side, name in each.items()}
-            for each in sides.values()
-        }
+        bases = {each["a"].partition("/")[2]: each for each in sides.values()}
+        pictures = {base: {side: Picture(store, name) for side, name in each.items()} for base, each in bases.items()}
+        if index.origin == BY_FOLDER:  # a and b are no classes
+            index = DatasetIndex.of_folders(bases)
+            known = {base: dict.fromkeys(each, base) for base, each in bases.items()}
     else:
         pictures = {name: {"": Picture(store, name)} for name in names}
-    bases = [list(pictures)[i] for i in evenly_spaced(len(pictures), conversion.max_images)]
-    images, renamed = _placed({base: pictures[base] for base in bases}, known, index, conversion)
+    kept = [list(pictures)[i] for i in evenly_spaced(len(pictures), conversion.max_images)]
+    images, renamed = _placed({base: pictures[base] for base in kept}, known, index, conversion)
     joined, *more = (index.renamed(each) for each in renamed.values())
     for each in more:
         joined = joined.joined(each)
