@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.data import BatchSource, Dataset, load_dataset
+from fastgan.data import Batches, Dataset, load_dataset
 from fastgan.generate import Sampler
 from fastgan.ops.allocation import tune_cpu_allocator
 
@@ -39,12 +39,12 @@ def classifier(channels: int, classes: int) -> nn.Module:
 def learn(dataset: Dataset, epochs: int, batch: int = 128) -> nn.Module:
     """The classifier of a labelled set, learned with Adam and a learning rate that falls to zero."""
     network = classifier(dataset.channels, dataset.num_classes)
-    source = BatchSource(dataset, batch, seed=0)
+    source = Batches(dataset, batch, seed=0)
     steps = epochs * len(dataset) // batch
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for _ in range(steps):
-        images, labels = source.next()
+        images, labels = source.next().values()
         optimizer.zero_grad()
         F.cross_entropy(network(images), labels).backward()
         optimizer.step()

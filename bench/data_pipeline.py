@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastgan.data import BatchSource, load_dataset
+from fastgan.data import Batches, load_dataset
 from fastgan.ops.allocation import tune_cpu_allocator
 
 ENCODINGS = {
@@ -60,7 +60,7 @@ def resident() -> float:
 
 def measure(path: Path, epochs: int) -> dict[str, float]:
     dataset = load_dataset(path, stream=True)
-    source = BatchSource(dataset, BATCH, seed=0, mirror=True, channels_last=True)
+    source = Batches(dataset, BATCH, seed=0, mirror=True, channels_last=True)
     steps = len(dataset) // BATCH
     for _ in range(steps):
         source.next()

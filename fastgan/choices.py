@@ -13,6 +13,8 @@ MODELS: dict[str, str] = {  # of a `fastgan.models.Family`
 }
 DATA_KINDS: dict[str, str] = {  # of a `fastgan.train.sets.DataKind`
     "images": "fastgan.train.sets:IMAGES",
+    "pairs": "fastgan.train.sets:PAIRS",
+    "two-sets": "fastgan.train.sets:TWO_SETS",
 }
 ADVERSARIAL: dict[str, str] = {  # of a `fastgan.losses.Pairwise`
     "nonsaturating": "fastgan.losses.adversarial:NONSATURATING",
@@ -37,6 +39,10 @@ METRICS: dict[str, str] = {  # of a function (sampler, dataset) -> {figure: valu
 TRANSFORMS: dict[str, str] = {  # of a function (image, (H, W)) -> image
     "center-crop": "fastgan.data.image:center_crop",
     "center-crop-wide": "fastgan.data.image:center_crop_wide",
+}
+DRAWINGS: dict[str, str] = {  # of a function image -> image, what a pair is drawn of its picture
+    "grey": "fastgan.data.drawings:grey",
+    "edges": "fastgan.data.drawings:edges",
 }
 
 

@@ -15,10 +15,12 @@ from rich.text import Text
 
 from fastgan.cli.options.dataset import DatasetOptions
 from fastgan.cli.resolution import parse_resolution
-from fastgan.data.conversion import Conversion, convert
+from fastgan.data.conversion import Converted, convert, held_out_name
 from fastgan.data.emoji import NOTICE, emoji_index, read_emoji, render_emoji
 from fastgan.data.image import parse_color
 from fastgan.data.opening import open_store
+from fastgan.data.pairing import sides_of
+from fastgan.data.plan import Conversion
 from fastgan.data.stores import ImageStore
 from fastgan.data.survey import Survey, preview, survey
 from fastgan.data.writing import check_destination, write_dataset
@@ -46,15 +48,11 @@ def run(options: DatasetOptions) -> int:
     _check_written(options)
     console = Console(highlight=False, markup=False)
     if options.dest is not None:
-        count, broken = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
-        if broken:
-            console.print(f"warning: images that cannot be used and are left out: {len(broken)}", soft_wrap=True)
-            for message in broken:
-                console.print(f"  {literal(message)}", soft_wrap=True)
+        made = _build_emoji(options) if options.preset == "emoji64" else _convert(options)
         if options.preset is None:
             with open_store(options.source) as store:
                 _tell_notes(store, console)
-        console.print(literal(f"Wrote {count} images to {options.dest}"), soft_wrap=True)
+        _tell_written(options.dest, options, made, console)
     elif options.preset:
         raise ValueError("--preset needs --dest: what to write")
     else:
@@ -63,7 +61,9 @@ def run(options: DatasetOptions) -> int:
             _report(survey(store, workers=options.workers, track=_track("Reading")), store.title, console)
     if options.preview is not None:
         with open_store(options.dest or options.source) as store:
-            save_grid(torch.from_numpy(preview(store)), options.preview)
+            images = torch.from_numpy(preview(store))
+            even = 2 * round(len(images) ** 0.5 / 2)  # partners stay side by side
+            save_grid(images, options.preview, columns=even if sides_of(store.names) else None)
         console.print(literal(f"Wrote {options.preview}"), soft_wrap=True)
     return 0
 
@@ -71,7 +71,7 @@ def run(options: DatasetOptions) -> int:
 # What a source of a set, its report and its preview have no use for.
 _WRITING = (
     "resolution", "transform", "channels", "background", "max_images", "format", "class_folders", "shard_size",
-    "skip_broken", "force",
+    "skip_broken", "force", "classes", "pair", "pair_with", "by", "hold_out",
 )  # fmt: skip
 
 
@@ -84,37 +84,62 @@ def _check_written(options: DatasetOptions) -> None:
         raise ValueError(f"{named}: nothing is written without --dest, which names what to write")
 
 
-def _build_emoji(options: DatasetOptions) -> tuple[int, list[str]]:
+def _build_emoji(options: DatasetOptions) -> Converted:
     assert options.dest is not None
     if options.groups is None:
         raise ValueError("--preset emoji64 needs --groups: the .tgz of `npm pack emoji-datasource-google@16.0.0`")
-    if options.resolution or options.max_images:
+    if any(
+        (options.resolution, options.max_images, options.classes, options.pair, options.pair_with, options.hold_out)
+    ):
         raise ValueError("--preset emoji64 is one fixed set; convert it afterwards with --source emoji64")
     check_destination(options.dest, force=options.force)
     source = Path(options.source)
     emoji = read_emoji(source, options.groups)
     images = _track("Drawing")(render_emoji(source, emoji), len(emoji))
     notices = [("NOTICE.txt", NOTICE.read_bytes())]
-    return write_dataset(options.dest, images, emoji_index(emoji), notices=notices, force=options.force), []
+    return Converted(write_dataset(options.dest, images, emoji_index(emoji), notices=notices, force=options.force))
 
 
-def _convert(options: DatasetOptions) -> tuple[int, list[str]]:
+def _convert(options: DatasetOptions) -> Converted:
     assert options.dest is not None
+    if options.by is not None and options.pair_with is None:
+        raise ValueError("--by goes with --pair-with SOURCE only: how to find the partner of an image there")
+    if options.hold_out is not None and not 0 < options.hold_out < 1:
+        raise ValueError(f"--hold-out must be a share of the images between 0 and 1, got {options.hold_out:g}")
     conversion = Conversion(
         resolution=None if options.resolution is None else parse_resolution(options.resolution),
         transform=options.transform,
         format=options.format,
         channels=options.channels,
         background=parse_color(options.background),
+        classes=options.classes or (),
         max_images=options.max_images,
         class_folders=options.class_folders,
         shard_size=options.shard_size,
         skip_broken=options.skip_broken,
+        pair=options.pair,
+        pair_with=options.pair_with,
+        by=options.by or "name",
+        hold_out=options.hold_out or 0.0,
     )
     progress = _track("Converting")
     return convert(
         options.source, options.dest, conversion, force=options.force, workers=options.workers, track=progress
     )
+
+
+def _tell_written(dest: Path, options: DatasetOptions, made: Converted, console: Console) -> None:
+    if made.broken:
+        console.print(f"warning: images that cannot be used and are left out: {len(made.broken)}", soft_wrap=True)
+        for message in made.broken:
+            console.print(f"  {literal(message)}", soft_wrap=True)
+    for source, count in zip((options.source, options.pair_with), made.lonely, strict=False):
+        if count:
+            console.print(literal(f"note: {source}: images without a partner, left out: {count:,}"), soft_wrap=True)
+    what = "pairs" if made.pairs else "images"
+    console.print(literal(f"Wrote {made.images} {what} to {dest}"), soft_wrap=True)
+    if made.held_out:
+        console.print(literal(f"Wrote {made.held_out} {what} to {held_out_name(dest)}, held out"), soft_wrap=True)
 
 
 def _tell_notes(store: ImageStore, console: Console) -> None:

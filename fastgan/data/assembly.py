@@ -69,9 +69,9 @@ def _assemble_by_torch(
     if (height, width) == tuple(images.shape[1:3]):
         batch = images[indices]
     else:
-        batch = images.new_empty(len(indices), height, width, images.shape[3])
-        for window, index, (x, y) in zip(batch, indices.tolist(), crop_xy.tolist(), strict=True):
-            window.copy_(images[index, y : y + height, x : x + width])
+        x, y = crop_xy.to(images.device)[:, :, None].unbind(1)  # [N, 1]
+        rows, columns = (start + torch.arange(n, device=images.device) for start, n in ((y, height), (x, width)))
+        batch = images[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
     batch = torch.where(mirror[:, None, None, None], batch.flip(2), batch)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout).div_(127.5).sub_(1)

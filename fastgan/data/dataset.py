@@ -63,10 +63,19 @@ class Dataset(ABC):
     def unlabelled(self) -> Dataset:
         """The same images without labels."""
 
-    def batch(self, indices: torch.Tensor, mirror: torch.Tensor | None, channels_last: bool) -> torch.Tensor:
-        """float32 [N, C, H, W] in [-1, 1]: the images at `indices`; `assemble_batch` documents the rest."""
+    def batch(
+        self,
+        indices: torch.Tensor,
+        mirror: torch.Tensor | None,
+        channels_last: bool,
+        crop_xy: torch.Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> torch.Tensor:
+        """float32 [N, C, h, w] in [-1, 1]: the images at `indices`; `assemble_batch` documents the rest."""
         images = self.read(indices)
-        return assemble_batch(images, torch.arange(len(images)), mirror=mirror, channels_last=channels_last)
+        return assemble_batch(
+            images, torch.arange(len(images)), mirror=mirror, crop_xy=crop_xy, size=size, channels_last=channels_last
+        )
 
     def expect(self, indices: torch.Tensor) -> None:  # noqa: B027 - most need no preparation
         """Begin to prepare these images, which will be asked for next, and forget others."""
@@ -177,8 +186,17 @@ class ImageDataset(Dataset):
     def read(self, indices: torch.Tensor) -> torch.Tensor:
         return self.images[indices]
 
-    def batch(self, indices: torch.Tensor, mirror: torch.Tensor | None, channels_last: bool) -> torch.Tensor:
-        return assemble_batch(self.images, indices, mirror=mirror, channels_last=channels_last)
+    def batch(
+        self,
+        indices: torch.Tensor,
+        mirror: torch.Tensor | None,
+        channels_last: bool,
+        crop_xy: torch.Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> torch.Tensor:
+        return assemble_batch(
+            self.images, indices, mirror=mirror, crop_xy=crop_xy, size=size, channels_last=channels_last
+        )
 
     def unlabelled(self) -> ImageDataset:
         return replace(self, labels=None, class_names=())

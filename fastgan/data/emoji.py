@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from fastgan.data.image import center_crop, decode_image, encode_image
 from fastgan.data.index import DatasetIndex
 from fastgan.data.opening import ASSETS
+from fastgan.data.pairing import codepoints
 
 CLASSES = {
     "Smileys & Emotion": "smileys",
@@ -49,7 +50,6 @@ _OTHER_FACES = {"1f922", "1f976", "1f975", "1f636-200d-1f32b-fe0f"}
 _MORE_FACES = {"1f620", "1f624"}
 
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
-_VARIATION_SELECTOR = 0xFE0F
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,8 @@ def _open_tarball(path: Path) -> tarfile.TarFile:
 
 
 def _codepoints(name: str) -> tuple[int, ...]:
-    """`0039-FE0F-20E3` -> (0x39, 0x20e3): numbers, without the variation selector; () if it is no such name."""
-    if "_" in name:
-        return ()
-    try:
-        points = tuple(int(part, 16) for part in name.split("-"))
-    except ValueError:
-        return ()
-    return tuple(point for point in points if point != _VARIATION_SELECTOR)
+    """The codepoints of `0039-FE0F-20E3`; () of names with `_`, which are second spellings in the set."""
+    return () if "_" in name else codepoints(name)
 
 
 def _is_yellow_face(emoji: Emoji) -> bool:

@@ -130,6 +130,15 @@ class DatasetIndex:
             selections={k: tuple(names[path] for path in v if path in names) for k, v in self.selections.items()},
         )
 
+    def joined(self, other: DatasetIndex) -> DatasetIndex:
+        """The index of the images of both, which have the same classes."""
+        return DatasetIndex(
+            labels=None if self.labels is None else {**self.labels, **(other.labels or {})},
+            classes=self.classes,
+            subgroups={**self.subgroups, **other.subgroups},
+            selections={name: paths + other.selections.get(name, ()) for name, paths in self.selections.items()},
+        )
+
     def class_of(self, name: str) -> str | None:
         """Class name of the image at path `name`, or None."""
         label = self.labels.get(name) if self.labels else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +14,12 @@ import torch
 
 from fastgan.choices import TRANSFORMS
 from fastgan.data.dataset import Dataset, ImageDataset
+from fastgan.data.decoding import Decoder
 from fastgan.data.image import WHITE, BrokenImageError
 from fastgan.data.index import DatasetIndex
 from fastgan.data.opening import open_store
 from fastgan.data.stores import BROKEN, ImageStore
-from fastgan.data.streaming import Decoder, StreamedDataset
+from fastgan.data.streaming import StreamedDataset
 
 # Sets of more bytes of pixels than this are streamed unless told otherwise.
 LARGEST_IN_MEMORY = 2 << 30
@@ -71,38 +72,86 @@ def load_dataset(
         ValueError: nothing there, an unknown class, broken images, images of several sizes, labels that are not of the
             images; names the files.
     """
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels must be 3 (RGB) or 1 (grey), got {channels}")
-    if resolution is not None and (len(resolution) != 2 or min(resolution) < 1):
-        raise ValueError(f"resolution must be (H, W), both >= 1, got {resolution}")
-    if transform not in TRANSFORMS:
-        raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}; got {transform!r}")
-    store = open_store(source)
-    index = store.index if classes is None else _chosen(store, classes)
-    names = store.names if classes is None else tuple(index.labels or ())
-    names = tuple(names[i] for i in evenly_spaced(len(names), max_images))
-    labels, class_names, notes = _labels(store.path, index, names, labelled)
-    notes += store.notes
-    title = str(source) if store.path != Path(source) else store.title
-    decoder = Decoder(store, resolution, channels or store.channels, background, transform)
-    size = _size(decoder, names, skip_broken)
-    if stream is None:
-        stream = len(names) * size[0] * size[1] * decoder.channels > LARGEST_IN_MEMORY
+    how = Loading(
+        resolution, classes, channels, max_images, background, transform, skip_broken, stream, labelled
+    )  # fmt: skip
+    return load_aligned([open_store(source)], how)[0]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How to read a set: the arguments of `load_dataset`, which documents them."""
+
+    resolution: tuple[int, int] | None = None
+    classes: Sequence[str] | None = None
+    channels: int | None = None
+    max_images: int | None = None
+    background: tuple[int, int, int] = WHITE
+    transform: str = "center-crop"
+    skip_broken: bool = False
+    stream: bool | None = None
+    labelled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 3 (RGB) or 1 (grey), got {self.channels}")
+        if self.resolution is not None and (len(self.resolution) != 2 or min(self.resolution) < 1):
+            raise ValueError(f"resolution must be (H, W), both >= 1, got {self.resolution}")
+        if self.transform not in TRANSFORMS:
+            raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}; got {self.transform!r}")
+
+
+def load_aligned(stores: Sequence[ImageStore], how: Loading) -> list[Dataset]:
+    """A set of each store, image i of one being the partner of image i of the others, all of one size.
+
+    Args:
+        stores: with the same names and the same index.
+        how: which images to take, and to what form to bring them.
+    Raises:
+        ValueError: as `load_dataset`; images that are not of one size in all stores.
+    """
+    first = stores[0]
+    index = first.index if how.classes is None else chosen_index(first, how.classes)
+    names = first.names if how.classes is None else tuple(index.labels or ())
+    names = tuple(names[i] for i in evenly_spaced(len(names), how.max_images))
+    labels, class_names, notes = _labels(first.path, index, names, how.labelled)
+    notes = [notes * (store is first) + store.notes for store in stores]
+    decoders = [
+        Decoder(store, how.resolution, how.channels or store.channels, how.background, how.transform)
+        for store in stores
+    ]  # fmt: skip
+    size = _common_size(decoders, names, how.skip_broken)
+    image_bytes = sum(size[0] * size[1] * decoder.channels for decoder in decoders)
+    stream = len(names) * image_bytes > LARGEST_IN_MEMORY if how.stream is None else how.stream
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if (_BATCH if stream else len(names)) * size[0] * size[1] * decoder.channels > memory:
+    if (_BATCH if stream else len(names)) * image_bytes > memory:
         raise ValueError(
-            f"{source}: {len(names)} images of {size[1]}x{size[0]} (WxH) exceed this machine's memory of "
+            f"{first.path}: {len(names)} images of {size[1]}x{size[0]} (WxH) exceed this machine's memory of "
             f"{memory / 2**30:.0f} GiB; give a lower resolution or max_images, or stream them"
         )
+    each = zip(decoders, notes, strict=True)
     if stream:
-        return StreamedDataset(decoder, names, size, labels, class_names, title, skip_broken, notes)
-    with store:
-        images, broken = _decode_all(decoder, names, size, skip_broken)
-    if broken:
-        whole = [i for i in range(len(names)) if i not in broken]
-        images, labels = images[whole], None if labels is None else labels[whole]
-    checksums = torch.tensor([BROKEN if i in broken else store.checksum(name) for i, name in enumerate(names)])
-    return ImageDataset(images, labels, class_names, title, tuple(broken.values()), checksums, notes)
+        return [
+            StreamedDataset(decoder, names, size, labels, class_names, decoder.store.title, how.skip_broken, told)
+            for decoder, told in each
+        ]
+    images, broken = _decode_together(decoders, names, size, how.skip_broken)
+    left_out = set().union(*broken)
+    whole = [i for i in range(len(names)) if i not in left_out]
+    if left_out:
+        labels = None if labels is None else labels[whole]
+    return [
+        ImageDataset(
+            pixels[whole] if left_out else pixels,
+            labels,
+            class_names,
+            decoder.store.title,
+            tuple(faults.values()),
+            torch.tensor([BROKEN if i in left_out else decoder.store.checksum(name) for i, name in enumerate(names)]),
+            told,
+        )
+        for pixels, faults, (decoder, told) in zip(images, broken, each, strict=True)
+    ]
 
 
 def evenly_spaced(count: int, limit: int | None) -> list[int]:
@@ -118,7 +167,7 @@ def evenly_spaced(count: int, limit: int | None) -> list[int]:
     return [i * count // limit for i in range(limit)]
 
 
-def _chosen(store: ImageStore, classes: Sequence[str]) -> DatasetIndex:
+def chosen_index(store: ImageStore, classes: Sequence[str]) -> DatasetIndex:
     """The index of the images that are chosen, by these classes."""
     if isinstance(classes, str) or not classes:
         raise ValueError(f'classes must be a list of names like ["smileys"], got {classes!r}')
@@ -142,11 +191,21 @@ def _labels(
     return torch.tensor(labels, dtype=torch.int64 if index.classes else torch.float32), index.classes, tuple(notes)
 
 
-def _size(decoder: Decoder, names: Sequence[str], skip_broken: bool) -> tuple[int, int]:
-    """(H, W): the resolution asked for, or that of the first image that can be read, which must soon come."""
-    if decoder.resolution is not None:
-        height, width = decoder.resolution
-        return (width, width) if decoder.transform == "center-crop-wide" else (height, width)
+def _common_size(decoders: Sequence[Decoder], names: Sequence[str], skip_broken: bool) -> tuple[int, int]:
+    """(H, W) of the images of all stores."""
+    sizes = [decoder.size or _first_size(decoder, names, skip_broken) for decoder in decoders]
+    for decoder, size in zip(decoders, sizes, strict=True):
+        if size != sizes[0]:
+            (height, width), (other_height, other_width) = sizes[0], size
+            raise ValueError(
+                f"{decoder.store.path}: its images are {other_width}x{other_height} (WxH), but those of "
+                f"{decoders[0].store.path} are {width}x{height}; give a resolution to bring both to it"
+            )
+    return sizes[0]
+
+
+def _first_size(decoder: Decoder, names: Sequence[str], skip_broken: bool) -> tuple[int, int]:
+    """(H, W) of the first image that can be read, which must soon come."""
     broken: list[str] = []
     for name in names:
         try:
@@ -157,6 +216,22 @@ def _size(decoder: Decoder, names: Sequence[str], skip_broken: bool) -> tuple[in
             if not skip_broken and len(broken) == ENOUGH_BROKEN:
                 break
     raise BrokenImageError(broken_report(decoder.store.path, broken, len(names)))
+
+
+def _decode_together(
+    decoders: Sequence[Decoder], names: Sequence[str], size: tuple[int, int], skip_broken: bool
+) -> tuple[list[torch.Tensor], list[dict[int, str]]]:
+    """`_decode_all` of each store, of which one name at least must be whole in all."""
+    images, broken = [], []
+    for decoder in decoders:
+        with decoder.store:
+            pixels, faults = _decode_all(decoder, names, size, skip_broken)
+        images.append(pixels)
+        broken.append(faults)
+    if len(set().union(*broken)) == len(names):
+        messages = [message for faults in broken for message in faults.values()]
+        raise BrokenImageError(broken_report(decoders[0].store.path, messages, len(names)))
+    return images, broken
 
 
 def _decode_all(
@@ -189,7 +264,7 @@ def _decode_all(
 
 def broken_report(path: Path, messages: Sequence[str], total: int) -> str:
     """One line on the images of a set that cannot be used: how many, why, and what to do."""
-    advice = "none is left" if len(messages) == total else "--skip-broken (skip_broken=True) leaves them out"
+    advice = "none is left" if len(messages) >= total else "--skip-broken (skip_broken=True) leaves them out"
     count = f"{len(messages)} or more" if len(messages) == ENOUGH_BROKEN else str(len(messages))
     shown = [*messages[:3], *["..."] * (len(messages) > 3)]
     return f"{path}: {count} of {total} images cannot be used; {advice}: {' | '.join(shown)}"

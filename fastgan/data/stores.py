@@ -53,6 +53,7 @@ class ImageStore(ABC):
         names: paths relative to `path`, `/` between folders, sorted; images that are no files get numbers for names.
         index: labels, classes and selections.
         channels: 1 where every image is known to be grey, else 3.
+        passed: sentences on what is there and is passed over.
         notices: names of licence files, which go with the images wherever they go.
     """
 
@@ -61,9 +62,8 @@ class ImageStore(ABC):
     def __init__(
         self, path: Path, names: Iterable[str], index: DatasetIndex, channels: int = 3, passed: Sequence[str] = ()
     ) -> None:
-        """`passed`: sentences on what is there and is passed over."""
         self.path, self.names, self.index, self.channels = path, tuple(sorted(names)), index, channels
-        self._passed = passed
+        self.passed = passed
         self._checksums: dict[str, int] = {}  # of what has been decoded
         if not self.names:
             held = "; ".join(passed) or "expected PNG, JPEG, WebP or other image files"
@@ -92,7 +92,7 @@ class ImageStore(ABC):
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is passed over, and on images that are nearly black: a few are decoded for that."""
-        passed, largest = list(self._passed), []
+        passed, largest = list(self.passed), []
         for i in range(0, len(self.names), -(-len(self.names) // _LOOKED_AT)):
             with contextlib.suppress(BrokenImageError):
                 largest.append(int(np.asarray(self.decode(self.names[i])).max()))

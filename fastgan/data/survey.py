@@ -14,6 +14,7 @@ from PIL import Image
 
 from fastgan.data.image import BrokenImageError, center_crop
 from fastgan.data.loading import evenly_spaced, in_threads
+from fastgan.data.pairing import sides_of
 from fastgan.data.stores import ImageStore
 
 
@@ -104,15 +105,20 @@ def survey(
 def preview(store: ImageStore, *, side: int = 64, count: int = 100) -> np.ndarray:
     """uint8 [N, 3, side, side]: images evenly spaced over the set, cropped to squares; broken ones are left out.
 
+    Of a set of pairs, each image of a is followed by its partner in b; then N is even, pairs with a broken image being
+    left out.
+
     Args:
         store: the set.
         side: of each image, in pixels.
         count: at most so many.
     """
+    sides = sides_of(store.names)
+    together = [[each["a"], each["b"]] for each in sides.values()] if sides else [[name] for name in store.names]
     images: list[Image.Image] = []
-    for i in evenly_spaced(len(store.names), count):
+    for i in evenly_spaced(len(together), count // len(together[0])):
         try:
-            images.append(center_crop(store.decode(store.names[i]), (side, side)))
+            images += [center_crop(store.decode(name), (side, side)) for name in together[i]]
         except BrokenImageError:
             continue
     if not images:

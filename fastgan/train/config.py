@@ -13,7 +13,6 @@ from typing import Any
 from fastgan.choices import TRANSFORMS
 from fastgan.config.fields import as_names, as_resolution, check_choice, check_int, shown
 from fastgan.config.options import TrainingOptions, replace, spelled_out
-from fastgan.data import Dataset, load_dataset
 from fastgan.data.image import WHITE
 from fastgan.data.opening import PACKAGED
 from fastgan.models.registry import configure, family
@@ -99,13 +98,12 @@ class DataOptions:
         mine, its = (os.path.realpath(each.path or each.source) for each in (self, other))
         return mine == its
 
-    def load(self) -> Dataset:
-        """Read the images; to condition on labels, each must have one."""
+    def how(self) -> dict[str, Any]:
+        """How to read the images: arguments of `load_dataset`."""
         options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        source, cond = self.place, options.pop("cond")
-        del options["source"], options["path"]
-        options["classes"] = self.classes or None
-        return load_dataset(source, labelled=cond, **options)
+        for name in ("source", "path", "cond"):
+            del options[name]
+        return options | {"classes": self.classes or None}
 
 
 def _leads_to(source: str, path: str) -> bool:

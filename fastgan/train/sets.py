@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastgan.data import Dataset
+from fastgan.data import Dataset, load_dataset, load_pairs, load_two_sets
 
 if TYPE_CHECKING:
     from fastgan.train.config import DataOptions
@@ -24,7 +24,15 @@ class DataKind(NamedTuple):
 
 
 def _load_images(options: DataOptions) -> dict[str, Dataset]:
-    return {"image": options.load()}
+    return {"image": load_dataset(options.place, labelled=options.cond, **options.how())}
+
+
+def _load_pairs(options: DataOptions) -> dict[str, Dataset]:
+    return load_pairs(options.place, **options.how())
+
+
+def _load_two_sets(options: DataOptions) -> dict[str, Dataset]:
+    return load_two_sets(options.place, **options.how())
 
 
 def _decided_by_images(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]:
@@ -36,4 +44,13 @@ def _decided_by_images(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any
     }
 
 
+def _decided_by_pairs(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]:
+    if cond:
+        raise ValueError("--cond must be left out: translations of images take no labels")
+    a, b = sets["a"], sets["b"]
+    return {"resolution": b.resolution, "in_channels": a.channels, "out_channels": b.channels}
+
+
 IMAGES = DataKind(_load_images, _decided_by_images)
+PAIRS = DataKind(_load_pairs, _decided_by_pairs)
+TWO_SETS = DataKind(_load_two_sets, _decided_by_pairs)

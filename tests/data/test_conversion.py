@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fastgan.data import load_dataset
-from fastgan.data.conversion import Conversion, convert
+from fastgan.data.conversion import Conversion, Converted, convert
 
 SMALL = Conversion(resolution=(4, 6))
 
@@ -37,7 +37,7 @@ def test_same_bytes_whatever_the_workers(photos, tmp_path, dest, shards):
     results = []
     for workers in (1, 4):
         path = tmp_path / str(workers) / dest
-        assert convert(photos, path, Conversion(resolution=(4, 6), shard_size=shards), workers=workers) == (12, [])
+        assert convert(photos, path, Conversion(resolution=(4, 6), shard_size=shards), workers=workers) == Converted(12)
         results.append(path.read_bytes() if path.is_file() else contents(path))
         assert sorted(each.name for each in path.parent.iterdir()) == [dest]
     assert results[0] == results[1]
@@ -141,7 +141,7 @@ def test_class_names_that_are_no_folder_names(photos, tmp_path):
     index = {"labels": labels, "classes": ["..", ".b", "a/c", "__MACOSX"]}
     (photos / "dataset.json").write_text(json.dumps(index))
     dest = tmp_path / "in" / "out"
-    assert convert(photos, dest, Conversion(class_folders=True))[0] == 12
+    assert convert(photos, dest, Conversion(class_folders=True)).images == 12
     assert sorted(path.name for path in dest.iterdir() if path.is_dir()) == ["_..", "_.b", "___MACOSX", "a_c"]
     assert [path.name for path in dest.parent.iterdir()] == ["out"]
     assert len(load_dataset(dest)) == 12
@@ -174,5 +174,5 @@ def test_what_cannot_be_is_refused_before_any_work(photos, tmp_path):
 
 def test_dangling_link_is_left_out_on_request(photos, tmp_path):
     (photos / "cat" / "gone.png").symlink_to("nowhere.png")
-    count, broken = convert(photos, tmp_path / "out", Conversion(resolution=(4, 6), skip_broken=True))
-    assert count == 12 and len(broken) == 1 and "gone.png: cannot be read (No such file" in broken[0]
+    made = convert(photos, tmp_path / "out", Conversion(resolution=(4, 6), skip_broken=True))
+    assert made.images == 12 and len(made.broken) == 1 and "gone.png: cannot be read (No such file" in made.broken[0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan.data import BatchSource, BrokenImageError, load_dataset
+from fastgan.data import Batches, BrokenImageError, load_dataset
 from fastgan.data.streaming import StreamedDataset
 
 
@@ -30,28 +30,28 @@ def test_batches_equal_those_from_memory(folder):
     assert (len(streamed), streamed.resolution, streamed.channels) == (10, (6, 8), 3)
     assert streamed.class_names == held.class_names == ("a", "b") and streamed.labels.equal(held.labels)
     options = {"batch_size": 4, "seed": 1, "mirror": True}
-    sources = [BatchSource(each, **options) for each in (streamed, held)]
+    sources = [Batches(each, **options) for each in (streamed, held)]
     for _ in range(8):
         one, two = (source.next() for source in sources)
-        assert one.images.equal(two.images) and one.labels.equal(two.labels)
+        assert one["image"].equal(two["image"]) and one["label"].equal(two["label"])
 
 
 def test_resume_in_the_middle_of_an_epoch(folder):
-    source = BatchSource(load_dataset(folder, stream=True), 3, seed=5)
+    source = Batches(load_dataset(folder, stream=True), 3, seed=5)
     source.next()
     state = source.state_dict()
-    expected = [source.next().images for _ in range(5)]
-    other = BatchSource(load_dataset(folder, stream=True), 3, seed=5)
+    expected = [source.next()["image"] for _ in range(5)]
+    other = Batches(load_dataset(folder, stream=True), 3, seed=5)
     other.load_state_dict(state)
     for images in expected:
-        assert other.next().images.equal(images)
+        assert other.next()["image"].equal(images)
 
 
 def test_images_in_wait_are_bounded(folder, monkeypatch):
     monkeypatch.setattr("fastgan.data.streaming._LOOKAHEAD", 3 * 8 * 6 * 3)  # three images
     data = load_dataset(folder, stream=True)
     assert data.lookahead == 3
-    source = BatchSource(data, 2, seed=0)
+    source = Batches(data, 2, seed=0)
     for _ in range(20):
         source.next()
         assert len(data._coming) <= 3

@@ -11,7 +11,7 @@ import torch
 
 from fastgan.checkpoint import load_checkpoint, read_metadata
 from fastgan.cli.main import main
-from fastgan.data import BatchSource, load_dataset
+from fastgan.data import Batches, load_dataset
 from fastgan.generate import Sampler
 from fastgan.models.stylegan2 import Discriminator
 from fastgan.train.folder import latest_checkpoint
@@ -97,7 +97,7 @@ def test_a_run_on_classes_tells_which_have_no_images(tmp_path: Path, capsys) -> 
     assert main(["generate", "--network", str(path), "--outdir", str(out), "--class", "all", "--seeds", "0-1"]) == 0
     assert sorted(file.name for file in out.iterdir()) == [f"class{k}-seed000{i}.png" for k in (1, 2) for i in (0, 1)]
     assert "labels" not in state_of(tmp_path / "run")
-    drawn = BatchSource(load_dataset(source), 4, seed=0).random_labels(200)
+    drawn = Batches(load_dataset(source), 4, seed=0).random_labels(200)
     assert drawn.sum(dim=0)[0] == 0 and (drawn.sum(dim=0)[1:] > 50).all()
 
 
@@ -116,15 +116,15 @@ def test_an_image_that_stands_in_brings_its_own_vector(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "set", VECTORS)
     (source / "03.png").write_bytes(b"broken")
     data = load_dataset(source, stream=True, skip_broken=True)
-    batches = BatchSource(data, 12, seed=0)
+    batches = Batches(data, 12, seed=0)
     before = batches.random_labels(50, torch.Generator().manual_seed(0))
-    images, labels = batches.next()
+    images, labels = batches.next().values()
     places = ((images[:, 0, 0, 0] + 1) * 127.5 - 100).round().long()
     assert sorted(places.tolist()) == [0, 1, 2, 4, 4, 5, 6, 7, 8, 9, 10, 11]
     assert torch.equal(labels, torch.tensor(VECTORS)[places])
     assert torch.equal(batches.random_labels(50, torch.Generator().manual_seed(0)), before)
     in_folder(source, {"03.png": flat(103, size=(16, 16))})  # mended: its own label comes with it again
-    images, labels = batches.next()
+    images, labels = batches.next().values()
     places = ((images[:, 0, 0, 0] + 1) * 127.5 - 100).round().long()
     assert sorted(places.tolist()) == list(range(12)) and torch.equal(labels, torch.tensor(VECTORS)[places])
     data.close()

@@ -35,8 +35,25 @@ class DatasetOptions:
     background: str = "white"
     """Colour seen through transparent pixels of images that are not copied, a name or #rrggbb."""
 
+    classes: tuple[str, ...] | None = None
+    """Groups to keep, e.g. smileys/faces animals, which become the classes; default: all."""
+
     max_images: int | None = None
-    """Keep at most this many images, evenly spaced over the sorted paths."""
+    """Keep at most this many images (or pairs), evenly spaced over the sorted paths."""
+
+    pair: Literal["grey", "edges"] | None = None
+    """Write pairs for image-to-image translation: b/ the images, a/ their greys, or lines along their edges."""
+
+    pair_with: str | None = None
+    """Write pairs of two sets: a/ the images, b/ their partners in the set that lies here."""
+
+    by: Literal["name", "codepoint"] | None = None
+    """With --pair-with, partners have the same path but for the ending (name, the default), or names of the same
+    Unicode codepoints (codepoint), such as 1f600.webp and emoji_u1f600.png."""
+
+    hold_out: float | None = None
+    """Write this share of the images (or pairs), such as 0.05, to a second set, DEST-held-out. Variants of one emoji
+    stay together; the same names are always held out."""
 
     format: Literal["webp", "png"] = "webp"
     """File format of images that are not copied; both are lossless, webp is smaller."""

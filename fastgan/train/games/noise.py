@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fastgan.augment import Augment, Critic
 from fastgan.choices import ADVERSARIAL, AUGMENTS, PENALTIES, chosen
 from fastgan.config.options import AdversarialOptions, StyledOptions
-from fastgan.data import BatchSource, Dataset
+from fastgan.data import Batches, Dataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.losses import Labelled, Move, Pairwise, PathLength, Penalty, Term
 from fastgan.models.protocols import FromNoise, Styled
@@ -48,7 +48,7 @@ def play(
     if options.augment != "none":
         augment = chosen(AUGMENTS, options.augment)(round(options.kimg * 1000), device)
     critic = Critic(D, augment)
-    reals = BatchSource(
+    reals = Batches(
         dataset,
         options.micro_batch,
         seed=options.seed,
@@ -114,7 +114,7 @@ class Latents:
     generator.
     """
 
-    def __init__(self, batch: int, z_dim: int, labels: BatchSource, device: torch.device):
+    def __init__(self, batch: int, z_dim: int, labels: Batches, device: torch.device):
         self.batch, self.z_dim, self.labels, self.device = batch, z_dim, labels, device
 
     def next(self) -> dict[str, Tensor]:
@@ -131,12 +131,11 @@ class Latents:
 class Drawn:
     """Real images with their labels, and latents for as many generated ones."""
 
-    def __init__(self, reals: BatchSource, latents: Latents):
+    def __init__(self, reals: Batches, latents: Latents):
         self.reals, self.latents = reals, latents
 
     def next(self) -> dict[str, Tensor]:
-        batch = self.reals.next()
-        return {"image": batch.images, "label": batch.labels} | self.latents.next()
+        return self.reals.next() | self.latents.next()
 
     def state_dict(self) -> dict:
         return self.reals.state_dict()
@@ -198,7 +197,7 @@ class _Shown:
     """What a run shows: pictures of latents that depend on the seed alone, torch's global generator left as it is."""
 
     def __init__(
-        self, G: Any, dataset: Dataset, labels: BatchSource, options: AdversarialOptions, device: torch.device
+        self, G: Any, dataset: Dataset, labels: Batches, options: AdversarialOptions, device: torch.device
     ) -> None:
         self.G, self.dataset, self.labels, self.options, self.device = G, dataset, labels, options, device
         self.latents = self.draw(_grid_count(dataset.resolution), options.seed)
