@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgan.choices import ADVERSARIAL, AUGMENTS, PENALTIES
-from fastgan.config.fields import as_names, check_choice, check_int, check_number, is_finite, plain, shown
+from fastgan.config.fields import as_names, check_choice, check_float, check_int, check_number, is_finite, plain, shown
 
 _LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
 _LARGEST_INT = 10**9
@@ -154,6 +154,63 @@ class StyledOptions(AdversarialOptions):
         check_number("pl_weight", self.pl_weight, 0)
         for name in ("pl_interval", "pl_batch_shrink"):
             check_int(name, getattr(self, name), 1, _LARGEST_INT)
+
+
+@dataclass(frozen=True)
+class TranslationOptions(AdversarialOptions):
+    """Options of a game that translates images of one set into images of another.
+
+    Args:
+        gan_weight: weight of G's adversarial loss.
+        decay: share of the run, at its end, over which learning rates fall to 0 in a straight line.
+    """
+
+    gan_weight: float = 1.0
+    decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("gan_weight", self.gan_weight, 0)
+        check_float("decay", self.decay, 0, 1)
+
+
+@dataclass(frozen=True)
+class PairedOptions(TranslationOptions):
+    """Options of a translation that is learnt from pairs.
+
+    Args:
+        l1_weight: λ of the mean absolute difference between translation and target.
+    """
+
+    l1_weight: float = 100.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("l1_weight", self.l1_weight, 0)
+
+
+@dataclass(frozen=True)
+class UnpairedOptions(TranslationOptions):
+    """Options of translations to and fro that are learnt without pairs.
+
+    Args:
+        cycle_weight: λ of the mean absolute difference between an image and its translation there and back.
+        identity_weight: weight, as a share of cycle_weight, of the difference between an image of the target set and
+            its translation; 0 for none.
+        buffer: translations of earlier steps that D sees again, for each set; 0 for none.
+    """
+
+    cycle_weight: float = 10.0
+    identity_weight: float = 0.5
+    buffer: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("cycle_weight", self.cycle_weight, 0)
+        check_number("identity_weight", self.identity_weight, 0)
+        check_int("buffer", self.buffer, 0)
+        if 0 < self.buffer < self.micro_batch:
+            raise ValueError(f"buffer must be 0 or hold a micro-batch of {self.micro_batch} images, got {self.buffer}")
 
 
 def _as_penalties(value: Any) -> dict[str, tuple[float | None, int]]:

@@ -37,6 +37,8 @@ class DataOptions:
         background: RGB, 0 to 255, seen through transparent pixels.
         transform: how to crop, a name of `choices.TRANSFORMS`.
         skip_broken: leave out images that cannot be read.
+        held_out: pairs, in any format of `data.load_pairs`, that are not trained on and that pictures and figures of a
+            translation are of; None: pictures are of the first images of the training set.
         stream: decode images as they are asked for; None: if they need more than 2 GiB.
     """
 
@@ -50,11 +52,14 @@ class DataOptions:
     background: tuple[int, int, int] = WHITE
     transform: str = "center-crop"
     skip_broken: bool = False
+    held_out: str | None = None
     stream: bool | None = None
 
     def __post_init__(self):
         if not isinstance(self.source, str) or not self.source:
             raise ValueError(f"source must be the name of a packaged set or a path, got {shown(self.source)}")
+        if self.held_out is not None and (not isinstance(self.held_out, str) or not self.held_out):
+            raise ValueError(f"held_out must be the path of a set of pairs, got {shown(self.held_out)}")
         if self.path is not None and (not isinstance(self.path, str) or not os.path.isabs(self.path)):
             raise ValueError(f"path must be that of a set, from the root, got {shown(self.path)}")
         if self.path is not None and not _leads_to(self.source, self.path):
@@ -101,7 +106,7 @@ class DataOptions:
     def how(self) -> dict[str, Any]:
         """How to read the images: arguments of `load_dataset`."""
         options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("source", "path", "cond"):
+        for name in ("source", "path", "cond", "held_out"):
             del options[name]
         return options | {"classes": self.classes or None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +25,49 @@ class Source(Stateful, Protocol):
     """An infinite stream of batches, of whatever type the player's terms expect."""
 
     def next(self) -> Any: ...
+
+
+class Shared:
+    """The same batches for two players: what the first draws, `follower` gives to the second in the same step.
+
+    Where the second moves more often than the first, it draws further batches of its own.
+
+    Args:
+        batches: where they come from.
+    """
+
+    def __init__(self, batches: Source) -> None:
+        self.batches = batches
+        self.waiting: deque[Any] = deque()
+        self.follower = _Follower(self)
+
+    def next(self) -> Any:
+        """A new batch, which waits for the follower."""
+        self.waiting.append(self.batches.next())
+        return self.waiting[-1]
+
+    def state_dict(self) -> dict:
+        """Where the batches stand. Between steps none waits."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: dict, /) -> None:
+        """Go on from `state_dict`."""
+        self.waiting.clear()
+        self.batches.load_state_dict(state)
+
+
+class _Follower:
+    def __init__(self, leader: Shared) -> None:
+        self.leader = leader
+
+    def next(self) -> Any:
+        return self.leader.waiting.popleft() if self.leader.waiting else self.leader.batches.next()
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict, /) -> None:
+        """Nothing: the leader's is that of both."""
 
 
 def adam(

@@ -24,15 +24,25 @@ class DataKind(NamedTuple):
 
 
 def _load_images(options: DataOptions) -> dict[str, Dataset]:
+    if options.held_out is not None:
+        raise ValueError("--held-out must be left out: pairs are held out from translations of images")
     return {"image": load_dataset(options.place, labelled=options.cond, **options.how())}
 
 
 def _load_pairs(options: DataOptions) -> dict[str, Dataset]:
-    return load_pairs(options.place, **options.how())
+    return load_pairs(options.place, **options.how()) | _load_held_out(options)
 
 
 def _load_two_sets(options: DataOptions) -> dict[str, Dataset]:
-    return load_two_sets(options.place, **options.how())
+    return load_two_sets(options.place, **options.how()) | _load_held_out(options)
+
+
+def _load_held_out(options: DataOptions) -> dict[str, Dataset]:
+    """The pairs that are not trained on, as "held_a" and "held_b"; none where none are held out."""
+    if options.held_out is None:
+        return {}
+    pairs = load_pairs(options.held_out, **options.how() | {"classes": None, "max_images": None})
+    return {f"held_{side}": dataset for side, dataset in pairs.items()}
 
 
 def _decided_by_images(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]:
@@ -48,6 +58,10 @@ def _decided_by_pairs(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]
     if cond:
         raise ValueError("--cond must be left out: translations of images take no labels")
     a, b = sets["a"], sets["b"]
+    for side, held in ((a, sets.get("held_a", a)), (b, sets.get("held_b", b))):
+        if (held.resolution, held.channels) != (side.resolution, side.channels):
+            sizes = (f"{s.resolution[1]}x{s.resolution[0]}, {s.channels} channels" for s in (held, side))
+            raise ValueError(f"--held-out: its images are {', those of --data '.join(sizes)}; give --resolution")
     return {"resolution": b.resolution, "in_channels": a.channels, "out_channels": b.channels}
 
 

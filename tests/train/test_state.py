@@ -15,6 +15,7 @@ from fastgan.train.games.noise import play
 from fastgan.train.loop import step
 from fastgan.train.state import TrainState
 from tests.train.games import cyclegan, wgan
+from tests.train.translating import paired, unpaired
 
 
 def stylegan2_game(**changes) -> TrainState:
@@ -50,6 +51,8 @@ GAMES = {
     "dcgan": dcgan_game,
     "wgan": wgan,
     "cyclegan": cyclegan,
+    "paired": lambda: TrainState(paired(decay=1.0, d_repeats=2, augment="instance-noise")),
+    "unpaired": lambda: TrainState(unpaired(batch=4, batch_gpu=2, penalties={"r2": (1.0, 2)})),
 }
 
 

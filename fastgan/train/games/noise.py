@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastgan.augment import Augment, Critic
-from fastgan.choices import ADVERSARIAL, AUGMENTS, PENALTIES, chosen
+from fastgan.augment import Critic
+from fastgan.choices import ADVERSARIAL, chosen
 from fastgan.config.options import AdversarialOptions, StyledOptions
 from fastgan.data import Batches, Dataset
 from fastgan.generate.quantise import to_uint8
-from fastgan.losses import Labelled, Move, Pairwise, PathLength, Penalty, Term
+from fastgan.losses import Labelled, Move, Pairwise, PathLength, Term
 from fastgan.models.protocols import FromNoise, Styled
 from fastgan.train.ema import Ema
 from fastgan.train.game import Game, Pictures
-from fastgan.train.players import Player, Stateful, adam
+from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, player
+from fastgan.train.players import Stateful
 from fastgan.train.schedule import Schedule
 
 
@@ -44,43 +45,39 @@ def play(
     _check(G, D, options)
     dataset = sets["image"]
     loss: Pairwise = chosen(ADVERSARIAL, options.loss)
-    augment: Augment | None = None
-    if options.augment != "none":
-        augment = chosen(AUGMENTS, options.augment)(round(options.kimg * 1000), device)
+    augment = augmentation(options, device)
     critic = Critic(D, augment)
+    last = options.uses_channels_last(device.type)
     reals = Batches(
-        dataset,
-        options.micro_batch,
-        seed=options.seed,
-        mirror=options.mirror,
-        channels_last=options.uses_channels_last(device.type),
-        device=device,
+        dataset, options.micro_batch, seed=options.seed, mirror=options.mirror, channels_last=last, device=device
     )
     latents = Latents(options.micro_batch, G.z_dim, reals, device)
+    drawn = Drawn(reals, latents)
 
-    g_terms = [Term("G", _generator_loss(G, critic, loss))]
+    def real(move: Move) -> Labelled:
+        return Labelled(move.batch["image"], move.batch["label"])
+
+    def fake(move: Move) -> Labelled:
+        return move.once("fake", lambda: _fake(G, move))
+
+    def generator_loss(move: Move) -> Tensor:
+        c = move.batch["c"]
+        fake_logits = critic(G(move.batch["z"], c), c)
+        return loss.g(fake_logits, critic(*real(move)) if loss.paired else None)
+
+    g_terms = [Term("G", generator_loss)]
     g_extras: dict[str, Stateful] = {}
     if isinstance(options, StyledOptions) and options.pl_weight:
         path_length = PathLength(device=device)
         penalty = _path_length_penalty(G, path_length, options.pl_batch_shrink)
         g_terms.append(Term("path_length", penalty, options.pl_weight, options.pl_interval))
         g_extras["path_length"] = path_length
-    d_terms = [Term("D", _discriminator_loss(G, critic, loss))]
-    for name, (_, interval) in options.penalties.items():
-        chosen_penalty: Penalty = chosen(PENALTIES, name)
-        weight = chosen_penalty.factor * options.penalty_weight(name, G.resolution)
-        d_terms.append(Term(name, _penalty(G, critic, chosen_penalty), weight, interval))
-
-    def player(name: str, terms: list[Term], rate: float, source: Any, **more: Any) -> Player:
-        network, objective = {name: networks[name]}, tuple(terms)
-        optimizer = adam(network, objective, rate, options.betas, options.eps)
-        return Player(name, network, optimizer, objective, source, accumulate=options.accumulate, **more)
-
-    drawn = Drawn(reals, latents)
+    d_terms = critic_terms("D", critic, loss, options, real, fake, G.resolution)
     d_extras = {} if augment is None else {"augment": augment}
+    g_source = drawn if loss.paired else latents
     players = (
-        player("G", g_terms, options.g_lr, drawn if loss.paired else latents, extras=g_extras),
-        player("D", d_terms, options.d_lr, drawn, repeats=options.d_repeats, extras=d_extras),
+        player("G", {"G": G}, g_terms, options.g_lr, g_source, options, extras=g_extras),
+        player("D", {"D": D}, d_terms, options.d_lr, drawn, options, repeats=options.d_repeats, extras=d_extras),
     )
     average = Ema(G, options.half_life(), options.ema_rampup)
     shown = _Shown(average.module, dataset, reals, options, device)
@@ -101,12 +98,7 @@ def _check(G: Any, D: nn.Module, options: AdversarialOptions) -> None:
         raise ValueError(f"G must be a fastgan.models.FromNoise, got {type(G).__name__}")
     if isinstance(options, StyledOptions) and options.pl_weight and not isinstance(G, Styled):
         raise ValueError(f"pl_weight must be 0 for a generator without mapping and synthesis, got {options.pl_weight}")
-    if options.penalties and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in D.modules()):
-        names = ", ".join(options.penalties)
-        raise ValueError(
-            f"penalties must be empty for a discriminator with batch normalisation, which has no gradient per sample; "
-            f"got {names}"
-        )
+    check_penalties(options, [D])
 
 
 class Latents:
@@ -144,15 +136,6 @@ class Drawn:
         self.reals.load_state_dict(state)
 
 
-def _generator_loss(G: FromNoise, critic: Critic, loss: Pairwise) -> Any:
-    def generator_loss(move: Move) -> Tensor:
-        batch = move.batch
-        fake_logits = critic(G(batch["z"], batch["c"]), batch["c"])
-        return loss.g(fake_logits, critic(batch["image"], batch["label"]) if loss.paired else None)
-
-    return generator_loss
-
-
 def _path_length_penalty(G: Any, path_length: PathLength, shrink: int) -> Any:
     def path_length_penalty(move: Move) -> Tensor:
         z, c = (move.batch[name][: max(1, len(move.batch[name]) // shrink)] for name in ("z", "c"))
@@ -161,36 +144,11 @@ def _path_length_penalty(G: Any, path_length: PathLength, shrink: int) -> Any:
     return path_length_penalty
 
 
-def _fake(G: Any, move: Move, update_emas: bool = False) -> Labelled:
-    """The generated images that all terms of one of D's moves look at."""
-
-    def make() -> Labelled:
-        z, c = move.batch["z"], move.batch["c"]
-        with torch.no_grad():
-            return Labelled(G(z, c, update_emas=update_emas) if isinstance(G, Styled) else G(z, c), c)
-
-    return move.once("fake", make)
-
-
-def _discriminator_loss(G: FromNoise, critic: Critic, loss: Pairwise) -> Any:
-    def discriminator_loss(move: Move) -> Tensor:
-        fake_logits = critic(*_fake(G, move, update_emas=move.first))
-        real_logits = critic(move.batch["image"], move.batch["label"])
-        move.report("score/fake", fake_logits)
-        move.report("score/real", real_logits)
-        if move.first:
-            critic.adapt(real_logits.detach())
-        return loss.d(real_logits, fake_logits)
-
-    return discriminator_loss
-
-
-def _penalty(G: FromNoise, critic: Critic, penalty: Penalty) -> Any:
-    def gradient_penalty(move: Move) -> Tensor:
-        real = Labelled(move.batch["image"], move.batch["label"])
-        return penalty.measure(critic, real, lambda: _fake(G, move))
-
-    return gradient_penalty
+@torch.no_grad()
+def _fake(G: Any, move: Move) -> Labelled:
+    """Generated images for one of D's moves."""
+    z, c = move.batch["z"], move.batch["c"]
+    return Labelled(G(z, c, update_emas=move.first) if isinstance(G, Styled) else G(z, c), c)
 
 
 class _Shown:
