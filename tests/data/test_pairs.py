@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgan.data import Batches, BrokenImageError, load_dataset
-from fastgan.data.pairs import load_pairs, load_two_sets
+from fastgan.data import Batches, BrokenImageError, load_dataset, load_pairs, load_two_sets
 from fastgan.train.fingerprint import Fingerprint
 from tests.data.making import flat, in_folder, in_zip
 
