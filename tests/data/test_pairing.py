@@ -76,6 +76,7 @@ def test_held_out_is_a_share_that_names_alone_decide():
     chosen = held_out(keys, 0.05)
     assert len(chosen) == 20 and chosen == sorted(chosen)
     assert held_out(keys[::-1], 0.05) == chosen[::-1]
+    assert held_out([f"{key}.webp" for key in keys], 0.05) == [f"{key}.webp" for key in chosen]
     assert set(held_out(keys, 0.02)) < set(chosen)  # a larger share holds out more, not others
     assert len(held_out(keys, 1e-9)) == 1
     spread = [keys.index(key) for key in held_out(keys, 0.25)]
