@@ -140,6 +140,9 @@ def test_a_share_is_held_out(photos, tmp_path, capsys, pair):
     before = held.read_bytes()
     run(DatasetOptions(str(photos), dest, pair=pair, hold_out=0.2, force=True, workers=1))
     assert held.read_bytes() == before
+    capsys.readouterr()
+    run(DatasetOptions(str(photos), dest, pair=pair, force=True))
+    assert f"warning: {held} is of an earlier call; {dest} may hold the same images" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "set-held-out.zip", "set.zip"]
 
 
