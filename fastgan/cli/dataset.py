@@ -140,6 +140,9 @@ def _tell_written(dest: Path, options: DatasetOptions, made: Converted, console:
     console.print(literal(f"Wrote {made.images} {what} to {dest}"), soft_wrap=True)
     if made.held_out:
         console.print(literal(f"Wrote {made.held_out} {what} to {held_out_name(dest)}, held out"), soft_wrap=True)
+    elif options.force and held_out_name(dest).exists():
+        old = f"warning: {held_out_name(dest)} is of an earlier call; {dest} may hold the same images"
+        console.print(literal(old), soft_wrap=True)
 
 
 def _tell_notes(store: ImageStore, console: Console) -> None:

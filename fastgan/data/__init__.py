@@ -1,4 +1,4 @@
-"""Data: sets of images, in memory or streamed, and the batches drawn from them."""
+"""Data: sets of images and of pairs, in memory or streamed, and the batches drawn from them."""
 
 from fastgan.data.batches import Batches, UnalignedBatches
 from fastgan.data.dataset import Dataset, ImageDataset

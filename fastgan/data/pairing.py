@@ -81,7 +81,7 @@ def held_out(keys: Sequence[str], share: float) -> list[str]:
     there are round(share · n), at least one.
 
     Args:
-        keys: paths without ending.
+        keys: paths, whose endings do not count.
         share: between 0 and 1.
     Raises:
         ValueError: nothing would be left.
@@ -103,4 +103,4 @@ def _variants_of(key: str) -> str:
     """What is the same of variants of an emoji: its codepoints up to the first joiner, without skin tones."""
     points = codepoints(key)
     points = points[: points.index(_JOINER)] if _JOINER in points else points
-    return "-".join(f"{point:x}" for point in points if point not in _TONES) or key
+    return "-".join(f"{point:x}" for point in points if point not in _TONES) or without_ending(key)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgan.data import Batches, BrokenImageError, load_dataset
-from fastgan.data.pairs import load_pairs, load_two_sets
+from fastgan.data import Batches, BrokenImageError, load_dataset, load_pairs, load_two_sets
 from fastgan.train.fingerprint import Fingerprint
 from tests.data.making import flat, in_folder, in_zip
 
@@ -54,8 +53,8 @@ def test_partners_have_equal_numbers_and_labels(tmp_path, form, stream):
 
 
 def test_endings_need_not_be_equal_and_do_not_change_the_order(tmp_path):
-    # With endings, 1.bmp sorts before 10.bmp and 1-b.png before 1.png; pairs follow the order of a.
-    content = files((".png", ".bmp")) | {"a/dog/1-b.png": flat(60), "b/dog/1-b.bmp": flat(61, "BMP")}
+    # 1.c.png sorts before 1.png, but 1.c.bmp after 1.bmp: pairs follow the order of a.
+    content = files((".png", ".bmp")) | {"a/dog/1.c.png": flat(60), "b/dog/1.c.bmp": flat(61, "BMP")}
     sets = load_pairs(in_folder(tmp_path / "set", content))
     assert [b - a for a, b in zip(values(sets["a"]), values(sets["b"]), strict=True)] == [1] * 6
     in_folder(tmp_path / "set", {"b/dog/1.png": flat(7)})
