@@ -100,3 +100,25 @@ def as_images(img: Any, channels: int, resolution: tuple[int, int], like: Tensor
     if img.ndim != 4 or sizes(img)[1:] != expected:
         raise ValueError(f"img must have shape [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
     return img
+
+
+def as_images_of_any_size(name: str, img: Any, channels: int, multiple: int, smallest: int, like: Tensor) -> Tensor:
+    """img [N, channels, H, W], values in [-1, 1], for networks that take H and W as they come.
+
+    Args:
+        name: of the argument.
+        img: the images.
+        channels: what the network was built for.
+        multiple: H and W are multiples of it.
+        smallest: H and W are at least this.
+        like: a weight of the network.
+
+    Raises:
+        ValueError, TypeError: img has another shape, dtype or device.
+    """
+    img = as_floats(name, img, like, "floating-point images in [-1, 1] (of bytes: x / 127.5 - 1)")
+    shape = sizes(img)
+    if img.ndim != 4 or shape[1] != channels or any(side % multiple or side < smallest for side in shape[2:]):
+        sides = f"multiples of {multiple} and at least {smallest}" if multiple > 1 else f"at least {smallest}"
+        raise ValueError(f"{name} must have shape [N, {channels}, H, W], H and W {sides}, got {list(img.shape)}")
+    return img
