@@ -10,6 +10,8 @@ from typing import Any
 MODELS: dict[str, str] = {  # of a `fastgan.models.Family`
     "stylegan2": "fastgan.models.stylegan2:FAMILY",
     "dcgan": "fastgan.models.dcgan:FAMILY",
+    "pix2pix": "fastgan.models.pix2pix:FAMILY",
+    "cyclegan": "fastgan.models.cyclegan:FAMILY",
 }
 DATA_KINDS: dict[str, str] = {  # of a `fastgan.train.sets.DataKind`
     "images": "fastgan.train.sets:IMAGES",

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fastgan.config.fields import as_resolution, check_choice, check_int, make_plain
+from fastgan.config.options import UnpairedOptions
 from fastgan.models.convnorm import NORMS
-from fastgan.models.fields import as_resolution, check_choice, check_int, make_plain
 from fastgan.models.patchgan import RECEPTIVE_FIELDS, PatchGAN, check_patches
+from fastgan.models.registry import Family
 from fastgan.models.resnet import ResNet
 from fastgan.models.unet import UNet, as_num_downs
 
@@ -83,12 +85,36 @@ def _generator(cfg: CycleGANConfig, in_channels: int, out_channels: int) -> nn.M
     return ResNet(in_channels, out_channels, cfg.num_blocks, cfg.channel_base, cfg.norm)
 
 
-def networks(cfg: CycleGANConfig) -> dict[str, nn.Module]:
-    """{"G_ab": a -> b, "G_ba": b -> a, "D_a": a -> logits, "D_b": b -> logits}."""
-    a, b = cfg.in_channels, cfg.out_channels
-    return {
-        "G_ab": _generator(cfg, a, b),
-        "G_ba": _generator(cfg, b, a),
-        "D_a": PatchGAN(a, cfg.receptive_field, cfg.d_channel_base, cfg.norm),
-        "D_b": PatchGAN(b, cfg.receptive_field, cfg.d_channel_base, cfg.norm),
-    }
+def _critic(cfg: CycleGANConfig, channels: int) -> nn.Module:
+    return PatchGAN(channels, cfg.receptive_field, cfg.d_channel_base, cfg.norm)
+
+
+@dataclass(frozen=True)
+class CycleGANOptions(UnpairedOptions):
+    """Training options with the paper's defaults (section 4).
+
+    Its adversarial loss is (D(x) - 1)², without the half of `loss` lsgan: hence gan_weight 2. Halving D's loss, as it
+    does too, changes nothing under Adam.
+    """
+
+    batch: int = 1
+    loss: str = "lsgan"
+    g_lr: float = 2e-4
+    d_lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    gan_weight: float = 2.0
+
+
+FAMILY = Family(
+    "cyclegan",
+    CycleGANConfig,
+    {
+        "G_ab": lambda cfg: _generator(cfg, cfg.in_channels, cfg.out_channels),
+        "G_ba": lambda cfg: _generator(cfg, cfg.out_channels, cfg.in_channels),
+        "D_a": lambda cfg: _critic(cfg, cfg.in_channels),
+        "D_b": lambda cfg: _critic(cfg, cfg.out_channels),
+    },
+    CycleGANOptions,
+    data="two-sets",
+    play="fastgan.train.games.translation:play_unpaired",
+)

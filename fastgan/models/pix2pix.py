@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fastgan.config.fields import as_resolution, check_choice, check_float, check_int, make_plain
+from fastgan.config.options import PairedOptions
 from fastgan.models.convnorm import NORMS
-from fastgan.models.fields import as_resolution, check_choice, check_float, check_int, make_plain
 from fastgan.models.patchgan import RECEPTIVE_FIELDS, ConditionalPatchGAN, check_patches
+from fastgan.models.registry import Family
 from fastgan.models.unet import UNet, as_num_downs
 
 
@@ -24,7 +26,8 @@ class Pix2PixConfig:
         num_downs: how often G halves its input; 0: as often as the resolution allows (8 at 256x256, down to 1x1);
             the field then holds the number.
         channel_base: channels of G's first level, doubled from level to level, up to 8 times as many.
-        norm: "batch" or "instance" normalisation, in both networks.
+        norm: "instance" or "batch" normalisation, in both networks. The paper's batches of one image are normalised
+            alike by both in training; in evaluation "batch" uses running averages.
         dropout: probability that a value after the three innermost levels of G's decoder is dropped.
         receptive_field: side of the patch that one logit of D sees, in pixels: 1, 16, 34, 70, 142 or 286.
         d_channel_base: channels of D's first level, doubled from level to level, up to 8 times as many.
@@ -38,7 +41,7 @@ class Pix2PixConfig:
     out_channels: int = 3
     num_downs: int = 0
     channel_base: int = 64
-    norm: str = "batch"
+    norm: str = "instance"
     dropout: float = 0.5
     receptive_field: int = 70
     d_channel_base: int = 64
@@ -56,9 +59,29 @@ class Pix2PixConfig:
         check_patches(self.receptive_field, self.resolution)
 
 
-def networks(cfg: Pix2PixConfig) -> dict[str, nn.Module]:
-    """{"G": a -> b, "D": (a, b) -> logits}."""
-    return {
-        "G": UNet(cfg.in_channels, cfg.out_channels, cfg.num_downs, cfg.channel_base, cfg.norm, cfg.dropout),
-        "D": ConditionalPatchGAN(cfg.in_channels, cfg.out_channels, cfg.receptive_field, cfg.d_channel_base, cfg.norm),
-    }
+@dataclass(frozen=True)
+class Pix2PixOptions(PairedOptions):
+    """Training options with the paper's defaults (section 3.3, appendix 6.2)."""
+
+    batch: int = 1
+    g_lr: float = 2e-4
+    d_lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+def _generator(cfg: Pix2PixConfig) -> nn.Module:
+    return UNet(cfg.in_channels, cfg.out_channels, cfg.num_downs, cfg.channel_base, cfg.norm, cfg.dropout)
+
+
+def _discriminator(cfg: Pix2PixConfig) -> nn.Module:
+    return ConditionalPatchGAN(cfg.in_channels, cfg.out_channels, cfg.receptive_field, cfg.d_channel_base, cfg.norm)
+
+
+FAMILY = Family(
+    "pix2pix",
+    Pix2PixConfig,
+    {"G": _generator, "D": _discriminator},
+    Pix2PixOptions,
+    data="pairs",
+    play="fastgan.train.games.translation:play_paired",
+)

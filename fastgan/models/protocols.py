@@ -66,12 +66,14 @@ class FromImage(nn.Module):
     Attributes:
         in_channels: channels of what goes in.
         out_channels: channels of what comes out.
-        multiple: sides must be a multiple of it.
+        multiple: sides must be multiples of it.
+        smallest: and at least this.
     """
 
     in_channels: int
     out_channels: int
     multiple: int
+    smallest: int
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
 from fastgan.models.inputs import as_images_of_any_size
+from fastgan.models.protocols import FromImage
 
 
 class ResidualBlock(nn.Module):
@@ -26,7 +27,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(self.first(x))
 
 
-class ResNet(nn.Module):
+class ResNet(FromImage):
     """c7s1-64, d128, d256, [R256]…, u128, u64, c7s1-3, tanh in the paper's notation: 1/4 of the resolution inside.
 
     c7s1: 7x7, reflected borders; d: 3x3 ↓2; R: `ResidualBlock`; u: transposed 3x3 ↑2; each normalised, then relu, but

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastgan.config.fields import check_choice
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
-from fastgan.models.fields import check_choice
 from fastgan.models.inputs import as_images_of_any_size
+from fastgan.models.protocols import FromImage
 from fastgan.ops import bias_act
 
 # Decoder levels that have dropout, from the innermost on: the paper's only noise.
@@ -39,7 +40,7 @@ def as_num_downs(num_downs: int, resolution: tuple[int, int]) -> int:
     return num_downs
 
 
-class UNet(nn.Module):
+class UNet(FromImage):
     """[convolution ↓2, norm, lrelu 0.2]… → [transposed convolution ↑2, norm, relu, encoder's level beside]… → tanh.
 
     Level i of the encoder has min(channel_base·2^i, 8·channel_base) channels; kernels are 4x4. The first and the

@@ -9,11 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fastgan.models.cyclegan import CycleGANConfig, networks
+from fastgan.models.cyclegan import FAMILY, CycleGANConfig
 from fastgan.models.resnet import ResNet
 from fastgan.models.unet import UNet
 
 SMALL = {"resolution": 32, "num_blocks": 2, "channel_base": 4, "d_channel_base": 4}
+
+
+def networks(config) -> dict[str, nn.Module]:
+    return {name: make(config) for name, make in FAMILY.networks.items()}
 
 
 def count(network):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fastgan.models.registry import MODELS, build
+from fastgan.models.registry import build
 
 SMALL = {"resolution": 16, "channel_base": 128, "z_dim": 8, "num_classes": 3}
 
@@ -25,7 +25,7 @@ def step(family, memory_format):
     return {name: (t.shape, t.dtype) for name, t in tensors.items()}, logits.device.type
 
 
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", ["stylegan2", "dcgan"])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("mode", ["meta", "fake"])
 def test_networks_built_without_values_run_as_real_ones_do(family, memory_format, mode):
@@ -37,7 +37,7 @@ def test_networks_built_without_values_run_as_real_ones_do(family, memory_format
     assert device == ("meta" if mode == "meta" else "cpu")
 
 
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", ["stylegan2", "dcgan"])
 def test_a_network_moved_to_the_meta_device_runs(family):
     _, _, D = build(family, **SMALL)
     y = D.to("meta")(torch.randn(2, 3, 16, 16, device="meta"), torch.eye(2, 3, device="meta"))

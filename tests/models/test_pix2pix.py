@@ -10,10 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from fastgan.models.patchgan import ConditionalPatchGAN, PatchGAN
-from fastgan.models.pix2pix import Pix2PixConfig, networks
+from fastgan.models.pix2pix import FAMILY, Pix2PixConfig
 from fastgan.models.unet import UNet
 
 SMALL = {"channel_base": 4, "d_channel_base": 4}
+
+
+def networks(config) -> dict[str, nn.Module]:
+    return {name: make(config) for name, make in FAMILY.networks.items()}
 
 
 def count(network):
@@ -26,7 +30,7 @@ def small_unet(**changes):
 
 def test_parameter_counts_of_the_published_networks():
     with torch.device("meta"):
-        built = networks(Pix2PixConfig())
+        built = networks(Pix2PixConfig(norm="batch"))
     encoder = 3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 4 * 512 * 512
     decoder = 512 * 512 + 3 * 1024 * 512 + 1024 * 256 + 512 * 128 + 256 * 64 + 128 * 3
     normalised = (128 + 256 + 4 * 512) + (

@@ -17,7 +17,7 @@ class TinyG(FromImage):
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3):
         super().__init__()
-        self.in_channels, self.out_channels, self.multiple = in_channels, out_channels, 2
+        self.in_channels, self.out_channels, self.multiple, self.smallest = in_channels, out_channels, 2, 2
         self.net = nn.Sequential(nn.Conv2d(in_channels, 4, 3, 1, 1), nn.SiLU(), nn.Conv2d(4, out_channels, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
