@@ -44,7 +44,7 @@ class UNet(FromImage):
     """[convolution ↓2, norm, lrelu 0.2]… → [transposed convolution ↑2, norm, relu, encoder's level beside]… → tanh.
 
     Level i of the encoder has min(channel_base·2^i, 8·channel_base) channels; kernels are 4x4. The first and the
-    innermost convolution are not normalised.
+    innermost convolution are not normalised. In what the decoder joins, the encoder's channels come first.
 
     Args:
         in_channels: channels of the images that come.

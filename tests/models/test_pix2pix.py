@@ -200,6 +200,8 @@ def test_dropout_is_after_the_three_innermost_levels():
     G(torch.rand(8, 3, 64, 64))
     assert shares[:3] == pytest.approx([0.5] * 3, abs=0.1)
     assert shares[3:] == [0, 0]
+    shallow = small_unet(num_downs=3)
+    assert (shallow(torch.rand(2, 3, 16, 16)) != 0).all()  # the image itself keeps every value
 
 
 def test_dropout_follows_the_mode_unless_it_is_asked_for():
