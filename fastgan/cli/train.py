@@ -110,8 +110,8 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
 
 
 def _described(sets: Mapping[str, Dataset]) -> str:
-    each = (f"{len(s)} images of {s.name} at {s.resolution[1]}×{s.resolution[0]}" for s in sets.values())
-    return ", ".join(dict.fromkeys(each))
+    height, width = next(iter(sets.values())).resolution
+    return f"{', '.join(f'{len(s)} images of {s.name}' for s in sets.values())} at {width}×{height}"
 
 
 def _lost(reason: str) -> None:

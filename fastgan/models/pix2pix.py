@@ -27,7 +27,8 @@ class Pix2PixConfig:
             the field then holds the number.
         channel_base: channels of G's first level, doubled from level to level, up to 8 times as many.
         norm: "instance" or "batch" normalisation, in both networks. The paper's batches of one image are normalised
-            alike by both in training; in evaluation "batch" uses running averages.
+            alike by both in training, but for the scale and offset that "batch" learns; in evaluation it uses running
+            averages.
         dropout: probability that a value after the three innermost levels of G's decoder is dropped.
         receptive_field: side of the patch that one logit of D sees, in pixels: 1, 16, 34, 70, 142 or 286.
         d_channel_base: channels of D's first level, doubled from level to level, up to 8 times as many.

@@ -76,22 +76,25 @@ class Run:
         self.goes_on = origin is not None and branch is None
         self.branched_from = branch.to_json() if branch else None
         self.journal = Journal(outdir, device, resumed=self.goes_on)
-        for dataset in sets.values():
-            self._warn_of(dataset)
+        self._note_data()
         if origin is not None:
             self._restore(origin, branch)
         seen = self.state.images if self.goes_on else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
 
-    def _warn_of(self, dataset: Dataset) -> None:
-        mirror, warnings = self.config.training.mirror, self.journal.warnings
-        if mirror and dataset.mirror_hazards:
-            hazards = ", ".join(dataset.mirror_hazards)
-            warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
-        if mirror and self.config.data.cond and not dataset.num_classes:
-            warnings.append("--mirror flips images, not what their label vectors say of left and right")
-        warnings += [f"left out: {message}" for message in dataset.broken]
-        self.journal.notes += dataset.notes
+    def _note_data(self) -> None:
+        """What was found in the sets, and what --mirror does to them; each sentence once."""
+        notes, warnings = list[str](), list[str]()
+        for dataset in self.sets.values():
+            if self.config.training.mirror and dataset.mirror_hazards:
+                hazards = ", ".join(dataset.mirror_hazards)
+                warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
+            if self.config.training.mirror and self.config.data.cond and not dataset.num_classes:
+                warnings.append("--mirror flips images, not what their label vectors say of left and right")
+            warnings += [f"left out: {message}" for message in dataset.broken]
+            notes += dataset.notes
+        self.journal.warnings += dict.fromkeys(warnings)
+        self.journal.notes += dict.fromkeys(notes)
 
     def _restore(self, origin: Origin, branch: Branch | None) -> None:
         tree = origin.take()

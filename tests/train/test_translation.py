@@ -164,7 +164,7 @@ def test_what_is_shown_of_pairs(channels):
     a = held["a"].images.permute(0, 3, 1, 2) / 127.5 - 1
     torch.testing.assert_close(shown.images[1::3].int(), to_uint8(G(a)).int(), rtol=0, atol=1)
     target = b / 127.5 - 1
-    assert game.figures()["l1"] == pytest.approx((G(a) - target).abs().mean().item(), rel=1e-5)
+    assert game.figures()["l1_to_target"] == pytest.approx((G(a) - target).abs().mean().item(), rel=1e-5)
     made = torch.cat(list(game.sample(5)))
     assert made.shape == (5, 3, 8, 8) and torch.equal(made[3], made[0]) and made.dtype == torch.uint8
 
@@ -174,7 +174,7 @@ def test_what_is_shown_without_pairs():
     assert unpaired().figures is None
     held = unpaired(held=True)
     assert held.preview().captions == ("input a", "output b", "target b", "input b", "output a", "target a")
-    assert set(held.figures()) == {"l1_ab", "l1_ba"}
+    assert set(held.figures()) == {"l1_to_target_b", "l1_to_target_a"}
 
 
 def test_impossible_translations_are_refused():

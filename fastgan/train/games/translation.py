@@ -77,7 +77,7 @@ def play_paired(
         preview=lambda: shown.grid({"input": a, "output": output, "target": b}),
         sample=lambda count: shown.translations(forward, count),
         compared=shown.b,
-        figures=lambda: {"l1": shown.difference(output, b)},
+        figures=lambda: {"l1_to_target": shown.difference(output, b)},
         schedules=schedules,
     )
 
@@ -160,7 +160,8 @@ def _two_ways(
     columns |= {"target a": a} if shown.held_out else {"back to b": lambda a, b: G_ab(G_ba(b))}
 
     def figures() -> dict[str, float]:
-        return {"l1_ab": shown.difference(columns["output b"], b), "l1_ba": shown.difference(columns["output a"], a)}
+        made = {"b": (columns["output b"], b), "a": (columns["output a"], a)}
+        return {f"l1_to_target_{side}": shown.difference(*pair) for side, pair in made.items()}
 
     return Game(
         players,
