@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d{6,})(?:\.(\d{3}))?\.safetensors")
+_ENDINGS = {"checkpoint": ".safetensors", "grid": ".png"}
+_NUMBERED = re.compile(r"(checkpoint|grid)-(\d{6,})(?:\.(\d{3}))?(\.safetensors|\.png)")
 
 
 def numbered(images: int) -> str:
@@ -19,10 +20,12 @@ def numbered(images: int) -> str:
     return f"{kimg:06d}" + (f".{rest:03d}" if rest else "")
 
 
-def images_of(path: Path) -> int | None:
-    """Images seen at a checkpoint, from its name; None if the name is not one of a run's checkpoints."""
-    match = _CHECKPOINT.fullmatch(path.name)
-    return int(match[1]) * 1000 + int(match[2] or 0) if match else None
+def images_of(path: Path, kind: str = "checkpoint") -> int | None:
+    """Images seen at a checkpoint or a "grid", from its name; None if the name is not one of a run's."""
+    match = _NUMBERED.fullmatch(path.name)
+    return (
+        int(match[2]) * 1000 + int(match[3] or 0) if match and (match[1], match[4]) == (kind, _ENDINGS[kind]) else None
+    )
 
 
 def checkpoints(outdir: Path) -> list[Path]:

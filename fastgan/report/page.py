@@ -81,8 +81,11 @@ def collect(outdir: Path) -> dict[str, Any]:
     )
     records = attempt(lambda: read_stats(outdir / "stats.jsonl"), [], "stats.jsonl is missing: there are no figures")
     files = grid_files(outdir)
-    kept = choose([kimg for kimg, _ in files], _GRIDS)
-    grids = [(files[i][0], attempt(lambda i=i: data_uri(files[i][1]), "", f"{files[i][1].name} is gone")) for i in kept]
+    kept = choose([images for images, _ in files], _GRIDS)
+    grids = [
+        (files[i][0] / 1000, attempt(lambda i=i: data_uri(files[i][1]), "", f"{files[i][1].name} is gone"))
+        for i in kept
+    ]
     reals = attempt(lambda: data_uri(outdir / "reals.png"), "", "reals.png is missing")
     training = _section(config, "training")
     floors = {name: value for name, value in _section(journal, "floors").items() if _number(value) is not None}
@@ -94,6 +97,7 @@ def collect(outdir: Path) -> dict[str, Any]:
         "charts": charts(records, floors),
         "grids": [(kimg, uri) for kimg, uri in grids if uri],
         "grids_of": len(files),
+        "captions": list(map(str, _list(journal.get("captions")))),
         "reals": reals,
         "config": {
             "environment": _section(journal, "environment"),

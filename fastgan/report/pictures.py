@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-_GRID = re.compile(r"grid-(\d+)\.png")
+from fastgan.checkpoint import images_of
+
 _LONGEST = 1280  # pixels of a side
 _QUALITY = 85
 
 
 def grid_files(outdir: Path) -> list[tuple[int, Path]]:
-    """(kimg, file) of every grid of a run, oldest first."""
-    found = [(match, path) for path in outdir.iterdir() if (match := _GRID.fullmatch(path.name))]
-    return sorted((int(match[1]), path) for match, path in found)
+    """(images seen, file) of every grid of a run, oldest first."""
+    found = [(images_of(path, "grid"), path) for path in outdir.iterdir()]
+    return sorted((images, path) for images, path in found if images is not None)
 
 
 def choose(times: Sequence[int], count: int) -> list[int]:

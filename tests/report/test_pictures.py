@@ -43,10 +43,18 @@ def test_a_growing_run_seldom_changes_the_choice() -> None:
 
 
 def test_grids_are_found_in_order_of_time(tmp_path: Path) -> None:
-    for name in ("grid-000100.png", "grid-000020.png", "grid-1000000.png", "grid-x.png", ".grid-000001.png.partial"):
+    for name in (
+        "grid-000100.png",
+        "grid-000020.png",
+        "grid-000020.400.png",
+        "grid-1000000.png",
+        "grid-x.png",
+        ".grid-000001.png.partial",
+    ):
         (tmp_path / name).touch()
-    assert [(kimg, path.name) for kimg, path in grid_files(tmp_path)] == [
-        (20, "grid-000020.png"), (100, "grid-000100.png"), (1000000, "grid-1000000.png"),
+    assert [(images, path.name) for images, path in grid_files(tmp_path)] == [
+        (20_000, "grid-000020.png"), (20_400, "grid-000020.400.png"), (100_000, "grid-000100.png"),
+        (1_000_000_000, "grid-1000000.png"),
     ]  # fmt: skip
 
 

@@ -1,0 +1,126 @@
+"""One generator against one discriminator: what its penalties and losses look at, and what lies in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastgan.config.options import AdversarialOptions
+from fastgan.data import ImageDataset
+from fastgan.losses import Move, gradient_penalty, r1
+from fastgan.models import FromNoise
+from fastgan.train.game import Game
+from fastgan.train.games.noise import play
+from fastgan.train.loop import step
+from fastgan.train.state import TrainState
+from fastgan.train.statistics import Statistics
+
+
+class TinyG(FromNoise):
+    """A line from z to pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.z_dim, self.num_classes, self.img_channels, self.resolution = 2, 0, 1, (4, 4)
+        self.net = nn.Linear(2, 16)
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.net(z)).reshape(-1, 1, 4, 4)
+
+
+class TinyD(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(16, 8), nn.SiLU(), nn.Linear(8, 1))
+
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.net(img.flatten(1))
+
+
+def tiny(**changes: Any) -> Game:
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (9, 4, 4, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    options = AdversarialOptions(**{"batch": 4, "kimg": 1, "tick": 1, **changes})
+    return play({"G": TinyG(), "D": TinyD()}, options, {"image": ImageDataset(images)}, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "wgan-gp", "zero-gp"])
+def test_penalties_look_at_the_move_and_share_its_fakes(name):
+    game = tiny(penalties={name: (8.0, 1)})
+    G, D = game.players[0].modules["G"], game.players[1].modules["D"]
+    adversarial, penalty = game.players[1].terms
+    assert (adversarial.name, penalty.name) == ("D", name)
+    assert penalty.weight == (4.0 if name in ("r1", "r2") else 8.0)  # γ/2
+    calls: list[int] = []
+    original = G.forward
+    G.forward = lambda z, c: calls.append(len(z)) or original(z, c)
+    move = Move(game.players[1].source.next())
+    adversarial.loss(move)
+    random = torch.get_rng_state()
+    got = penalty.loss(move)
+    assert calls == [4]
+    torch.set_rng_state(random)
+    real, fake = move.batch["image"], original(move.batch["z"], move.batch["c"]).detach()
+    expected = {
+        "r1": lambda: r1(D, real),
+        "r2": lambda: r1(D, fake),
+        "wgan-gp": lambda: gradient_penalty(D, real, fake),
+        "zero-gp": lambda: gradient_penalty(D, real, fake, target=0.0),
+    }[name]()
+    assert got.requires_grad and got.shape == (4,)
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_loss_that_compares_is_handed_real_logits_by_both_players():
+    game = tiny(loss="relativistic")
+    D, softplus = game.players[1].modules["D"], nn.functional.softplus
+    for player, sign in zip(game.players, (-1, 1), strict=True):
+        move = Move(player.source.next())
+        value = player.terms[0].loss(move)
+        fake = game.players[0].modules["G"](move.batch["z"], None)
+        expected = softplus(sign * (D(fake) - D(move.batch["image"])))[:, 0]
+        torch.testing.assert_close(value, expected)
+    assert game.players[0].source.state_dict()["position"] == 8
+
+
+def test_images_are_counted_by_what_the_discriminator_sees():
+    assert tiny(d_repeats=5).images_per_step == 20
+
+
+def test_what_the_next_step_reads_stays_where_it_is():
+    game = tiny(penalties={"r1": (1.0, 2)}, augment="instance-noise")
+    state = TrainState(game)
+    step(state)
+    rates = [group["lr"] for player in game.players for group in player.optimizer.param_groups]
+    kept = [*rates, *(schedule.target for schedule in game.schedules), *state.skipped.values()]
+    kept += [tensor for average in game.averages.values() for tensor in (average.weight, *average.module.parameters())]
+    kept += state.statistics._sums.values()
+    before = [(tensor, tensor.data_ptr(), tensor._version) for tensor in kept]
+    state.statistics.means()
+    step(state)
+    now = [group["lr"] for player in game.players for group in player.optimizer.param_groups]
+    now += [*(schedule.target for schedule in game.schedules), *state.skipped.values()]
+    now += [tensor for average in game.averages.values() for tensor in (average.weight, *average.module.parameters())]
+    now += state.statistics._sums.values()
+    assert [id(tensor) for tensor in now] == [id(tensor) for tensor, _, _ in before]
+    assert [tensor.data_ptr() for tensor in now] == [place for _, place, _ in before]
+    assert all(tensor._version > version for tensor, _, version in before[len(rates) :])  # and was written
+
+
+def test_statistics_begin_anew_in_place():
+    statistics = Statistics()
+    statistics.report("a", torch.tensor([1.0, 3.0]))
+    statistics.report("b", torch.tensor(5.0))
+    sums = statistics._sums["a"]
+    assert statistics.means() == {"a": 2.0, "b": 5.0}
+    assert statistics.means() == {} and statistics.state_dict() == {}
+    statistics.report("a", torch.tensor([7.0]))
+    assert statistics._sums["a"] is sums
+    saved = statistics.state_dict()
+    other = Statistics()
+    other.report("c", torch.tensor(1.0))
+    other.load_state_dict(saved)
+    assert other.means() == {"a": 7.0}
