@@ -23,9 +23,9 @@ def numbered(images: int) -> str:
 def images_of(path: Path, kind: str = "checkpoint") -> int | None:
     """Images seen at a checkpoint or a "grid", from its name; None if the name is not one of a run's."""
     match = _NUMBERED.fullmatch(path.name)
-    return (
-        int(match[2]) * 1000 + int(match[3] or 0) if match and (match[1], match[4]) == (kind, _ENDINGS[kind]) else None
-    )
+    if match is None or (match[1], match[4]) != (kind, _ENDINGS[kind]):
+        return None
+    return int(match[2]) * 1000 + int(match[3] or 0)
 
 
 def checkpoints(outdir: Path) -> list[Path]:

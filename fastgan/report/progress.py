@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
@@ -22,9 +23,8 @@ _KNOWN: dict[str, tuple[str, str]] = {
     "images_per_second": ("img/s", "{:.1f}"),
     "seconds_per_kimg": ("s/kimg", "{:.2f}"),
     "memory_gib": ("memory", "{:.2f} GiB"),
-    "score/real": ("D(real)", "{:+.3f}"),
-    "score/fake": ("D(fake)", "{:+.3f}"),
 }
+_SCORE = re.compile(r"score/(real|fake)(\w*)")  # D's mean logits; of "score/real_a" the discriminator is D_a
 _SPEED = ("images_per_second", "seconds_per_kimg", "memory_gib")
 _FILES = {"checkpoint": "last checkpoint", "grid": "last grid"}
 
@@ -68,6 +68,8 @@ def format_duration(seconds: float) -> str:
 def _figure(name: str, value: Any) -> tuple[str, str]:
     """(label, text) of one figure."""
     label, form = _KNOWN.get(name, (name.removeprefix("loss/").removeprefix("metric/"), "{:.4g}"))
+    if score := _SCORE.fullmatch(name):
+        label, form = f"D{score[2]}({score[1]})", "{:+.3f}"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return label, form.format(value)
     return label, "-" if value is None else str(value)

@@ -45,19 +45,19 @@ def critic_terms(
     """What one discriminator minimises: its side of the adversarial loss, and the penalties.
 
     Args:
-        name: of the discriminator; its own name is left away from statistics where it is "D".
+        name: "D", or "D_a" of several: its statistics then end in "_a".
         critic: the discriminator.
         loss: the adversarial loss.
         options: for the penalties.
         real, fake: what it sees of both kinds in a move; fake ones carry no gradient.
         resolution: (H, W) of what it sees.
     """
-    prefix = "" if name == "D" else f"{name}/"
+    which = name.removeprefix("D")
 
     def discriminator_loss(move: Move) -> Tensor:
         fake_logits, real_logits = critic(*fake(move)), critic(*real(move))
-        move.report(f"score/{prefix}fake", fake_logits)
-        move.report(f"score/{prefix}real", real_logits)
+        move.report(f"score/fake{which}", fake_logits)
+        move.report(f"score/real{which}", real_logits)
         if move.first:
             critic.adapt(real_logits.detach())
         return loss.d(real_logits, fake_logits)
@@ -69,7 +69,7 @@ def critic_terms(
     for each, (_, interval) in options.penalties.items():
         penalty: Penalty = chosen(PENALTIES, each)
         weight = penalty.factor * options.penalty_weight(each, resolution)
-        terms.append(Term(f"{prefix}{each}", penalty_of(penalty), weight, interval))
+        terms.append(Term(f"{each}{which}", penalty_of(penalty), weight, interval))
     return tuple(terms)
 
 
