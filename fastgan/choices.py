@@ -34,9 +34,8 @@ PENALTIES: dict[str, str] = {  # of a `fastgan.losses.Penalty`
 AUGMENTS: dict[str, str] = {  # of a `fastgan.augment.Augment`, a class
     "instance-noise": "fastgan.augment.instance_noise:InstanceNoise",
 }
-METRICS: dict[str, str] = {  # of a function (sampler, dataset) -> {figure: value}
-    "swd": "fastgan.metrics.sliced_wasserstein:measure",
-    "swd_floor": "fastgan.metrics.sliced_wasserstein:measure_floor",
+METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric`
+    "swd": "fastgan.metrics.sliced_wasserstein:SWD",
 }
 TRANSFORMS: dict[str, str] = {  # of a function (image, (H, W)) -> image
     "center-crop": "fastgan.data.image:center_crop",

@@ -39,8 +39,9 @@ import torch
 from kill_places import BY_FUNCTION, PACKAGE, PLACES, RESUMING, Place
 
 from fastgan.checkpoint import load_checkpoint
+from fastgan.choices import METRICS
 from fastgan.cli.main import main as fastgan_main
-from fastgan.metrics.registry import METRICS
+from fastgan.metrics import Metric
 from fastgan.report import read_stats
 from fastgan.train.folder import latest_checkpoint
 
@@ -107,9 +108,20 @@ class Killer:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def brightness(sampler: Callable[[int], torch.Tensor], dataset: Any) -> dict[str, float]:
-    """A metric that costs little."""
-    return {"brightness": sampler(16).double().mean().item()}
+class Brightness:
+    """Features that cost little: the sum of all values."""
+
+    def __init__(self, images: int) -> None:
+        self.images, self.sum = images, 0.0
+
+    def take(self, images: torch.Tensor) -> None:
+        self.sum += images.double().sum().item()
+
+    def result(self) -> float:
+        return self.sum / self.images
+
+
+BRIGHTNESS = Metric(Brightness, lambda real, fake: {"brightness": fake}, images=16)
 
 
 def training(outdir: Path) -> int:
@@ -273,7 +285,7 @@ def try_point(lives: list[Life], alone: Path, killed: Path) -> tuple[int, list[s
 
 def run(points: int, seed: int) -> int:
     """Tries all points and prints a table of them; the exit status: 0 if every one is identical."""
-    METRICS["brightness"] = f"{__name__}:brightness"
+    METRICS["brightness"] = f"{__name__}:BRIGHTNESS"
     start = time.monotonic()
     tried, identical, strikes = Counter(), Counter(), Counter()
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastgan.choices import ADVERSARIAL, AUGMENTS, PENALTIES
+from fastgan.choices import ADVERSARIAL, AUGMENTS, METRICS, PENALTIES
 from fastgan.config.fields import as_names, check_choice, check_float, check_int, check_number, is_finite, plain, shown
 
 _LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
@@ -69,6 +69,8 @@ class TrainingOptions:
         check_choice("mirror", self.mirror, (False, True))
         check_choice("channels_last", self.channels_last, (None, False, True))
         object.__setattr__(self, "metrics", as_names("metrics", self.metrics))
+        for metric in self.metrics:
+            check_choice("metrics", metric, tuple(METRICS))
 
     @property
     def micro_batch(self) -> int:
@@ -253,9 +255,12 @@ def replace(options: Any, what: str, /, **changes: Any) -> Any:
 def spelled_out(options: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     """changes, with `r1_gamma` and `r1_interval` as R1 among the penalties.
 
-    A path-length weight of 0, which runs of any family once recorded, is passed over where the family has none.
+    What runs of earlier versions recorded is passed over: a path-length weight of 0 where the family has none, and
+    `swd_floor` among the metrics, which measures itself with swd now.
     """
     result = dict(changes)
+    if isinstance(result.get("metrics"), (list, tuple)):
+        result["metrics"] = [name for name in result["metrics"] if name != "swd_floor"]
     if isinstance(options, AdversarialOptions) and {"r1_gamma", "r1_interval"} & set(result):
         penalties = dict(result.get("penalties", options.penalties))
         gamma, interval = penalties.get("r1", (0.0, _INTERVAL))

@@ -1,6 +1,13 @@
-"""Distances between generated and real images."""
+"""Metrics between generated and real images."""
 
-from fastgan.metrics.registry import METRICS, compute
+from fastgan.metrics.evaluation import Evaluation, Features, Images, Metric
 from fastgan.metrics.sliced_wasserstein import sliced_wasserstein_by_level, sliced_wasserstein_distance
 
-__all__ = ["METRICS", "compute", "sliced_wasserstein_by_level", "sliced_wasserstein_distance"]
+__all__ = [
+    "Evaluation",
+    "Features",
+    "Images",
+    "Metric",
+    "sliced_wasserstein_by_level",
+    "sliced_wasserstein_distance",
+]

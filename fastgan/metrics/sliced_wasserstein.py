@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from fastgan.metrics.evaluation import Metric
+
 PATCH = 7
 _COARSEST = 16
 _SCALE = 1e3
-# Images of each side that `measure` compares.
-_IMAGES = 1000
-
-
-class Images(Protocol):
-    """What `measure` needs of a data set."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, indices: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, H, W, C]."""
-        ...
+_PROJECTIONS, _PATCHES = 512, 16384
 
 
 def _binomial(channels: int) -> torch.Tensor:
@@ -63,21 +53,96 @@ def laplacian_pyramid(x: torch.Tensor) -> list[torch.Tensor]:
     return [*levels, x]
 
 
-def _descriptors(level: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """[count, C·7·7]: patches at random places, spread evenly over the images, each channel to mean 0, deviation 1."""
-    n, channels, height, width = level.shape
-    image = torch.arange(count) * n // count
-    top = torch.randint(0, height - PATCH + 1, (count,), generator=generator)
-    left = torch.randint(0, width - PATCH + 1, (count,), generator=generator)
-    offset = torch.arange(PATCH)
-    patches = level[
-        image[:, None, None, None],
-        torch.arange(channels)[:, None, None],
-        (top[:, None] + offset)[:, None, :, None],
-        (left[:, None] + offset)[:, None, None, :],
-    ]  # [count, C, 7, 7]
-    deviation, mean = torch.std_mean(patches, dim=(0, 2, 3), keepdim=True, correction=0)
-    return ((patches - mean) / deviation.clamp_min(1e-8)).flatten(1)
+class Cut(NamedTuple):
+    """Patches of the levels of a set of images, fine to coarse.
+
+    Attributes:
+        levels: height in pixels -> [patches, C·7·7], each channel to mean 0, deviation 1.
+        directions: [C·7·7, S] unit vectors of each level.
+        images: how many images they are of.
+    """
+
+    levels: dict[int, torch.Tensor]
+    directions: list[torch.Tensor]
+    images: int
+
+
+class Patches:
+    """Cuts patches from images that pass by: at random places of each level, spread evenly over the images.
+
+    Args:
+        images: how many will come.
+        seed: of the places and the directions; sets of one seed are cut at the same places.
+        projections: random directions.
+        patches: of each level.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+
+    def __init__(self, images: int, *, seed: int = 0, projections: int = _PROJECTIONS, patches: int = _PATCHES) -> None:
+        if projections < 1 or patches < 1:
+            raise ValueError(f"projections and patches must be at least 1, got {projections} and {patches}")
+        self.images, self.seed, self.projections = images, seed, projections
+        self._of = torch.arange(patches) * images // patches  # the image that each is of, ascending
+        self._seen = 0
+        self._heights: list[int] = []
+        self._directions: list[torch.Tensor] = []
+        self._places: list[tuple[torch.Tensor, torch.Tensor]] = []  # top, left
+        self._cuts: list[torch.Tensor] = []  # [patches, C, 7, 7]
+
+    def take(self, images: torch.Tensor) -> None:
+        """Cut the next images, uint8 [n, C, H, W]."""
+        levels = laplacian_pyramid(images.cpu().float())
+        if not self._cuts:
+            self._draw(levels)
+        start, stop = torch.searchsorted(self._of, torch.tensor([self._seen, self._seen + len(images)])).tolist()
+        image, offset = self._of[start:stop] - self._seen, torch.arange(PATCH)
+        for level, (top, left), cut in zip(levels, self._places, self._cuts, strict=True):
+            cut[start:stop] = level[
+                image[:, None, None, None],
+                torch.arange(level.shape[1])[:, None, None],
+                (top[start:stop, None] + offset)[:, None, :, None],
+                (left[start:stop, None] + offset)[:, None, None, :],
+            ]
+        self._seen += len(images)
+
+    def _draw(self, levels: list[torch.Tensor]) -> None:
+        """Directions and places of each level."""
+        count = len(self._of)
+        for index, level in enumerate(levels):
+            _, channels, height, width = level.shape
+            generator = torch.Generator().manual_seed(self.seed * 1000 + index)
+            directions = torch.randn(channels * PATCH * PATCH, self.projections, generator=generator)
+            directions /= directions.norm(dim=0, keepdim=True)
+            top = torch.randint(0, height - PATCH + 1, (count,), generator=generator)
+            left = torch.randint(0, width - PATCH + 1, (count,), generator=generator)
+            self._heights.append(height)
+            self._directions.append(directions)
+            self._places.append((top, left))
+            self._cuts.append(torch.empty(count, channels, PATCH, PATCH))
+
+    def result(self) -> Cut:
+        """The patches of all levels.
+
+        Raises:
+            ValueError: fewer images came than were to come.
+        """
+        if self._seen != self.images:
+            raise ValueError(f"{self.images} images must be taken in, got {self._seen}")
+        levels = {}
+        for height, patches in zip(self._heights, self._cuts, strict=True):
+            deviation, mean = torch.std_mean(patches, dim=(0, 2, 3), keepdim=True, correction=0)
+            levels[height] = ((patches - mean) / deviation.clamp_min(1e-8)).flatten(1)
+        return Cut(levels, self._directions, self.images)
+
+
+def distances(a: Cut, b: Cut) -> dict[int, float]:
+    """{height: 10³ · sliced distance} of each level, fine to coarse."""
+    return {
+        height: _SCALE * sliced_distance(a.levels[height], b.levels[height], directions)
+        for height, directions in zip(a.levels, a.directions, strict=True)
+    }
 
 
 def sliced_distance(a: torch.Tensor, b: torch.Tensor, directions: torch.Tensor) -> float:
@@ -104,7 +169,7 @@ def sliced_distance(a: torch.Tensor, b: torch.Tensor, directions: torch.Tensor) 
     return float((one - two).abs_().mean(dtype=torch.float64))
 
 
-def _check(a: torch.Tensor, b: torch.Tensor, projections: int, patches: int) -> None:
+def _check(a: torch.Tensor, b: torch.Tensor) -> None:
     for name, images in (("a", a), ("b", b)):
         if images.dtype != torch.uint8:
             raise TypeError(f"{name} must be uint8 images, got {images.dtype}")
@@ -114,12 +179,10 @@ def _check(a: torch.Tensor, b: torch.Tensor, projections: int, patches: int) -> 
             raise ValueError(f"{name} must be at least {PATCH}x{PATCH} pixels, got {list(images.shape[2:])}")
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"b must have images of shape {list(a.shape[1:])} to match a, got {list(b.shape[1:])}")
-    if projections < 1 or patches < 1:
-        raise ValueError(f"projections and patches must be at least 1, got {projections} and {patches}")
 
 
 def sliced_wasserstein_by_level(
-    a: torch.Tensor, b: torch.Tensor, *, seed: int = 0, projections: int = 512, patches: int = 16384
+    a: torch.Tensor, b: torch.Tensor, *, seed: int = 0, projections: int = _PROJECTIONS, patches: int = _PATCHES
 ) -> dict[int, float]:
     """{height: 10³ · sliced distance of the 7x7 patches} for each level of the Laplacian pyramid, fine to coarse.
 
@@ -143,22 +206,17 @@ def sliced_wasserstein_by_level(
 
     Source: Karras et al. 2018 (progressive growing), section 5.
     """
-    _check(a, b, projections, patches)
-    levels_a, levels_b = laplacian_pyramid(a.cpu().float()), laplacian_pyramid(b.cpu().float())
-    result: dict[int, float] = {}
-    for index, (level_a, level_b) in enumerate(zip(levels_a, levels_b, strict=True)):
-        generator = torch.Generator().manual_seed(seed * 1000 + index)
-        directions = torch.randn(a.shape[1] * PATCH * PATCH, projections, generator=generator)
-        directions /= directions.norm(dim=0, keepdim=True)
-        places = generator.get_state()
-        cut_a = _descriptors(level_a, patches, generator)
-        cut_b = _descriptors(level_b, patches, generator.set_state(places))
-        result[level_a.shape[2]] = _SCALE * sliced_distance(cut_a, cut_b, directions)
-    return result
+    _check(a, b)
+    cuts = []
+    for images in (a, b):
+        cut = Patches(len(images), seed=seed, projections=projections, patches=patches)
+        cut.take(images)
+        cuts.append(cut.result())
+    return distances(*cuts)
 
 
 def sliced_wasserstein_distance(
-    a: torch.Tensor, b: torch.Tensor, *, seed: int = 0, projections: int = 512, patches: int = 16384
+    a: torch.Tensor, b: torch.Tensor, *, seed: int = 0, projections: int = _PROJECTIONS, patches: int = _PATCHES
 ) -> float:
     """mean over levels of `sliced_wasserstein_by_level`, which documents arguments and errors.
 
@@ -183,44 +241,11 @@ def sliced_wasserstein_distance(
     return sum(levels.values()) / len(levels)
 
 
-def _real(dataset: Images, count: int, seed: int = 0) -> torch.Tensor:
-    """uint8 [n, C, H, W], n = min(count, M) images drawn without repetition."""
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-    return dataset.read(order[:count]).permute(0, 3, 1, 2)
-
-
-def measure(sampler: Callable[[int], torch.Tensor], dataset: Images) -> dict[str, float]:
-    """Sliced Wasserstein distance of generated images to a data set.
-
-    Args:
-        sampler: n -> uint8 [n, C, H, W].
-        dataset: the real images, M of them.
-
-    Returns:
-        "swd": the mean over levels, "swd_<height>": each level, "swd_images": images of each side, at most 1000.
-    """
-    real = _real(dataset, _IMAGES)
-    levels = sliced_wasserstein_by_level(sampler(len(real)), real)
+def _measure(real: Cut, fake: Cut) -> dict[str, float]:
+    """ "swd": the mean over levels, "swd_<height>": each level, "swd_images": images of each side."""
+    levels = distances(real, fake)
     named = {f"swd_{height}": value for height, value in levels.items()}
-    return {"swd": sum(levels.values()) / len(levels), **named, "swd_images": float(len(real))}
+    return {"swd": sum(levels.values()) / len(levels), **named, "swd_images": float(real.images)}
 
 
-def measure_floor(sampler: Callable[[int], torch.Tensor] | None, dataset: Images) -> dict[str, float]:
-    """The same distance between two disjoint halves of the data set: about what perfect images would score.
-
-    Args:
-        sampler: not called; None will do.
-        dataset: the real images, M >= 2.
-
-    Returns:
-        "swd_floor": the mean over levels, "swd_floor_images": images of each half, at most 1000.
-
-    Raises:
-        ValueError: fewer than two images.
-    """
-    real = _real(dataset, 2 * _IMAGES)
-    half = len(real) // 2
-    if half < 1:
-        raise ValueError(f"dataset must have at least 2 images to be halved, got {len(real)}")
-    value = sliced_wasserstein_distance(real[:half], real[half : 2 * half])
-    return {"swd_floor": value, "swd_floor_images": float(half)}
+SWD = Metric(Patches, _measure, images=1000, floor=True)

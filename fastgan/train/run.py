@@ -19,10 +19,10 @@ from fastgan.checkpoint import (
     replacing,
     save_checkpoint,
 )
-from fastgan.choices import METRICS, imported
+from fastgan.choices import imported
 from fastgan.data import BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
-from fastgan.metrics.registry import compute
+from fastgan.metrics import Evaluation
 from fastgan.models.registry import build, family
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
@@ -72,6 +72,8 @@ class Run:
         self.config, self.sets, self.outdir, self.device = config, sets, outdir, device
         self.state = TrainState(_game(config, sets, device))
         self.game: Game = self.state.game
+        compared, metrics = self.game.compared, config.training.metrics
+        self._evaluation = Evaluation(metrics, compared) if compared is not None and metrics else None
         self.scores: list[dict[str, float]] = []
         self.goes_on = origin is not None and branch is None
         self.branched_from = branch.to_json() if branch else None
@@ -192,30 +194,23 @@ class Run:
                 continue
             first, last = measured[0], measured[-1]
             line = f"{name}: {first[name]:.4g} at {first['kimg']:g} kimg, {last[name]:.4g} at {last['kimg']:g} kimg"
-            if (floor := self._floor(name)) is not None:
+            if (floor := self.journal.floors.get(name)) is not None:
                 line += f"; {floor:.4g} between two halves of the real set"
             lines.append(line)
         return lines
 
     def _measure(self) -> dict[str, float]:
         values = {}
-        if self.game.sample is not None and self.game.compared is not None:
-            sample = self.game.sample
-            for name in self.config.training.metrics:
-                values |= compute(name, lambda count: torch.cat(list(sample(count))), self.game.compared)
-                self._floor(name)
+        if self._evaluation is not None and self.game.sample is not None:
+            values |= self._evaluation.evaluate(self.game.sample)
+            floors, metrics = self.journal.floors, self._evaluation.metrics
+            if any(metric.floor and name not in floors for name, metric in metrics.items()):
+                floors |= self._evaluation.floors()
         if self.game.figures is not None:
             values |= self.game.figures()
         if values:
             self.scores.append({"kimg": self.state.kimg} | values)
         return {f"metric/{name}": value for name, value in values.items()}
-
-    def _floor(self, name: str) -> float | None:
-        """The metric between reals, measured once; None if it has no such figure."""
-        floors, key = self.journal.floors, f"{name}_floor"
-        if name not in floors and key in METRICS and self.game.compared is not None:
-            floors[name] = compute(key, None, self.game.compared)[key]
-        return floors.get(name)
 
     def _note_warnings(self, display: TrainingDisplay) -> None:
         """What was found since the last tick: broken images of a streamed set, an output that is read no more."""

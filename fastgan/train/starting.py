@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.checkpoint import latest_checkpoint
-from fastgan.choices import DATA_KINDS, METRICS, chosen
+from fastgan.choices import DATA_KINDS, chosen
 from fastgan.config.options import replace
 from fastgan.data import Dataset
 from fastgan.models.registry import configure, family
@@ -98,9 +98,6 @@ def resolve(wanted: Wanted, origin: Origin | None, *, branches: bool) -> tuple[R
     if origin is not None:
         origin.check_model(name)
     training = replace(base.training, "training", **wanted.training)
-    for metric in training.metrics:
-        if metric not in METRICS:
-            raise ValueError(f"--metrics must be among {', '.join(METRICS)}; got {metric!r}")
     base_data = dataclasses.replace(base.data, path=None) if "source" in wanted.data else base.data
     data = dataclasses.replace(base_data, **wanted.data)
     architecture = {**base.architecture, **wanted.architecture}

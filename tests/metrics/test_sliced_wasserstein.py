@@ -7,8 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from fastgan.data import ImageDataset
-from fastgan.metrics import METRICS, compute, sliced_wasserstein_by_level, sliced_wasserstein_distance
-from fastgan.metrics.sliced_wasserstein import laplacian_pyramid, sliced_distance
+from fastgan.metrics import Evaluation, sliced_wasserstein_by_level, sliced_wasserstein_distance
+from fastgan.metrics.sliced_wasserstein import Patches, laplacian_pyramid, sliced_distance
+
+# Of `test_figures_are_those_of_earlier_versions`, computed when sets were compared whole.
+FIGURES = {
+    "swd": 118.66842750227397, "swd_32": 200.06773426931107, "swd_16": 37.26912073523687, "swd_images": 80.0,
+}  # fmt: skip
+FLOOR = 42.07116258258152
 
 
 def shapes(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:
@@ -128,22 +134,29 @@ def test_bad_arguments_are_named(a, b, options: dict, error: type[Exception], me
         sliced_wasserstein_distance(a, b, **options)
 
 
-def test_the_registry_computes_by_name() -> None:
+@pytest.mark.parametrize("size", [33, 64])
+def test_patches_of_images_that_come_in_batches_are_those_of_all_at_once(size: int) -> None:
+    images = shapes(101, size)
+    whole, streamed = Patches(101, patches=512), Patches(101, patches=512)
+    whole.take(images)
+    for batch in images.split([1, 40, 60]):
+        streamed.take(batch)
+    for one, other in zip(whole.result().levels.values(), streamed.result().levels.values(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="101 images must be taken in, got 0"):
+        Patches(101).result()
+
+
+def test_figures_are_those_of_earlier_versions() -> None:
     dataset = ImageDataset(shapes(80).permute(0, 2, 3, 1).contiguous())
     asked = []
 
-    def sampler(n: int) -> torch.Tensor:
+    def sample(n: int) -> tuple[torch.Tensor, ...]:
         asked.append(n)
-        return noisy(shapes(n, seed=9), 20)
+        return noisy(shapes(n, seed=9), 20).split(33)
 
-    figures = compute("swd", sampler, dataset)
-    assert list(figures) == ["swd", "swd_32", "swd_16", "swd_images"]
-    assert asked == [80] and figures["swd_images"] == 80
-    assert figures["swd"] == pytest.approx((figures["swd_32"] + figures["swd_16"]) / 2)
-    floor = compute("swd_floor", None, dataset)
-    assert floor["swd_floor_images"] == 40 and 0 < floor["swd_floor"] < figures["swd"]
-
-
-def test_an_unknown_metric_is_named() -> None:
-    with pytest.raises(ValueError, match=f"metric must be one of {', '.join(sorted(METRICS))}; got 'fid'"):
-        compute("fid", None, None)
+    evaluation = Evaluation(["swd"], dataset)
+    figures = evaluation.evaluate(sample)
+    assert asked == [80]
+    assert figures == pytest.approx(FIGURES, rel=1e-6)
+    assert evaluation.floors() == {"swd": pytest.approx(FLOOR, rel=1e-6)}

@@ -1,0 +1,127 @@
+"""Metrics stream, share their passes, keep what they know of the reals, and are added by one file and one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastgan.choices import METRICS
+from fastgan.data import ImageDataset
+from fastgan.metrics import Evaluation, Metric
+
+
+class Brightness:
+    """The mean of all pixels, as features: what a metric of one's own brings in its file."""
+
+    passes = 0
+
+    def __init__(self, images: int) -> None:
+        self.images, self.sum, self.batches = images, torch.zeros([], dtype=torch.float64), 0
+        Brightness.passes += 1
+
+    def take(self, images: Tensor) -> None:
+        self.sum += images.double().mean(dim=(1, 2, 3)).sum()
+        self.batches += 1
+
+    def result(self) -> float:
+        return float(self.sum / self.images)
+
+
+BRIGHTNESS = Metric(Brightness, lambda real, fake: {"brightness": abs(real - fake)}, images=6, floor=True)
+CONTRAST = Metric(Brightness, lambda real, fake: {"ratio": fake / real, "ratio_of": real}, images=6)
+FEWER = Metric(Brightness, lambda real, fake: {"fewer": fake}, images=2)
+HERE = "tests.metrics.test_evaluation"
+
+
+@pytest.fixture(autouse=True)
+def _named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("brightness", "contrast", "fewer"):
+        monkeypatch.setitem(METRICS, name, f"{HERE}:{name.upper()}")
+    monkeypatch.setattr(Brightness, "passes", 0)
+
+
+def dataset(count: int = 9) -> ImageDataset:
+    values = torch.arange(count, dtype=torch.uint8)[:, None, None, None] * 10
+    return ImageDataset(values.expand(-1, 4, 5, 3).contiguous())
+
+
+def made(count: int, value: int = 50) -> Iterator[Tensor]:
+    for size in torch.arange(count).split(4):
+        yield torch.full((len(size), 3, 4, 5), value, dtype=torch.uint8)
+
+
+def test_metrics_of_one_kind_of_features_share_one_pass_and_the_reals_are_taken_in_once() -> None:
+    evaluation = Evaluation(["brightness", "contrast"], dataset())
+    asked = []
+
+    def sample(count: int) -> Iterator[Tensor]:
+        asked.append(count)
+        return made(count)
+
+    drawn = torch.randperm(9, generator=torch.Generator().manual_seed(0))[:6]
+    real = float(drawn.double().mean() * 10)
+    expected = {"brightness": abs(real - 50), "ratio": 50 / real, "ratio_of": real}
+    assert evaluation.evaluate(sample) == pytest.approx(expected)
+    assert asked == [6] and Brightness.passes == 2  # of the reals and of what was made
+    assert evaluation.evaluate(sample) == pytest.approx(expected)
+    assert asked == [6, 6] and Brightness.passes == 3
+
+
+def test_a_metric_of_fewer_images_takes_the_first_of_the_same_pass() -> None:
+    asked = []
+
+    def sample(count: int) -> Iterator[Tensor]:
+        asked.append(count)
+        yield torch.full((1, 3, 4, 5), 10, dtype=torch.uint8)
+        yield torch.full((5, 3, 4, 5), 40, dtype=torch.uint8)
+
+    figures = Evaluation(["fewer", "brightness"], dataset()).evaluate(sample)
+    assert figures["fewer"] == 25 and asked == [6]
+
+
+def test_a_set_of_few_images_asks_for_as_many() -> None:
+    asked = []
+    Evaluation(["brightness"], dataset(3)).evaluate(lambda count: asked.append(count) or made(count))
+    assert asked == [3]
+
+
+def test_floors_are_of_disjoint_halves_and_only_of_metrics_that_have_one() -> None:
+    evaluation = Evaluation(["brightness", "contrast"], dataset(8))
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0)).double() * 10
+    expected = abs(float(order[:4].mean() - order[4:].mean()))
+    assert evaluation.floors() == {"brightness": pytest.approx(expected)}
+    with pytest.raises(ValueError, match="dataset must have at least 2 images to be halved, got 1"):
+        Evaluation(["brightness"], dataset(1)).floors()
+
+
+def test_nothing_is_sampled_without_metrics() -> None:
+    assert Evaluation([], dataset()).evaluate(lambda count: pytest.fail("sampled")) == {}
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "message"),
+    [
+        (lambda count: made(count - 1), ValueError, "sample must give 6 images, got 5"),
+        (lambda count: made(count + 2), ValueError, "sample must give 6 images, got 8"),
+        (lambda count: iter(()), ValueError, "sample must give 6 images, got 0"),
+        (lambda count: [torch.zeros(6, 3, 4, 5)], TypeError, "batches of uint8 images, got torch.float32"),
+        (lambda count: [None], TypeError, "batches of uint8 images, got <class 'NoneType'>"),
+        (
+            lambda count: [torch.zeros(6, 4, 5, 3, dtype=torch.uint8)],
+            ValueError,
+            r"batches \[n, 3, 4, 5\] to match the reals, got \[6, 4, 5, 3\]",
+        ),
+    ],
+)
+def test_what_a_sampler_gives_is_checked(batches: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Evaluation(["brightness"], dataset()).evaluate(batches)
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(ValueError, match="metric must be one of brightness, .*swd; got 'fid'"):
+        Evaluation(["fid"], dataset())
