@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastgan.generate import Sampler
+    from fastgan.generate import Sampler, Translator
     from fastgan.ops import (
         bias_act,
         conv2d_resample,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Sampler",
+    "Translator",
     "bias_act",
     "conv2d_resample",
     "demodulation_coefficients",
@@ -34,16 +35,17 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
 ]
+_GENERATE = ("Sampler", "Translator")
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for, and torch with it: `fastgan --help` needs none of it, operators do without models."""
-    if name == "Sampler":
-        return importlib.import_module("fastgan.generate").Sampler
+    if name in _GENERATE:
+        return getattr(importlib.import_module("fastgan.generate"), name)
     if name not in (*__all__, "ops"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     ops = importlib.import_module("fastgan.ops")  # `from fastgan import ops` would ask here again
-    globals().update({each: getattr(ops, each) for each in __all__ if each != "Sampler"})
+    globals().update({each: getattr(ops, each) for each in __all__ if each not in _GENERATE})
     return globals()[name]
 
 

@@ -21,6 +21,7 @@ from fastgan.literal import literal
 VERBS: dict[str, str] = {
     "train": "Train a GAN, or go on with a run.",
     "generate": "Make images from a checkpoint.",
+    "translate": "Translate images with a checkpoint.",
     "export": "Write a generator as a file that runs without fastgan: ONNX or torch's.",
     "dataset": "Make a training set, a folder or a zip, from images.",
     "report": "Write the HTML report of a run: curves, images through time, configuration.",

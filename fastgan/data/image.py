@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
@@ -11,6 +13,7 @@ from fastgan.data.formats import HEAD, decoders, missing_decoder
 from fastgan.data.levels import eight_bits
 from fastgan.data.quiet import quietly
 
+_T = TypeVar("_T")
 WHITE = (255, 255, 255)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -35,8 +38,26 @@ def decode_image(
     Raises:
         BrokenImageError: the file does not decode, or unpacks to more pixels than Pillow's bound on bombs.
     """
+    return _unless_broken(data, where, lambda: _decoded(data, channels, background))
+
+
+def decode_alpha(data: bytes, where: str) -> Image.Image | None:
+    """How opaque each pixel of one file is, `L`, EXIF rotation applied; None where the image has no transparency.
+
+    Raises:
+        BrokenImageError: as `decode_image`.
+    """
+
+    def alpha() -> Image.Image | None:
+        image = _upright(_opened(data))
+        return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+
+    return _unless_broken(data, where, alpha)
+
+
+def _unless_broken(data: bytes, where: str, decode: Callable[[], _T]) -> _T:
     try:
-        return quietly(lambda: _decoded(data, channels, background))
+        return quietly(decode)
     except Exception as error:  # noqa: BLE001 - decoders of broken files raise nearly any type
         reason = str(error) or type(error).__name__
         if not data:

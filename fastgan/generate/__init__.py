@@ -2,5 +2,6 @@
 
 from fastgan.generate.sampling import Sampler
 from fastgan.generate.seeds import parse_seeds
+from fastgan.generate.translating import Translator
 
-__all__ = ["Sampler", "parse_seeds"]
+__all__ = ["Sampler", "Translator", "parse_seeds"]

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError
 from fastgan.generate.centers import LabelCenters
-from fastgan.generate.loading import load_empty_classes, load_generator, load_labels, newest_checkpoint
+from fastgan.generate.loading import (
+    device_named,
+    load_empty_classes,
+    load_generator,
+    load_labels,
+    newest_checkpoint,
+)
 from fastgan.generate.quantise import to_uint8
 from fastgan.generate.seeds import checked, generator_of, integer, noise_generator_of
 from fastgan.models.inputs import as_floats
@@ -93,16 +99,11 @@ class Sampler:
             CheckpointError: it is no checkpoint, or not one of a model that this fastgan has; the message names it.
             ValueError: there is no such device.
         """
-        try:
-            device = torch.device(device)
-        except RuntimeError as error:
-            raise ValueError(f"device must be cpu or cuda, got {device!r}") from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device is {device}, but this torch sees no GPU (fastgan doctor says more)")
+        place = device_named(device)
         path = newest_checkpoint(Path(path))
         G, class_names = load_generator(path)
         try:
-            return cls(G.to(device), class_names, load_labels(path), load_empty_classes(path))
+            return cls(G.to(place), class_names, load_labels(path), load_empty_classes(path))
         except ValueError as error:
             raise CheckpointError(f"checkpoint {path} does not fit this fastgan: {error}") from error
 
