@@ -4,7 +4,7 @@ CUDA's kernels are compiled before; Triton compiles one when it first meets an a
 size. Its tests of equality are thinned, by three rules:
 
 - lrelu, which keeps two bits an element, and swish, which keeps x, everywhere; the other activations once, in fp32.
-- fp32 and bf16 everywhere; fp64 and fp16 in one shape of each operator's, contiguous (`_repeats` in tests/conftest.py).
+- fp32 and bf16 everywhere; fp64 and fp16 in one shape of each operator's, contiguous (tests/ops/thinning.py).
 - no `strided` tensors, which are copied before a kernel sees them (there, too).
 """
 
