@@ -127,8 +127,10 @@ def untold_by_class(kind: type) -> Iterator[tuple[str, str]]:
             faults = untold(inspect.getdoc(member), None, set())
         elif isinstance(member, staticmethod):
             faults = untold_by_function(member.__func__)
-        elif isinstance(member, classmethod) or inspect.isfunction(member):
-            faults = untold_by_function(getattr(member, "__func__", member), method=True)
+        elif isinstance(member, classmethod):
+            faults = untold_by_function(member.__func__, method=True)
+        elif inspect.isfunction(member):
+            faults = untold_by_function(member, method=True)
         for fault in faults:
             yield f".{name}", fault
 

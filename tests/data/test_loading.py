@@ -107,7 +107,10 @@ def test_broken_images_are_counted_or_left_out(folder):
         load_dataset(folder)
     data = in_memory(folder, skip_broken=True)
     assert data.images[:, 0, 0, 0].tolist() == [10, 20, 30]
-    assert len(data.broken) == 3 and "bb.png: cannot be read as an image (in no known image format)" in data.broken[0]
+    assert (
+        len(data.broken) == 3
+        and "bb.png: cannot be read as an image (in no known image format)" in list(data.broken)[0]
+    )
 
 
 def test_reading_stops_after_ten_broken_images(folder):
