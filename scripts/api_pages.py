@@ -90,13 +90,14 @@ def untold(docstring: str | None, signature: inspect.Signature | None, raises: s
     for name in elsewhere:
         named |= set(inspect.signature(getattr(ops, name)).parameters)
     for name in signature.parameters if signature else ():
-        if name not in named:
+        if name not in named and not name.startswith("_"):
             yield f"does not tell of its argument {name}"
     result = signature.return_annotation if signature else None
-    told = section(docstring, "Returns") or section(docstring, "Yields") or elsewhere
-    if args and result not in (None, "None", inspect.Signature.empty) and not told:
+    returns = section(docstring, "Returns") or section(docstring, "Yields") or elsewhere
+    if args and result not in (None, "None", inspect.Signature.empty) and not returns:
         yield "has Args but no Returns"
-    for name in sorted(raises - words(section(docstring, "Raises"))):
+    told = words(section(docstring, "Raises")) | set(re.findall(r"Raises (\w+)", docstring))
+    for name in sorted(raises - told):
         yield f"does not tell that it raises {name}"
 
 
@@ -112,15 +113,16 @@ def untold_by_function(function: Callable, method: bool = False) -> Iterator[str
 
 def untold_by_class(kind: type) -> Iterator[tuple[str, str]]:
     """(name of the member or "", what is not told) of a class, its __init__, and what it defines in public."""
-    own = vars(kind).get("__init__")
+    own = None if getattr(kind, "_is_protocol", False) else vars(kind).get("__init__")
     signature = inspect.signature(kind).replace(return_annotation=None) if own else None
     docstring = inspect.cleandoc(kind.__doc__ or "")
     if docstring.startswith(f"{kind.__name__}("):  # a dataclass without a docstring gets its signature
         docstring = None
     for fault in untold(docstring, signature, raised(own) if own else set()):
         yield "", fault
+    fields = getattr(kind, "__dataclass_fields__", {})  # whose defaults may be functions
     for name, member in vars(kind).items():
-        if name.startswith("_"):
+        if name.startswith("_") or name in fields:
             continue
         faults: Iterator[str] = iter(())
         if isinstance(member, property):

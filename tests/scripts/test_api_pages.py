@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol
 
 import pytest
 
@@ -152,10 +153,18 @@ class Bare:
 
 @dataclass
 class Pair:
-    """Two numbers, x and y."""
+    """Two numbers, x and y, and what `then` makes of them."""
 
     x: int
     y: int
+    then: Callable[[int], int] = silent
+    _made: int = 0
+
+
+class Listener(Protocol):
+    """Hears."""
+
+    def hear(self, what: str) -> None: ...
 
 
 def test_what_a_class_leaves_untold_is_found(pages: ModuleType) -> None:
@@ -167,6 +176,7 @@ def test_what_a_class_leaves_untold_is_found(pages: ModuleType) -> None:
     ]
     assert list(pages.untold_by_class(Bare)) == [("", "has no docstring")]
     assert list(pages.untold_by_class(Pair)) == []
+    assert list(pages.untold_by_class(Listener)) == [(".hear", "has no docstring")]
 
 
 def test_pages_are_made_of_what_is_given(pages: ModuleType, tmp_path: Path) -> None:
