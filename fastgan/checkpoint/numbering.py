@@ -20,13 +20,13 @@ def numbered(images: int) -> str:
 
 
 def images_of(path: Path) -> int | None:
-    """Images seen at a checkpoint, from its name; None if the name is not one of a run's checkpoints."""
+    """Images seen at the checkpoint at `path`, from its name; None if that is not one of a run's checkpoints."""
     match = _CHECKPOINT.fullmatch(path.name)
     return int(match[1]) * 1000 + int(match[2] or 0) if match else None
 
 
 def checkpoints(outdir: Path) -> list[Path]:
-    """The checkpoints in a run's folder, oldest first."""
+    """The checkpoints in a run's folder `outdir`, oldest first."""
     if not outdir.is_dir():
         return []
     found = [(images_of(path), path) for path in outdir.iterdir()]
@@ -34,5 +34,5 @@ def checkpoints(outdir: Path) -> list[Path]:
 
 
 def latest_checkpoint(outdir: Path) -> Path | None:
-    """The newest checkpoint in a run's folder, None if there is none."""
+    """The newest checkpoint in a run's folder `outdir`, None if there is none."""
     return next(reversed(checkpoints(outdir)), None)
