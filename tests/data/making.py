@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from fastgan.data import ImageDataset, load_dataset
+from fastgan.data import ImageDataset, load_dataset, load_pairs
 
 Files = dict[str, bytes] | Iterable[tuple[str, bytes]]
 
@@ -60,3 +60,12 @@ def in_memory(source: str | Path, **options: Any) -> ImageDataset:
     dataset = load_dataset(source, **options)
     assert isinstance(dataset, ImageDataset)
     return dataset
+
+
+def pairs_in_memory(source: str | Path, **options: Any) -> dict[str, ImageDataset]:
+    """The sides of a set of pairs that load_pairs holds in memory."""
+    sides: dict[str, ImageDataset] = {}
+    for name, dataset in load_pairs(source, **options).items():
+        assert isinstance(dataset, ImageDataset)
+        sides[name] = dataset
+    return sides
