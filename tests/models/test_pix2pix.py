@@ -243,11 +243,8 @@ def test_a_seed_gives_the_same_networks_in_any_dtype():
         previous = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            return [
-                p
-                for network in networks(configure("pix2pix", resolution=32, **SMALL)).values()
-                for p in network.parameters()
-            ]
+            built = networks(configure("pix2pix", resolution=32, **SMALL))
+            return [p for network in built.values() for p in network.parameters()]
         finally:
             torch.set_default_dtype(previous)
 
