@@ -1,6 +1,6 @@
 # make demo and make test need nothing but Python 3.10 or newer; with a C++ compiler they are faster.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage fuzz bench lint native-check clean
+.PHONY: help setup demo test coverage fuzz bench lint-tools lint style types layers tree hooks docs native-check clean
 
 BIN := .venv/bin
 DEMO := runs/demo
@@ -36,15 +36,31 @@ fuzz: setup  ## Random arguments, configurations and damaged files: 10,000 new c
 bench: setup  ## Time the operators beside plain torch on this machine, against their targets.
 	@$(BIN)/python bench/cpu_targets.py
 
-lint:  ## Check style, types, layers and the tree.
+lint-tools:
 	@scripts/setup.sh --lint
-	@failed=; \
-	$(BIN)/ruff format --check -q . || failed="$$failed format"; \
-	$(BIN)/ruff check -q . || failed="$$failed ruff"; \
-	$(BIN)/pyright --pythonpath $(BIN)/python || failed="$$failed pyright"; \
-	$(BIN)/lint-imports --no-logo || failed="$$failed layers"; \
-	$(BIN)/python scripts/lint_tree.py || failed="$$failed tree"; \
-	if [ -n "$$failed" ]; then echo "lint: to mend:$$failed"; exit 1; fi
+
+lint:  ## Check style, types, layers and the tree: all four, whichever fails.
+	@$(MAKE) --no-print-directory --keep-going style types layers tree
+
+style: lint-tools  ## Check the format and the rules of Python sources.
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+
+types: lint-tools  ## Check the types of the package, tests, scripts and benches.
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+layers: lint-tools  ## Check who imports whom.
+	@$(BIN)/lint-imports --no-logo
+
+tree: lint-tools  ## Check sizes, names, the rooms of operators, and the paths that documents name.
+	@$(BIN)/python scripts/lint_tree.py
+
+hooks: lint-tools  ## Have git check style and tree at each commit, and all of lint before a push.
+	@$(BIN)/pre-commit install
+
+docs:  ## Make the pages of the Python interface from its docstrings: build/docs/index.html.
+	@scripts/setup.sh --docs
+	@$(BIN)/python scripts/api_pages.py
 
 # The CUDA kernels too, where CUDA's headers are: the CPU runs them.
 native-check: setup  ## Run the C++ tests under the address and undefined-behaviour sanitizers.

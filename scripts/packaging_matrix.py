@@ -111,7 +111,7 @@ def no_compiler(place: Place) -> None:
     place.variables["CMAKE_ARGS"] = "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF"  # nor from /usr/bin
     place.build_wheel()
     check(str(place.wheel).endswith("-py3-none-any.whl"), f"{place.wheel} is not called pure")
-    place.pip("install", place.wheel)
+    place.install_wheel()
     place.use(NOT_BUILT, "no C++ compiler was found")
 
 
@@ -127,7 +127,7 @@ def failing_compiler(place: Place, mode: str) -> None:
         check(line in told, f"pip's output lacks {line!r}")
     else:
         place.build_wheel()
-        place.pip("install", place.wheel)
+        place.install_wheel()
         place.use(NOT_BUILT, "the compiler failed: fatal error: this compiler compiles nothing of ours")
 
 
@@ -136,7 +136,7 @@ def none(place: Place) -> None:
     place.variables["FASTGAN_BUILD"] = "none"
     place.build_wheel()
     check(str(place.wheel).endswith("-py3-none-any.whl"), f"{place.wheel} is not called pure")
-    place.pip("install", place.wheel)
+    place.install_wheel()
     place.use(NOT_BUILT, "FASTGAN_BUILD=none")
 
 
@@ -171,14 +171,14 @@ def other_python(place: Place) -> str | None:
     if place.python_version in place.bases.given:
         place.environment()
         place.build_wheel()
-        place.pip("install", place.wheel)
+        place.install_wheel()
         place.use(LOADED)
         return None
     headers = place.bases.site_packages("3.11") / "torch"
     place.environment(with_dependencies=False)
     place.variables["CMAKE_ARGS"] = f"-DFASTGAN_TORCH_DIR={headers}"
     place.build_wheel()
-    place.pip("install", "--no-deps", place.wheel)
+    place.install_wheel("--no-deps")
     place.run(place.python, "-m", "compileall", "-q", "-f", place.site_packages / "fastgan")
     place.run(place.python, "-c", "import fastgan, fastgan._host; fastgan._host.assemble_batch")
     place.run(place.python.parent / "fastgan", "--version")
@@ -196,7 +196,7 @@ def other_torch(place: Place) -> None:
     place.environment()
     place.variables["CMAKE_ARGS"] = f"-DFASTGAN_TORCH_DIR={place.bases.site_packages('3.11') / 'torch'}"
     place.build_wheel()
-    place.pip("install", place.wheel)
+    place.install_wheel()
     found = place.use(LOADED)
     check(found["native"]["build"]["torch"] != found["versions"]["torch"], "it was built beside the same torch")
 

@@ -176,6 +176,10 @@ class Place:
     def pip(self, *arguments: str | Path, fails: bool = False) -> str:
         return self.run(self.python, "-m", "pip", *arguments, fails=fails)
 
+    def install_wheel(self, *options: str) -> None:
+        assert self.wheel is not None, "the case installs a wheel that it did not build"
+        self.pip("install", *options, self.wheel)
+
     def build_wheel(self, *options: str) -> Path:
         self.pip("wheel", "-q", "--no-deps", *options, "-w", self.folder / "wheels", self.sources)
         (self.wheel,) = (self.folder / "wheels").glob("fastgan-*.whl")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with torch, the build tools and an editable fastgan, native library included; does nothing when all of it
-# is there and matches the sources. With --lint also the tools of `make lint`.
+# is there and matches the sources. With --EXTRA, such as --lint or --docs, also what that extra of pyproject.toml names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -75,20 +75,23 @@ PYTHON
     echo "$package" >"$venv/.package"
 fi
 
-if [ "${1:-}" = --lint ]; then
-    lint=$(digest "$package" <pyproject.toml)
-    if ! up_to_date "$venv/.lint" "$lint"; then
-        echo "setup: installing the lint tools"
-        mapfile -t wanted < <("$python" - <<'PYTHON'
+# The requirements of an extra of pyproject.toml; the package itself is not installed again for them.
+for extra in "${@#--}"; do
+    stamp=$(digest "$package" <pyproject.toml)
+    if ! up_to_date "$venv/.$extra" "$stamp"; then
+        echo "setup: installing the $extra tools"
+        mapfile -t wanted < <("$python" - "$extra" <<'PYTHON'
 import re
+import sys
 from importlib.metadata import requires
 
 for line in requires("fastgan"):
-    if re.search(r"extra\s*==\s*['\"]lint['\"]", line):
+    if re.search(rf"extra\s*==\s*['\"]{sys.argv[1]}['\"]", line):
         print(line.split(";")[0].strip())
 PYTHON
         )
+        [ ${#wanted[@]} -gt 0 ] || { echo "setup: pyproject.toml has no extra $extra" >&2; exit 1; }
         pip_install "${wanted[@]}"
-        echo "$lint" >"$venv/.lint"
+        echo "$stamp" >"$venv/.$extra"
     fi
-fi
+done

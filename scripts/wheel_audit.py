@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
@@ -51,6 +52,7 @@ def inspect(data: bytes) -> Library:
     versions: dict[str, tuple[int, ...]] = {}
     for section in elf.iter_sections():
         if isinstance(section, DynamicSection):
+            tag: Any  # its class gets the attribute that its kind has when it is made
             for tag in section.iter_tags():
                 if tag.entry.d_tag == "DT_NEEDED":
                     needed.add(tag.needed)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from fastgan.ops import native, providers, triton_provider
 from tests.native import cuda_resources
 from tests.native.building import missing_tool
+from tests.ops.thinning import repeats
 
 if not torch.cuda.is_available():  # before anything imports Triton: its kernels then run on CPU tensors
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -51,28 +52,9 @@ def _require(request, name: str, reason: str | None) -> None:
     pytest.skip(reason)
 
 
-def _repeats(item) -> bool:
-    """Whether a test would show nothing more of Triton's kernels than another one.
-
-    `strided` is copied before a kernel sees it. In the interpreter, a thousand times slower than what it stands for,
-    fp32 and bf16 show channels_last for all, and `long` is about many programs. On a GPU, where each variant has to be
-    compiled, one contiguous shape of each operator shows fp64 and fp16.
-    """
-    words = set(item.callspec.id.split("-")) if hasattr(item, "callspec") else set()
-    rare = bool(words & {"fp64", "fp16"})
-    if "interpreter" in words:
-        repeated = rare and "channels_last" in words
-        return "strided" in words or repeated or ("long" in words and not {"fp32", "contiguous"} <= words)
-    if "triton" in words and item.get_closest_marker("gpu"):
-        return "strided" in words or (
-            rare and not {"odd", "contiguous"} <= words and not {"separable4", "contiguous"} <= words
-        )
-    return False
-
-
 def pytest_collection_modifyitems(config, items):
-    config.hook.pytest_deselected(items=[item for item in items if _repeats(item)])
-    items[:] = [item for item in items if not _repeats(item)]
+    config.hook.pytest_deselected(items=[item for item in items if repeats(item)])
+    items[:] = [item for item in items if not repeats(item)]
 
 
 def pytest_runtest_setup(item):

@@ -23,16 +23,20 @@ class Augment(Protocol):
         ...
 
     def adapt(self, real_logits: Tensor) -> None:
-        """Take in D's logits of augmented reals, once for each of D's updates."""
+        """Take in real_logits, D's of augmented reals, once for each of D's updates."""
         ...
 
     def schedules(self) -> tuple[Scheduled, ...]:
         """What changes with progress alone; needs no state."""
         ...
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run has to bring back."""
+        ...
 
-    def load_state_dict(self, state: Mapping[str, Tensor], /) -> Any: ...
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> Any:
+        """Bring back a state."""
+        ...
 
 
 class Critic:
@@ -51,7 +55,7 @@ class Critic:
         return self.D(x if self.augment is None else self.augment(x), c)
 
     def adapt(self, real_logits: Tensor) -> None:
-        """Hand D's logits of reals to the augmentation."""
+        """Hand real_logits, D's of reals, to the augmentation."""
         if self.augment is not None:
             with torch.no_grad():
                 self.augment.adapt(real_logits)

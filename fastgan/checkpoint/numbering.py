@@ -21,7 +21,15 @@ def numbered(images: int) -> str:
 
 
 def images_of(path: Path, kind: str = "checkpoint") -> int | None:
-    """Images seen at a checkpoint or a "grid", from its name; None if the name is not one of a run's."""
+    """Images seen at the file at `path`, from its name; None if that is not one of a run's.
+
+    Args:
+        path: a file of a run.
+        kind: "checkpoint" or "grid".
+
+    Returns:
+        the number of images.
+    """
     match = _NUMBERED.fullmatch(path.name)
     if match is None or (match[1], match[4]) != (kind, _ENDINGS[kind]):
         return None
@@ -29,7 +37,7 @@ def images_of(path: Path, kind: str = "checkpoint") -> int | None:
 
 
 def checkpoints(outdir: Path) -> list[Path]:
-    """The checkpoints in a run's folder, oldest first."""
+    """The checkpoints in a run's folder `outdir`, oldest first."""
     if not outdir.is_dir():
         return []
     found = [(images_of(path), path) for path in outdir.iterdir()]
@@ -37,5 +45,5 @@ def checkpoints(outdir: Path) -> list[Path]:
 
 
 def latest_checkpoint(outdir: Path) -> Path | None:
-    """The newest checkpoint in a run's folder, None if there is none."""
+    """The newest checkpoint in a run's folder `outdir`, None if there is none."""
     return next(reversed(checkpoints(outdir)), None)

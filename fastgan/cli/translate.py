@@ -73,7 +73,7 @@ def run(options: TranslateOptions) -> int:
     written = len(files) - len(broken)
     console.print(literal(f"wrote {written} image{'s' * (written != 1)} to {options.outdir}"), soft_wrap=True)
     if shown:
-        save_grid(torch.stack([_cell(image) for image in shown]), options.outdir / "grid.png", _columns(len(shown)))
+        save_grid(_cells(shown), options.outdir / "grid.png", columns=min(len(shown), 8))
         console.print(literal(f"wrote {options.outdir / 'grid.png'}: inputs beside outputs"), soft_wrap=True)
     return 0
 
@@ -121,15 +121,15 @@ def _tensor(image: Image.Image, alpha: Image.Image | None) -> torch.Tensor:
     return torch.tensor(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
 
 
-def _cell(image: Image.Image) -> torch.Tensor:
-    """uint8 [3, 256, 256], the image made small in the middle of white."""
-    small = image.convert("RGB")
-    small.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
-    cell = Image.new("RGB", (_CELL, _CELL), (255, 255, 255))
-    cell.paste(small, ((_CELL - small.width) // 2, (_CELL - small.height) // 2))
-    return torch.tensor(np.asarray(cell)).permute(2, 0, 1)
-
-
-def _columns(images: int) -> int:
-    """Columns of a grid of pairs: an even number."""
-    return min(images, 8)
+def _cells(images: list[Image.Image]) -> torch.Tensor:
+    """uint8 [N, 3, S, S]: the images, made small where they are large, each in the middle of white."""
+    small = [image.convert("RGB") for image in images]
+    for image in small:
+        image.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
+    side = max(max(image.size) for image in small)
+    cells = []
+    for image in small:
+        cell = Image.new("RGB", (side, side), (255, 255, 255))
+        cell.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        cells.append(torch.tensor(np.asarray(cell)).permute(2, 0, 1))
+    return torch.stack(cells)

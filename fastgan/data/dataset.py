@@ -71,14 +71,25 @@ class Dataset(ABC):
         crop_xy: torch.Tensor | None = None,
         size: tuple[int, int] | None = None,
     ) -> torch.Tensor:
-        """float32 [N, C, h, w] in [-1, 1]: the images at `indices`; `assemble_batch` documents the rest."""
+        """The images at `indices`.
+
+        Args:
+            indices: int64 [N].
+            mirror: bool [N], which of them to mirror left and right; None: none.
+            channels_last: memory order of the result.
+            crop_xy: int64 [N, 2], left and upper edge of the window in each image; None: (0, 0).
+            size: (h, w) of the windows; None: whole images.
+
+        Returns:
+            float32 [N, C, h, w] in [-1, 1].
+        """
         images = self.read(indices)
         return assemble_batch(
             images, torch.arange(len(images)), mirror=mirror, crop_xy=crop_xy, size=size, channels_last=channels_last
         )
 
     def expect(self, indices: torch.Tensor) -> None:  # noqa: B027 - most need no preparation
-        """Begin to prepare these images, which will be asked for next, and forget others."""
+        """Begin to prepare the images at `indices`, which will be asked for next, and forget others."""
 
     def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Stop preparing images and let go of open files."""

@@ -3,7 +3,7 @@
     from fastgan.interop import ops
     y = ops.upfirdn2d(x, ops.setup_filter([1, 3, 3, 1]), up=2, padding=[2, 1, 2, 1], gain=4)
 
-`impl="ref"` computes with plain torch, `impl="cuda"` with whatever fastgan would choose, on a CPU too. Formulas,
+`impl` is "ref", plain torch, or "cuda", whatever fastgan would choose, on a CPU too. Formulas,
 shapes, gradients and errors are those of the functions of the same name in `fastgan.ops`. StyleGAN2 and StyleGAN3
 published different functions called modulated_conv2d: StyleGAN2's has the name here, StyleGAN3's is
 `modulated_conv2d_stylegan3`.
@@ -53,7 +53,7 @@ def bias_act(
     clamp: float | None = None,
     impl: str = "cuda",
 ) -> Tensor:
-    """y = clamp(act(x + b)·gain, ±clamp): `fastgan.ops.bias_act`.
+    """y = clamp(act(x + b)·gain, ±clamp): `fastgan.ops.bias_act`; `impl`: "ref" is plain torch.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
@@ -72,7 +72,7 @@ def upfirdn2d(
     gain: float = 1,
     impl: str = "cuda",
 ) -> Tensor:
-    """y = gain · downsample(f ∗ pad(upsample(x))): `fastgan.ops.upfirdn2d`.
+    """y = gain · downsample(f ∗ pad(upsample(x))): `fastgan.ops.upfirdn2d`; `impl`: "ref" is plain torch.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
@@ -105,7 +105,7 @@ def filter2d(
     gain: float = 1,
     impl: str = "cuda",
 ) -> Tensor:
-    """y = gain · (f ∗ x) at x's size: `fastgan.ops.filter2d`."""
+    """y = gain · (f ∗ x) at x's size: `fastgan.ops.filter2d`; `impl`: "ref" is plain torch."""
     with _provider(impl):
         return ops.filter2d(x, f, padding, flip_filter, gain)
 
@@ -119,7 +119,7 @@ def upsample2d(
     gain: float = 1,
     impl: str = "cuda",
 ) -> Tensor:
-    """x up-sampled by `up` at unchanged brightness: `fastgan.ops.upsample2d`."""
+    """x up-sampled by `up` at unchanged brightness: `fastgan.ops.upsample2d`; `impl`: "ref" is plain torch."""
     with _provider(impl):
         return ops.upsample2d(x, f, up, padding, flip_filter, gain)
 
@@ -133,7 +133,7 @@ def downsample2d(
     gain: float = 1,
     impl: str = "cuda",
 ) -> Tensor:
-    """x filtered and decimated by `down`: `fastgan.ops.downsample2d`."""
+    """x filtered and decimated by `down`: `fastgan.ops.downsample2d`; `impl`: "ref" is plain torch."""
     with _provider(impl):
         return ops.downsample2d(x, f, down, padding, flip_filter, gain)
 
@@ -154,6 +154,9 @@ def conv2d_resample(
     Args:
         x, w, f, up, down, padding, groups, flip_weight: as there; only one of up and down may exceed 1.
         flip_filter: True: correlation with f.
+
+    Returns:
+        [N, O, H', W'], dtype and memory format of x.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
@@ -183,6 +186,9 @@ def modulated_conv2d(
         x, weight, styles, noise, up, down, padding, resample_filter, demodulate, flip_weight: as there.
         fused_modconv: changes nothing: weights are shared by the batch, the fast way, either way.
 
+    Returns:
+        [N, O, H', W'], dtype and memory format of x.
+
     Raises:
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
     """
@@ -211,6 +217,9 @@ def modulated_conv2d_stylegan3(
         demodulate: scale each modulated filter to unit norm.
         padding: as `fastgan.ops.conv2d_resample`.
         input_gain: [], [I] or [N, I]. None: 1.
+
+    Returns:
+        [N, O, H', W'], dtype and memory format of x.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named with what was expected and what came.
@@ -245,5 +254,8 @@ def no_weight_gradients(disable: bool = True) -> AbstractContextManager[None]:
 
     Args:
         disable: taken for its callers' sake.
+
+    Returns:
+        a context manager.
     """
     return nullcontext()

@@ -91,7 +91,7 @@ class Pairwise(NamedTuple):
 def separate(
     g: Callable[[Tensor], Tensor], d_real: Callable[[Tensor], Tensor], d_fake: Callable[[Tensor], Tensor]
 ) -> Pairwise:
-    """A loss whose parts stand alone: d = d_fake + d_real; G looks at its own images only."""
+    """A loss whose parts stand alone: d = d_fake + d_real; G looks at its own images only, by g."""
     return Pairwise(
         d=lambda real_logits, fake_logits: d_fake(fake_logits) + d_real(real_logits),
         g=lambda fake_logits, real_logits: g(fake_logits),

@@ -31,7 +31,7 @@ class Move:
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def once(self, name: str, make: Callable[[], _T]) -> _T:
-        """What `make` gives, made for the first term that asks and shared by the others."""
+        """What `make` gives, made for the first term that asks for `name` and shared by the others."""
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]

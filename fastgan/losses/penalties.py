@@ -103,6 +103,9 @@ class PathLength:
         decay: weight of a new batch's mean in a.
         device: where a is kept.
 
+    Raises:
+        ValueError: a decay outside (0, 1].
+
     Source: Karras et al. 2020 (StyleGAN2), section 3.2.
     """
 

@@ -56,7 +56,20 @@ class Styled(FromNoise):
         noise_mode: str = "random",
         generator: Any = None,
     ) -> Tensor:
-        """z [N, z_dim], c [N, num_classes] or None -> images; `models.stylegan2` documents the rest."""
+        """Images of latents.
+
+        Args:
+            z: [N, z_dim].
+            c: [N, num_classes] or None.
+            truncation_psi: 1: ws as they are; 0: their average.
+            truncation_cutoff: rows of ws that are truncated; None: all.
+            update_emas: let the average of ws follow.
+            noise_mode: "random", "const" or "none".
+            generator: of random noise, one or one a sample; None: torch's global one.
+
+        Returns:
+            [N, img_channels, H, W].
+        """
         raise NotImplementedError
 
 

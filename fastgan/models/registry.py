@@ -64,6 +64,9 @@ def family(name: str) -> Family:
         name: a key of MODELS, or "module:attribute" of a module that the program has imported: a name alone, as a
             checkpoint of unknown origin may hold it, runs no code.
 
+    Returns:
+        the family, called `name`.
+
     Raises:
         ValueError: no family has this name, or its module has not been imported.
 
@@ -87,7 +90,7 @@ def family(name: str) -> Family:
 
 
 def import_family(name: str) -> Family:
-    """`family` after its module, if it is one of the user's own, has been imported, which runs its code.
+    """The family called name, after its module, if it is one of the user's own, has been imported, which runs its code.
 
     Raises:
         ValueError: there is no such module or family.
@@ -104,7 +107,7 @@ def import_family(name: str) -> Family:
 
 
 def configure(name: str, /, **overrides: object) -> Any:
-    """The configuration of a family, with some of its fields set.
+    """The configuration of the family called name, with the fields of `overrides` set.
 
     Raises:
         ValueError: unknown family, unknown field or impossible value.
@@ -150,6 +153,9 @@ def build(name: str, /, **overrides: object) -> tuple[Any, ...]:
     Args:
         name: as `family` takes it.
         overrides: fields of the family's configuration.
+
+    Returns:
+        the configuration, and the networks in the order in which the family names them.
 
     Raises:
         ValueError: unknown family, unknown field or impossible value; nothing has been built then.

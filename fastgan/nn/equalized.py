@@ -45,7 +45,7 @@ class EqualizedLinear(nn.Module):
         self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, in_features] -> [N, out_features]."""
+        """x [N, in_features] -> [N, out_features]."""
         w = self.weight * (self.lr_multiplier / math.sqrt(self.in_features))
         b = self.bias
         if b is not None and self.lr_multiplier != 1:
@@ -55,6 +55,7 @@ class EqualizedLinear(nn.Module):
         return bias_act(F.linear(x, w), b, act=self.act)
 
     def extra_repr(self) -> str:
+        """What repr() shows of the layer."""
         return f"{self.in_features}, {self.out_features}, act={self.act}, lr_multiplier={self.lr_multiplier:g}"
 
 
@@ -74,6 +75,9 @@ class EqualizedConv2d(Resampling):
         down: down-sampling factor.
         gain: factor on the output.
         clamp: bound on the output's magnitude before `gain`; None: none.
+
+    Raises:
+        ValueError: kernel_size is even.
 
     Source: Karras et al. 2018 (ProGAN), section 4.1; Karras et al. 2020 (StyleGAN2), appendix B.
     """
@@ -103,7 +107,7 @@ class EqualizedConv2d(Resampling):
         self.make_filter(up > 1 or down > 1)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """[N, I, H, W] -> [N, O, H·up/down, W·up/down], added to residual of that shape; in x's memory format."""
+        """x [N, I, H, W] -> [N, O, H·up/down, W·up/down], added to residual of that shape; in x's memory format."""
         plain = self.bias is None and self.act == "linear" and self.clamp is None
         return conv2d_resample(
             x,
@@ -121,5 +125,6 @@ class EqualizedConv2d(Resampling):
         )
 
     def extra_repr(self) -> str:
+        """What repr() shows of the layer."""
         o, i, k, _ = self.weight.shape
         return f"{i}, {o}, kernel_size={k}, act={self.act}, up={self.up}, down={self.down}"

@@ -94,7 +94,20 @@ class SynthesisLayer(Resampling):
         self.make_filter(up > 1)
 
     def noise(self, batch: int, noise_mode: str, generator: Generators = None) -> Tensor | None:
-        """noise_strength·n: n fresh [batch, 1, H, W] ("random"), the layer's own [H, W] ("const"), or None ("none")."""
+        """noise_strength·n, or None.
+
+        Args:
+            batch: N.
+            noise_mode: "random": n is fresh, [N, 1, H, W]; "const": the layer's own, [H, W]; "none": there is none.
+            generator: as in `fresh_noise`.
+
+        Returns:
+            what is added to the convolution's result.
+
+        Raises:
+            ValueError: noise_mode is none of these, or generator is no list of N.
+            TypeError: generator is no generator.
+        """
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
         if noise_mode == "random":
@@ -104,7 +117,7 @@ class SynthesisLayer(Resampling):
         return None
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random", generator: Generators = None) -> Tensor:
-        """x [N, I, H/up, W/up], w [N, w_dim] -> [N, O, H, W]; `fresh_noise` says what the generator does."""
+        """x [N, I, H/up, W/up], w [N, w_dim] -> [N, O, H, W]; noise_mode and generator as in `noise`."""
         return modulated_conv2d(
             x,
             self.weight,

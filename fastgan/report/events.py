@@ -55,7 +55,7 @@ class EventsWriter:
         self._writer.flush()
 
     def write_image(self, images: int, name: str, path: Path) -> None:
-        """events <- the PNG at `path`."""
+        """events <- the PNG at `path`, called `name`, at the step of `images` seen."""
         with Image.open(path) as picture:
             self._writer.add_image(name, np.asarray(picture.convert("RGB")), images, dataformats="HWC")
         self._writer.flush()

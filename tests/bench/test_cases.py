@@ -114,7 +114,7 @@ def test_second_derivatives_of_layers(kind):
     def penalty(i) -> torch.Tensor:
         results = run(layer.function, i, "double backward")
         pairs = [(results["dx"], i.ddx), *([(results["dstyles"], i.ddstyles)] if "dstyles" in results else [])]
-        return sum((first * cotangent).sum() for first, cotangent in pairs)
+        return torch.stack([(first * cotangent).sum() for first, cotangent in pairs]).sum()
 
     second = {
         name: t for name, t in run(layer.function, inputs, "double backward").items() if name not in ("dx", "dstyles")

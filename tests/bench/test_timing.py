@@ -103,4 +103,4 @@ def test_the_host_does_not_enter_a_time_on_the_device(monkeypatch: pytest.Monkey
 def test_the_fastest_is_found_among_many() -> None:
     calls = {name: lambda name=name: name for name in "abcdef"}
     times = dict(zip("abcdef", [5.0, 3.0, 9.0, 2.0, 7.0, 4.0], strict=True))
-    assert quickest(calls, seconds=0.0, stopwatch=lambda call: times[call()]) == "d"
+    assert quickest(calls, seconds=0.0, stopwatch=lambda call: times[str(call())]) == "d"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,9 @@ def test_a_part_of_a_configuration_is_taken_and_the_family_fills_it(tmp_path: Pa
     path.write_text('{"training": {"batch": 8}}')
     config = read_config(path, given)
     assert config.model == name and config.architecture == {} and config.data == DataOptions()
-    assert config.training.batch == 8 and config.training.g_lr == family(name).options().g_lr
+    training: Any = config.training
+    defaults: Any = family(name).options()
+    assert training.batch == 8 and training.g_lr == defaults.g_lr
     path.write_text('{"data": {"resolution": 32, "max_images": 4}}')
     config = read_config(path, given)
     assert config.data == DataOptions(resolution=(32, 32), max_images=4)

@@ -5,6 +5,7 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ H100 = {
 
 def host_with(monkeypatch: pytest.MonkeyPatch, cuda_devices: Callable[[], list[dict]] | None) -> None:
     """A fastgan._host with this cuda_devices; None is a build before it had one."""
-    module = types.ModuleType("fastgan._host")
+    module: Any = types.ModuleType("fastgan._host")
     if cuda_devices is not None:
         module.cuda_devices = cuda_devices
     monkeypatch.setitem(sys.modules, "fastgan._host", module)

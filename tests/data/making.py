@@ -7,8 +7,11 @@ import tarfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+
+from fastgan.data import ImageDataset, load_dataset, load_pairs
 
 Files = dict[str, bytes] | Iterable[tuple[str, bytes]]
 
@@ -49,4 +52,20 @@ def in_tar(path: Path, files: Files) -> Path:
 
 
 def pairs(files: Files) -> Iterable[tuple[str, bytes]]:
-    return files.items() if isinstance(files, dict) else files
+    return files.items() if isinstance(files, dict) else files  # type: ignore[return-value]  # (no subclass of dict)
+
+
+def in_memory(source: str | Path, **options: Any) -> ImageDataset:
+    """A set that load_dataset holds in memory."""
+    dataset = load_dataset(source, **options)
+    assert isinstance(dataset, ImageDataset)
+    return dataset
+
+
+def pairs_in_memory(source: str | Path, **options: Any) -> dict[str, ImageDataset]:
+    """The sides of a set of pairs that load_pairs holds in memory."""
+    sides: dict[str, ImageDataset] = {}
+    for name, dataset in load_pairs(source, **options).items():
+        assert isinstance(dataset, ImageDataset)
+        sides[name] = dataset
+    return sides

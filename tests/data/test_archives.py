@@ -12,7 +12,7 @@ import pytest
 from fastgan.data import load_dataset
 from fastgan.data.listing import clean_name
 from fastgan.data.opening import open_store
-from tests.data.making import flat, in_folder, in_tar, in_zip
+from tests.data.making import flat, in_folder, in_memory, in_tar, in_zip
 
 MAKERS = {".zip": in_zip, ".tar": in_tar}
 archives = pytest.mark.parametrize("ending", MAKERS)
@@ -25,14 +25,14 @@ def values(path: Path, **options: object) -> list[int]:
 
 def test_a_zip_made_on_windows_keeps_its_classes(tmp_path):
     path = in_zip(tmp_path / "a.zip", {"b\\": b"", "b\\x\\0.png": flat(1), "a\\1.png": flat(2), "a\\2.png": flat(3)})
-    data = load_dataset(path)
+    data = in_memory(path)
     assert data.images[:, 0, 0, 0].tolist() == [2, 3, 1]
     assert data.class_names == ("a", "b") and data.labels.tolist() == [0, 0, 1]
 
 
 def test_a_zip_of_windows_unpacked_to_flat_names_keeps_its_classes(tmp_path):
     in_folder(tmp_path, {"b\\0.png": flat(1), "a\\1.png": flat(2)})
-    data = load_dataset(tmp_path)
+    data = in_memory(tmp_path)
     assert data.images[:, 0, 0, 0].tolist() == [2, 1] and data.class_names == ("a", "b")
 
 
@@ -118,7 +118,7 @@ def test_masks_beside_images_of_a_shard_are_passed_over(tmp_path):
         files |= {f"{i}.jpg": flat(100 * i, "JPEG"), f"{i}.seg.png": flat(7), f"{i}.cls": b"%d" % (i % 2)}
     files["9.seg.png"] = flat(7)  # of a sample whose image is lost
     path = in_tar(tmp_path / "a.tar", files)
-    data = load_dataset(path)
+    data = in_memory(path)
     assert data.images[:, 0, 0, 0].tolist() == [0, 100, 200] and data.labels.tolist() == [0, 1, 0]
     with open_store(path) as store:
         assert store.notes == (f"{path}: passed over images beside the image of their sample: 4 .seg.png",)
@@ -128,7 +128,7 @@ def test_a_shard_whose_names_hold_numbers_with_a_dot_keeps_its_labels(tmp_path):
     files = {}
     for i in range(4):
         files |= {f"d/22.{i}.png": flat(i), f"d/22.{i}.cls": b"%d" % (3 - i)}
-    data = load_dataset(in_tar(tmp_path / "a.tar", files))
+    data = in_memory(in_tar(tmp_path / "a.tar", files))
     assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3] and data.labels.tolist() == [3, 2, 1, 0]
 
 

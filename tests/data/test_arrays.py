@@ -11,6 +11,7 @@ import pytest
 
 from fastgan.data import load_dataset
 from fastgan.data.opening import open_store
+from tests.data.making import in_memory
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (12, 5, 7), np.uint8)  # 12 images, 5 high, 7 wide
@@ -36,11 +37,11 @@ def mnist(request, tmp_path) -> Path:
 
 
 def test_idx_images_and_labels(mnist):
-    data = load_dataset(mnist)
+    data = in_memory(mnist)
     np.testing.assert_array_equal(data.images.numpy(), GREY[..., None])
     assert data.labels.tolist() == CLASSES and data.class_names == ("0", "1", "2", "3")
     assert data.channels == 1 and data.name == "garments"
-    rgb = load_dataset(mnist, channels=3, classes=["3"])
+    rgb = in_memory(mnist, channels=3, classes=["3"])
     np.testing.assert_array_equal(rgb.images.numpy(), np.repeat(GREY[[0, 4, 8], ..., None], 3, axis=3))
 
 
@@ -123,11 +124,11 @@ def cifar10(folder: Path) -> Path:
 
 def test_cifar10_reads_the_training_batches(tmp_path):
     folder = cifar10(tmp_path / "cifar-10-batches-bin")
-    data = load_dataset(folder)
+    data = in_memory(folder)
     np.testing.assert_array_equal(data.images.numpy(), COLOUR[:5].transpose(0, 2, 3, 1))
     assert data.labels.tolist() == [1, 0, 1, 0, 1] and data.class_names == ("cat", "dog")
     assert data.name == "cifar-10-batches-bin" and data.channels == 3
-    test = load_dataset(folder / "test_batch.bin")
+    test = in_memory(folder / "test_batch.bin")
     np.testing.assert_array_equal(test.images.numpy(), COLOUR[5:].transpose(0, 2, 3, 1))
     assert test.class_names == ("cat", "dog")
 
@@ -137,10 +138,10 @@ def test_cifar100_has_fine_classes_and_coarse_selections(tmp_path):
     (tmp_path / "train.bin").write_bytes(records(0, 6, coarse, fine))
     (tmp_path / "fine_label_names.txt").write_text("rose\noak\nshark\ntulip\n")
     (tmp_path / "coarse_label_names.txt").write_text("animals\nplants\n")
-    data = load_dataset(tmp_path)
+    data = in_memory(tmp_path)
     np.testing.assert_array_equal(data.images.numpy(), COLOUR.transpose(0, 2, 3, 1))
     assert data.labels.tolist() == fine and data.class_names == ("rose", "oak", "shark", "tulip")
-    plants = load_dataset(tmp_path, classes=["plants"])
+    plants = in_memory(tmp_path, classes=["plants"])
     np.testing.assert_array_equal(plants.images.numpy(), COLOUR[2:5].transpose(0, 2, 3, 1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 import torch
@@ -229,7 +230,8 @@ def test_sets_that_do_not_go_together_are_refused():
         Batches({}, 1, seed=0)
     with pytest.raises(ValueError, match=r"one resolution, got \[\(1, 2\), \(9, 7\)\]"):
         Batches({"a": numbered(9), "b": pair()["b"]}, 1, seed=0, crop=(1, 1))
-    for crop in ((10, 7), (9, 8), (0, 3), (4,)):
+    wrong: Any = ((10, 7), (9, 8), (0, 3), (4,))
+    for crop in wrong:
         with pytest.raises(ValueError, match=r"crop must lie in \(1, 1\)\.\.\(9, 7\)"):
             Batches(pair(), 1, seed=0, crop=crop)
 
@@ -256,7 +258,8 @@ def test_unaligned_sets_of_different_sizes_go_on_exactly():
         expected, got = source.next(), resumed.next()
         assert list(got) == ["a", "b"] and all(torch.equal(expected[name], got[name]) for name in sets)
     with pytest.raises(ValueError, match="state must hold a, b, got seed, epoch, position"):
-        resumed.load_state_dict(Batches(sets["a"], 3, seed=1).state_dict())
+        one: Any = Batches(sets["a"], 3, seed=1).state_dict()
+        resumed.load_state_dict(one)
     with pytest.raises(ValueError, match="at least 0"):
         UnalignedBatches(sets, 3, seed=-1)
     with pytest.raises(ValueError, match="at least one set"):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastgan.data import load_dataset
 from fastgan.data.emoji import choose_emoji, emoji_index, read_emoji, render_emoji
 from fastgan.data.opening import PACKAGED
+from tests.data.making import in_memory
 
 RECORDS = [
     {"unified": "1F600", "category": "Smileys & Emotion", "subcategory": "face-smiling"},
@@ -58,7 +58,7 @@ def write_origins(folder: Path) -> tuple[Path, Path]:
 
 
 def test_emoji64_holds_every_grouped_emoji_once():
-    data = load_dataset("emoji64")
+    data = in_memory("emoji64")
     assert data.name == "emoji64"
     assert data.images.shape == (1852, 64, 64, 3)
     assert data.labels is not None
@@ -73,7 +73,7 @@ def test_emoji64_holds_every_grouped_emoji_once():
 
 
 def test_faces_of_emoji64_are_round_and_yellow():
-    faces = load_dataset("emoji64", classes=["smileys/faces"])
+    faces = in_memory("emoji64", classes=["smileys/faces"])
     assert len(faces) == 97
     assert faces.class_names == ("smileys/faces",)
     # The rim left and right of the middle, where no face has eyes or a mouth, is yellow: red > green > blue.

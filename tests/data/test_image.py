@@ -115,7 +115,7 @@ def test_broken_file_is_named(kind, damage):
 
 
 def test_crop_takes_the_centre():
-    ramp = np.repeat(np.arange(0, 256, 4, np.uint8)[:, None], 32, axis=1)  # 64 rows of 32, value 4 * row
+    ramp = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[:, None], 32, axis=1)  # 64 rows of 32, value 4 * row
     same_scale = np.asarray(center_crop(Image.fromarray(ramp), (32, 32)))
     np.testing.assert_array_equal(same_scale, ramp[16:48])
     halved = np.asarray(center_crop(Image.fromarray(ramp), (16, 16))).astype(int)

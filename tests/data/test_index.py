@@ -21,9 +21,9 @@ def test_json_round_trip_is_exact_and_ordered():
     text = INDEX.to_json()
     assert DatasetIndex.from_json(text, "x") == INDEX
     shuffled = DatasetIndex(
-        labels=dict(reversed(INDEX.labels.items())),
+        labels=dict(reversed(list(INDEX.labels.items()))),
         classes=INDEX.classes,
-        subgroups=dict(reversed(INDEX.subgroups.items())),
+        subgroups=dict(reversed(list(INDEX.subgroups.items()))),
         selections={"best": ("d.png", "b.png")},
     )
     assert shuffled.to_json() == text

@@ -17,7 +17,7 @@ import pytest
 
 from fastgan.data import load_dataset
 from fastgan.data.opening import open_store
-from tests.data.making import flat, in_folder, in_tar, in_zip
+from tests.data.making import flat, in_folder, in_memory, in_tar, in_zip
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
 
@@ -73,8 +73,8 @@ def test_arrays_of_numpy_in_one_file_are_named(tmp_path):
 def test_archives_are_known_by_content(tmp_path):
     in_zip(tmp_path / "a.dat", {"x.png": flat(1)})
     in_tar(tmp_path / "b", {"x.png": flat(2)})
-    assert load_dataset(tmp_path / "a.dat").images.unique().tolist() == [1]
-    assert load_dataset(tmp_path / "b").images.unique().tolist() == [2]
+    assert in_memory(tmp_path / "a.dat").images.unique().tolist() == [1]
+    assert in_memory(tmp_path / "b").images.unique().tolist() == [2]
 
 
 @pytest.mark.parametrize(

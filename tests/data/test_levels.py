@@ -65,7 +65,7 @@ def test_thirty_two_bits_need_a_stated_range(tmp_path):
         grey(tiff(pixels))
     assert grey(tiff(pixels, S_MAX_SAMPLE=(LONG, 255))) == [0, 100, 255]
     with pytest.raises(BrokenImageError, match="integers from -1 to 255"):
-        grey(tiff(pixels - np.int32([[1, 0, 0]]), S_MAX_SAMPLE=(LONG, 255)))
+        grey(tiff(pixels - np.array([[1, 0, 0]], np.int32), S_MAX_SAMPLE=(LONG, 255)))
 
 
 def test_floats_from_0_to_1_are_read():

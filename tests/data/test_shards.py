@@ -17,6 +17,7 @@ from PIL import Image
 from fastgan.data import load_dataset
 from fastgan.data.conversion import Conversion, convert
 from fastgan.data.opening import open_store
+from tests.data.making import in_memory
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (5, 6, 8, 3), np.uint8)
@@ -40,10 +41,10 @@ def write_tar(path: Path, files: dict[str, bytes]) -> Path:
 def test_labels_come_from_cls_or_json(tmp_path):
     write_tar(tmp_path / "a.tar", {"x.png": png(0), "x.cls": b"2", "y.left.png": png(1), "y.json": b'{"label": 0}'})
     write_tar(tmp_path / "b.tar", {"./d/x.png": png(2), "./d/x.cls": b"1\n"})
-    data = load_dataset(tmp_path)
+    data = in_memory(tmp_path)
     np.testing.assert_array_equal(data.images.numpy(), PIXELS[:3])
     assert data.labels.tolist() == [2, 0, 1] and data.class_names == ("0", "1", "2")
-    single = load_dataset(tmp_path / "b.tar")
+    single = in_memory(tmp_path / "b.tar")
     np.testing.assert_array_equal(single.images.numpy(), PIXELS[2:3])
 
 
@@ -59,7 +60,7 @@ def test_what_webdataset_writes_is_read(tmp_path):
     with webdataset.ShardWriter(str(tmp_path / "s-%03d.tar"), maxcount=2, verbose=0) as sink:
         for i in range(5):
             sink.write({"__key__": f"k{i}", "png": PIXELS[i], "cls": i % 3})
-    data = load_dataset(tmp_path)
+    data = in_memory(tmp_path)
     np.testing.assert_array_equal(data.images.numpy(), PIXELS)
     assert data.labels.tolist() == [0, 1, 2, 0, 1]
 
@@ -78,7 +79,7 @@ def test_what_is_written_webdataset_reads(tmp_path):
         samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple("png", "cls"))
     np.testing.assert_array_equal(np.stack([image for image, _ in samples]), PIXELS)
     assert [label for _, label in samples] == [0, 0, 1, 1, 2]
-    again = load_dataset(tmp_path / "out")
+    again = in_memory(tmp_path / "out")
     np.testing.assert_array_equal(again.images.numpy(), PIXELS)
     assert again.class_names == ("cat", "dog", "eel") and again.labels.tolist() == [0, 0, 1, 1, 2]
 

@@ -32,7 +32,9 @@ def changed(draw: st.DrawFn, tree: Any, most: int = 3) -> Any:
     """`tree` with one to `most` nodes replaced, removed, doubled or renamed."""
     tree = copy.deepcopy(tree)
     for _ in range(draw(st.integers(1, most))):
-        node, parent, key = tree, None, None
+        node: Any = tree
+        parent: Any = None
+        key: Any = None
         while isinstance(node, (dict, list)) and node and (parent is None or draw(st.booleans())):
             keys = list(node) if isinstance(node, dict) else list(range(len(node)))
             parent, key = node, draw(st.sampled_from(keys))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,9 @@ BLOCKS = {"native": lambda: provider("native"), "reference": lambda: provider("r
 
 
 @functools.cache
-def networks():
+def networks() -> Any:
     torch.manual_seed(0)
+    G: Any
     _, G, D = build("stylegan2", resolution=8, channel_base=64, z_dim=8, w_dim=8, mapping_layers=1)
     for layer in G.synthesis.layers:
         layer.noise_strength.data.fill_(0.5)

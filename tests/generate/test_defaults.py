@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_a_checkpoint_in_half_precision_is_sampled_in_float32(tmp_path: Path) ->
     ids=["array", "bytes", "tensor", "scalars", "range"],
 )
 def test_seeds_classes_and_psi_of_numpy_and_torch_are_taken(seeds) -> None:
-    sampler = Sampler(network("stylegan2"))
+    sampler: Any = Sampler(network("stylegan2"))
     expected = sampler.images([3, 9], 0.5, 1)
     assert torch.equal(sampler.images(seeds, np.float32(0.5), np.int64(1), batch_size=np.int64(2)), expected)
     assert torch.equal(sampler.images(iter(seeds), torch.tensor(0.5), torch.tensor(1)), expected)

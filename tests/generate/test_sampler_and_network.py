@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from fastgan.models.registry import build
 SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8}
 
 
-def networks(name: str = "stylegan2", **overrides):
+def networks(name: str = "stylegan2", **overrides: Any) -> Any:
     own = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2} if name == "stylegan2" else {"z_dim": 8}
     _, G, D = build(name, **{**SMALL, **own, **overrides})
     for key, parameter in G.named_parameters():
@@ -79,7 +80,7 @@ def test_a_network_is_left_as_it_was(name: str, noise_mode: str) -> None:
 def test_batches_that_are_left_half_way_leave_the_network_as_it_was() -> None:
     G, D = networks()
     before = everything(G)
-    batches = Sampler(G).batches(range(6), noise_mode="random", batch_size=2)
+    batches: Any = Sampler(G).batches(range(6), noise_mode="random", batch_size=2)
     next(batches)
     assert same(before, everything(G)) and torch.is_grad_enabled()
     assert all(train_a_step(G, D))  # while it waits for its next batch
@@ -182,7 +183,8 @@ def test_a_batch_of_random_noise_gives_each_seed_its_own() -> None:
 
 def test_a_compiled_generator_is_sampled() -> None:
     G, _ = networks()
-    sampled = Sampler(torch.compile(G, backend="eager")).images([1, 2])
+    compiled: Any = torch.compile(G, backend="eager")
+    sampled = Sampler(compiled).images([1, 2])
     assert torch.equal(sampled, Sampler(G).images([1, 2])) and G.training
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,7 +55,7 @@ def test_five_batch_sizes_cost_fewer_compilations(name: str) -> None:
     assert compilations() <= (4 if name.endswith("D") else 3)
 
 
-def game(G: torch.nn.Module, D: torch.nn.Module, z: torch.Tensor, reals: torch.Tensor) -> list[torch.Tensor]:
+def game(G: Any, D: Any, z: torch.Tensor, reals: torch.Tensor) -> list[torch.Tensor]:
     """Gradients of one step of each player."""
     d_loss = F.softplus(D(G(z).detach())).mean() + F.softplus(-D(reals)).mean()
     d = torch.autograd.grad(d_loss, list(D.parameters()))
@@ -67,8 +69,8 @@ def game(G: torch.nn.Module, D: torch.nn.Module, z: torch.Tensor, reals: torch.T
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo looks at it
 def test_a_training_step_of_compiled_networks_has_the_same_gradients(backend: str) -> None:
     G, D = network("stylegan2-plain-G"), network("stylegan2-plain-D")
-    compiled = [torch.compile(each, backend=backend, fullgraph=True, dynamic=True) for each in (G, D)]
+    compiled_G, compiled_D = (torch.compile(each, backend=backend, fullgraph=True, dynamic=True) for each in (G, D))
     for n in (4, 8):
         z, reals = torch.randn(n, 6), torch.randn(n, 3, 16, 8)
-        for mine, expected in zip(game(*compiled, z, reals), game(G, D, z, reals), strict=True):
+        for mine, expected in zip(game(compiled_G, compiled_D, z, reals), game(G, D, z, reals), strict=True):
             torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-3)

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.jit._trace import TracerWarning
 
 import fastgan
 from fastgan.nn import EqualizedConv2d, EqualizedLinear, SynthesisLayer, ToRGB, minibatch_stddev, pixel_norm
@@ -19,9 +21,14 @@ from tests.interop.networks import NETWORKS, inputs, network
 BATCHES = (4, 1, 6, 8)  # the first is traced
 
 
-def saved_and_loaded(traced: torch.jit.ScriptModule | Callable) -> Callable:
+def traced(function: Callable, example: Any) -> Any:
+    """What torch.jit.trace makes, which has more types than one can call."""
+    return torch.jit.trace(function, example)
+
+
+def saved_and_loaded(program: Any) -> Any:
     file = io.BytesIO()
-    torch.jit.save(traced, file)
+    torch.jit.save(program, file)
     file.seek(0)
     return torch.jit.load(file)
 
@@ -35,7 +42,7 @@ def assert_close(mine: object, expected: object) -> None:
 def test_a_traced_network_is_saved_and_runs_on_any_batch(name: str, grad: bool) -> None:
     module = network(name)
     with torch.set_grad_enabled(grad):
-        loaded = saved_and_loaded(torch.jit.trace(module, inputs(name, BATCHES[0])))
+        loaded = saved_and_loaded(traced(module, inputs(name, BATCHES[0])))
     assert "fastgan::" not in str(loaded.inlined_graph)
     for n in BATCHES:
         given = inputs(name, n)
@@ -56,7 +63,7 @@ def test_a_traced_network_is_saved_and_runs_on_any_batch(name: str, grad: bool) 
 def test_a_named_provider_stays_in_the_trace(native_provider: str, name: str, grad: bool) -> None:
     module = network(name)
     with torch.set_grad_enabled(grad):
-        loaded = saved_and_loaded(torch.jit.trace(module, inputs(name, BATCHES[0])))
+        loaded = saved_and_loaded(traced(module, inputs(name, BATCHES[0])))
     assert "fastgan::" in str(loaded.inlined_graph)
     for n in BATCHES:
         given = inputs(name, n)
@@ -68,10 +75,10 @@ def test_a_named_provider_stays_in_the_trace(native_provider: str, name: str, gr
 
 
 def test_a_traced_discriminator_forms_its_groups_from_the_batch_that_comes() -> None:
-    traced = torch.jit.trace(minibatch_stddev, torch.randn(2, 3, 4, 4))  # groups of 2
+    program = traced(minibatch_stddev, torch.randn(2, 3, 4, 4))  # groups of 2
     for n in (0, 1, 2, 3, 4, 5, 6, 8, 12):
         x = torch.randn(n, 3, 4, 4)
-        torch.testing.assert_close(traced(x), minibatch_stddev(x))
+        torch.testing.assert_close(program(x), minibatch_stddev(x))
 
 
 F, F1 = fastgan.setup_filter([1, 3, 3, 1]), fastgan.setup_filter([1, 2, 1], separable=True)
@@ -100,7 +107,7 @@ def test_a_traced_operator_runs_on_any_batch(name: str, grad: bool, chosen: str 
         request.getfixturevalue("native_provider")
     operator = OPERATORS[name]
     with torch.set_grad_enabled(grad):
-        loaded = saved_and_loaded(torch.jit.trace(operator, torch.randn(2, 3, 8, 6, requires_grad=grad)))
+        loaded = saved_and_loaded(traced(operator, torch.randn(2, 3, 8, 6, requires_grad=grad)))
     for n in (2, 5):
         x = torch.randn(n, 3, 8, 6, requires_grad=True)
         mine, expected = loaded(x), operator(x)
@@ -110,9 +117,9 @@ def test_a_traced_operator_runs_on_any_batch(name: str, grad: bool, chosen: str 
 
 @pytest.mark.parametrize("name", ["upsample2d", "downsample2d", "filter2d", "conv2d_resample-up", "bias_act"])
 def test_a_traced_operator_runs_on_images_of_another_size(name: str) -> None:
-    traced = torch.jit.trace(OPERATORS[name], torch.randn(2, 3, 8, 6))
+    program = traced(OPERATORS[name], torch.randn(2, 3, 8, 6))
     x = torch.randn(3, 3, 4, 10)
-    assert_close(traced(x), OPERATORS[name](x))
+    assert_close(program(x), OPERATORS[name](x))
 
 
 class Styled(torch.nn.Module):
@@ -138,7 +145,7 @@ class Styled(torch.nn.Module):
 )
 def test_a_traced_layer_runs_on_any_batch(make: Callable) -> None:
     layer = make()
-    loaded = saved_and_loaded(torch.jit.trace(layer, torch.randn(2, 3, 8, 6)))
+    loaded = saved_and_loaded(traced(layer, torch.randn(2, 3, 8, 6)))
     for n in (1, 2, 5):
         x = torch.randn(n, 3, 8, 6)
         assert_close(loaded(x), layer(x))
@@ -149,9 +156,9 @@ def test_a_size_of_a_traced_tensor_is_taken_as_padding_and_torch_says_that_it_is
         return fastgan.conv2d_resample(x, w, padding=w.shape[-1] // 2)
 
     x = torch.randn(2, 3, 8, 6)
-    with pytest.warns(torch.jit.TracerWarning, match="Converting a tensor to a Python integer"):
-        traced = torch.jit.trace(same, (x, W))
-    assert_close(traced(x, W), same(x, W))
+    with pytest.warns(TracerWarning, match="Converting a tensor to a Python integer"):
+        program = traced(same, (x, W))
+    assert_close(program(x, W), same(x, W))
 
 
 @pytest.mark.parametrize("chosen", [None, "native"])
@@ -161,7 +168,7 @@ def test_the_saved_file_runs_in_a_process_without_fastgan_unless_a_provider_was_
     if chosen:
         request.getfixturevalue("native_provider")
     with fastgan.provider(chosen) if chosen else nullcontext():
-        torch.jit.trace(network("stylegan2-plain-G"), inputs("stylegan2-plain-G", 2)).save(tmp_path / "G.pt")
+        traced(network("stylegan2-plain-G"), inputs("stylegan2-plain-G", 2)).save(tmp_path / "G.pt")
     code = f"import torch; print(list(torch.jit.load({str(tmp_path / 'G.pt')!r})(torch.zeros(3, 6)).shape))"
     alone = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     beside = subprocess.run(

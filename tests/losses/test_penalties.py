@@ -6,6 +6,7 @@ The networks run in float64 with swish instead of lrelu: on a piecewise-linear a
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,15 +25,18 @@ def one_thread(seeded):
     torch.set_num_threads(1)
 
 
-def smooth(module: torch.nn.Module) -> torch.nn.Module:
+def smooth(module: torch.nn.Module) -> Any:
+    layer: Any
     for layer in module.modules():
         if getattr(layer, "act", None) == "lrelu":
             layer.act = "swish"
     return module.double()
 
 
-def networks(num_classes=2):
+def networks(num_classes: int = 2) -> Any:
     torch.manual_seed(0)
+    G: Any
+    D: Any
     _, G, D = build("stylegan2", **SMALL, num_classes=num_classes, style_mixing=0.0)
     for name, parameter in (*G.named_parameters(), *D.named_parameters()):
         if name.endswith(("bias", "noise_strength")):
@@ -152,7 +156,7 @@ def test_gradient_penalty_interpolates_each_sample():
 def test_gradient_penalty_of_a_flat_discriminator_is_finite():
     weight = torch.zeros([], requires_grad=True)
     gradient_penalty(lambda x, c: linear(x) * weight, *torch.randn(2, 2, 1, 1, 3)).sum().backward()
-    assert torch.isfinite(weight.grad)
+    assert weight.grad is not None and torch.isfinite(weight.grad)
 
 
 def test_gradient_penalty_errors():

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fastgan.models.cyclegan import FAMILY, CycleGANConfig
+from fastgan.models.cyclegan import FAMILY
+from fastgan.models.registry import configure
 from fastgan.models.resnet import ResNet
 from fastgan.models.unet import UNet
 
 SMALL = {"resolution": 32, "num_blocks": 2, "channel_base": 4, "d_channel_base": 4}
 
 
-def networks(config) -> dict[str, nn.Module]:
+def networks(config: Any) -> dict[str, Any]:
     return {name: make(config) for name, make in FAMILY.networks.items()}
 
 
@@ -26,7 +28,7 @@ def count(network):
 
 def test_parameter_counts_of_the_published_networks():
     with torch.device("meta"):
-        built = networks(CycleGANConfig())
+        built = networks(configure("cyclegan"))
     ends = 49 * 3 * 64 + 64 + 49 * 64 * 3 + 3
     down_and_up = 9 * (64 * 128 + 128 * 256) + 128 + 256 + 9 * (256 * 128 + 128 * 64) + 128 + 64
     blocks = 9 * 2 * (9 * 256 * 256 + 256)
@@ -78,7 +80,7 @@ def test_images_of_any_size_that_fits():
 @pytest.mark.parametrize("generator", ["resnet", "unet"])
 def test_the_round_trip_through_sets_of_other_channels(generator):
     depth = {"num_blocks": 1} if generator == "resnet" else {"num_downs": 3}
-    cfg = CycleGANConfig(**SMALL | {"num_blocks": 0} | depth, generator=generator, in_channels=1, out_channels=3)
+    cfg = configure("cyclegan", **SMALL | {"num_blocks": 0} | depth, generator=generator, in_channels=1, out_channels=3)
     built = networks(cfg)
     assert list(built) == ["G_ab", "G_ba", "D_a", "D_b"]
     a, b = torch.rand(2, 1, 32, 32), torch.rand(2, 3, 32, 32)
@@ -91,7 +93,7 @@ def test_the_round_trip_through_sets_of_other_channels(generator):
 def test_translation_is_alike_in_both_modes_and_for_each_image_of_a_batch(generator):
     """Instance normalisation has no running averages, and CycleGAN's U-Net no dropout."""
     torch.manual_seed(0)
-    G = networks(CycleGANConfig(resolution=32, generator=generator, channel_base=4))["G_ab"].double().train()
+    G = networks(configure("cyclegan", resolution=32, generator=generator, channel_base=4))["G_ab"].double().train()
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
     made = G(images)
     torch.testing.assert_close(made[1:2], G(images[1:2]), rtol=1e-10, atol=1e-12)
@@ -101,7 +103,7 @@ def test_translation_is_alike_in_both_modes_and_for_each_image_of_a_batch(genera
 def test_gradients_reach_every_parameter():
     """Save biases before instance normalisation, which the subtracted mean takes along."""
     torch.manual_seed(0)
-    built = {name: network.double() for name, network in networks(CycleGANConfig(**SMALL)).items()}
+    built = {name: network.double() for name, network in networks(configure("cyclegan", **SMALL)).items()}
     a, b = (torch.rand(2, 3, 32, 32, dtype=torch.float64) for _ in range(2))
     fake_b, fake_a = built["G_ab"](a), built["G_ba"](b)
     (built["D_b"](fake_b).square().sum() + built["D_a"](fake_a).square().sum()).backward()
@@ -123,7 +125,7 @@ def test_gradients_reach_every_parameter():
 def test_a_seed_gives_the_same_networks_and_each_its_own_weights():
     def weights():
         torch.manual_seed(3)
-        return [network.state_dict() for network in networks(CycleGANConfig(**SMALL)).values()]
+        return [network.state_dict() for network in networks(configure("cyclegan", **SMALL)).values()]
 
     first, second = weights(), weights()
     for one, other in zip(first, second, strict=True):
@@ -144,7 +146,7 @@ def test_halves(dtype):
 
 def test_channels_last_stays_and_changes_no_value():
     torch.manual_seed(0)
-    G = ResNet(num_blocks=2, channel_base=4).double()
+    G: Any = ResNet(num_blocks=2, channel_base=4).double()
     image = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     expected = G(image)
     G.to(memory_format=torch.channels_last)
@@ -159,14 +161,14 @@ def test_channels_last_stays_and_changes_no_value():
 
 
 def test_configuration():
-    assert CycleGANConfig().num_blocks == 9
-    assert CycleGANConfig(resolution=(64, 132)).num_blocks == 9
-    assert CycleGANConfig(resolution=128).num_blocks == 6
-    assert CycleGANConfig(resolution=64, num_blocks=3).num_blocks == 3
-    assert CycleGANConfig(generator="unet").num_downs == 8
+    assert configure("cyclegan").num_blocks == 9
+    assert configure("cyclegan", resolution=(64, 132)).num_blocks == 9
+    assert configure("cyclegan", resolution=128).num_blocks == 6
+    assert configure("cyclegan", resolution=64, num_blocks=3).num_blocks == 3
+    assert configure("cyclegan", generator="unet").num_downs == 8
     for generator, kind in (("resnet", ResNet), ("unet", UNet)):
-        cfg = CycleGANConfig(resolution=32, generator=generator, channel_base=2)
-        assert CycleGANConfig(**dataclasses.asdict(cfg)) == cfg
+        cfg = configure("cyclegan", resolution=32, generator=generator, channel_base=2)
+        assert configure("cyclegan", **dataclasses.asdict(cfg)) == cfg
         assert isinstance(networks(cfg)["G_ba"], kind)
 
 
@@ -187,4 +189,4 @@ def test_configuration():
 )
 def test_impossible_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
-        CycleGANConfig(**changes)
+        configure("cyclegan", **changes)

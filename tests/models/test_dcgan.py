@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -48,6 +50,7 @@ def test_gradients_reach_every_parameter():
 
 
 def test_projection_is_the_inner_product_with_summed_features():
+    D: Any
     _, _, D = build("dcgan", num_classes=3, resolution=16, **SMALL)
     D.eval()
     img, c = torch.randn(2, 3, 16, 16), torch.eye(3)[:2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ FAMILIES = pytest.mark.parametrize("name", ["stylegan2", "dcgan"])
 C = torch.eye(3)[[0, 2]]
 
 
-def networks(name: str, **overrides):
+def networks(name: str, **overrides: Any) -> Any:
     torch.manual_seed(0)
     _, G, D = build(name, **{**SMALL, **OWN[name], **overrides})
     return G.eval(), D.eval()

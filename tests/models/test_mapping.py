@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from fastgan.models.mapping import MappingNetwork
 
 
-def mapping(num_classes=0, style_mixing=0.0, num_ws=6):
+def mapping(num_classes: int = 0, style_mixing: float = 0.0, num_ws: int = 6) -> Any:
     torch.manual_seed(0)
     return MappingNetwork(5, num_classes, 4, 2, num_ws, w_avg_beta=0.9, style_mixing=style_mixing).double()
 

@@ -47,6 +47,8 @@ def test_a_network_moved_to_the_meta_device_runs(family):
 def test_real_networks_are_copied_into_a_fake_mode():
     _, G, _ = build("stylegan2", **SMALL)
     with FakeTensorMode() as mode:
-        fake = {name: mode.from_tensor(tensor) for name, tensor in (*G.named_parameters(), *G.named_buffers())}
+        fake: dict[str, torch.Tensor] = {
+            name: mode.from_tensor(tensor) for name, tensor in (*G.named_parameters(), *G.named_buffers())
+        }
         images = torch.func.functional_call(G, fake, (torch.randn(2, 8), torch.eye(2, 3)))
     assert images.shape == (2, 3, 16, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from fastgan.models.patchgan import ConditionalPatchGAN, PatchGAN
-from fastgan.models.pix2pix import FAMILY, Pix2PixConfig
+from fastgan.models.pix2pix import FAMILY
+from fastgan.models.registry import configure
 from fastgan.models.unet import UNet
 
 SMALL = {"channel_base": 4, "d_channel_base": 4}
 
 
-def networks(config) -> dict[str, nn.Module]:
+def networks(config: Any) -> dict[str, Any]:
     return {name: make(config) for name, make in FAMILY.networks.items()}
 
 
@@ -24,13 +26,14 @@ def count(network):
     return sum(p.numel() for p in network.parameters())
 
 
-def small_unet(**changes):
-    return UNet(**({"num_downs": 5, "channel_base": 4} | changes))
+def small_unet(**changes: Any) -> Any:
+    sizes: dict[str, Any] = {"num_downs": 5, "channel_base": 4}
+    return UNet(**(sizes | changes))
 
 
 def test_parameter_counts_of_the_published_networks():
     with torch.device("meta"):
-        built = networks(Pix2PixConfig(norm="batch"))
+        built = networks(configure("pix2pix", norm="batch"))
     encoder = 3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 4 * 512 * 512
     decoder = 512 * 512 + 3 * 1024 * 512 + 1024 * 256 + 512 * 128 + 256 * 64 + 128 * 3
     normalised = (128 + 256 + 4 * 512) + (
@@ -94,7 +97,9 @@ def test_unet_is_that_of_the_paper(norm):
     def bias(layer):
         return layer.conv.bias if layer.conv.bias is not None else layer.bias
 
-    (d0, d1, d2), (u0, u1, u2) = G.downs, G.ups
+    downs: Any = G.downs
+    ups: Any = G.ups
+    (d0, d1, d2), (u0, u1, u2) = downs, ups
     e0 = F.conv2d(image, d0.conv.weight, bias(d0), stride=2, padding=1)
     e1 = normalised(F.conv2d(F.leaky_relu(e0, 0.2), d1.conv.weight, bias(d1), stride=2, padding=1), d1)
     e2 = F.conv2d(F.leaky_relu(e1, 0.2), d2.conv.weight, bias(d2), stride=2, padding=1)
@@ -112,7 +117,8 @@ def test_discriminator_is_that_of_the_paper():
     for parameter in D.parameters():
         nn.init.normal_(parameter, 0.3, 0.5)
     a, b = torch.randn(2, 1, 12, 14, dtype=torch.float64), torch.randn(2, 2, 12, 14, dtype=torch.float64)
-    first, second, last = D.layers
+    layers: Any = D.layers
+    first, second, last = layers
     x = F.leaky_relu(F.conv2d(torch.cat([a, b], 1), first.conv.weight, first.bias, stride=2, padding=1), 0.2)
     x = F.conv2d(x, second.conv.weight, padding=1)
     x = F.leaky_relu(F.batch_norm(x, None, None, second.norm.weight, second.norm.bias, training=True), 0.2)
@@ -157,7 +163,7 @@ def test_the_bottleneck_is_not_normalised():
 
 def test_initialisation():
     torch.manual_seed(0)
-    for network in networks(Pix2PixConfig(resolution=32, channel_base=16, d_channel_base=16)).values():
+    for network in networks(configure("pix2pix", resolution=32, channel_base=16, d_channel_base=16)).values():
         for module in network.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 assert module.weight.std().item() == pytest.approx(0.02, rel=4 / module.weight.numel() ** 0.5)
@@ -169,7 +175,7 @@ def test_initialisation():
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_gradients_reach_every_parameter(norm):
     torch.manual_seed(0)
-    built = networks(Pix2PixConfig(resolution=32, norm=norm, **SMALL))
+    built = networks(configure("pix2pix", resolution=32, norm=norm, **SMALL))
     G, D = (network.double() for network in built.values())
     a = torch.rand(3, 3, 32, 32, dtype=torch.float64)
     D(a, G(a)).square().sum().backward()
@@ -239,9 +245,8 @@ def test_a_seed_gives_the_same_networks_in_any_dtype():
         previous = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            return [
-                p for network in networks(Pix2PixConfig(resolution=32, **SMALL)).values() for p in network.parameters()
-            ]
+            built = networks(configure("pix2pix", resolution=32, **SMALL))
+            return [p for network in built.values() for p in network.parameters()]
         finally:
             torch.set_default_dtype(previous)
 
@@ -254,7 +259,7 @@ def test_a_seed_gives_the_same_networks_in_any_dtype():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_halves(dtype, norm):
     torch.manual_seed(0)
-    built = networks(Pix2PixConfig(resolution=32, norm=norm, dropout=0.0, **SMALL))
+    built = networks(configure("pix2pix", resolution=32, norm=norm, dropout=0.0, **SMALL))
     G, D = (network.to(dtype).double() for network in built.values())  # weights that the half holds exactly
     a, b = (torch.rand(3, 3, 32, 32).to(dtype).double() for _ in range(2))
     exact = G(a), D(a, b)
@@ -268,7 +273,7 @@ def test_halves(dtype, norm):
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_channels_last_stays_and_changes_no_value(norm):
     torch.manual_seed(0)
-    built = networks(Pix2PixConfig(resolution=32, norm=norm, dropout=0.0, **SMALL))
+    built = networks(configure("pix2pix", resolution=32, norm=norm, dropout=0.0, **SMALL))
     G, D = (network.double() for network in built.values())
     a, b = (torch.rand(2, 3, 32, 32, dtype=torch.float64) for _ in range(2))
     expected = G(a), D(a, b)
@@ -296,12 +301,12 @@ def test_the_second_gradient_of_d():
 
 
 def test_configuration():
-    assert Pix2PixConfig().num_downs == 8
-    assert Pix2PixConfig(resolution=(64, 96)).num_downs == 5
-    assert Pix2PixConfig(resolution=(100, 100), num_downs=2).num_downs == 2
-    cfg = Pix2PixConfig(resolution=64, norm="instance")
-    assert Pix2PixConfig(**dataclasses.asdict(cfg)) == cfg
-    G = networks(Pix2PixConfig(resolution=32, in_channels=1, out_channels=4, **SMALL))["G"]
+    assert configure("pix2pix").num_downs == 8
+    assert configure("pix2pix", resolution=(64, 96)).num_downs == 5
+    assert configure("pix2pix", resolution=(100, 100), num_downs=2).num_downs == 2
+    cfg = configure("pix2pix", resolution=64, norm="instance")
+    assert configure("pix2pix", **dataclasses.asdict(cfg)) == cfg
+    G = networks(configure("pix2pix", resolution=32, in_channels=1, out_channels=4, **SMALL))["G"]
     assert G(torch.rand(2, 1, 32, 64)).shape == (2, 4, 32, 64)
 
 
@@ -324,11 +329,11 @@ def test_configuration():
 )
 def test_impossible_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
-        Pix2PixConfig(**changes)
+        configure("pix2pix", **changes)
 
 
 def test_impossible_images():
-    G, D = networks(Pix2PixConfig(resolution=32, **SMALL)).values()
+    G, D = networks(configure("pix2pix", resolution=32, **SMALL)).values()
     image = torch.rand(2, 3, 32, 32)
     shape = r"image must have shape \[N, 3, H, W\], H and W multiples of 32 and at least 32, got "
     for wrong in (image[:, :1], image[:, :, 1:], image[:, :, :, :16], image[:, :, :0], image[0]):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from fastgan.ops import downsample2d, filter2d, upsample2d
 SMALL = {"channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 5, "mapping_layers": 2}
 
 
-def small(**overrides):
+def small(**overrides: Any) -> Any:
     torch.manual_seed(0)
     return build("stylegan2", **{"resolution": 16, **SMALL, **overrides})
 

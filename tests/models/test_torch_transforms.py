@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.func import functional_call, grad, jacrev, vmap
@@ -24,6 +26,7 @@ def energy(request, memory_format):
     """A scalar function (parameters, one input, its label) of a network in float64, its parameters and three inputs."""
     family, part = request.param.split("-")
     _, G, D = build(family, **SMALL[family])
+    network: Any
     network, options = (G, {"noise_mode": "const"} if family == "stylegan2" else {}) if part == "G" else (D, {})
     network.double().eval().to(memory_format=memory_format)
     for name, parameter in network.named_parameters():
@@ -75,7 +78,7 @@ def test_r1_by_torch_func_is_r1_by_autograd(energy):
         return vmap(grad(call, argnums=1), (None, 0, 0))(parameters, inputs, labels).pow(2).sum()
 
     ours = grad(penalty)(parameters)
-    total = 0
+    total = torch.zeros((), dtype=torch.float64)
     for i in range(len(inputs)):
         x = inputs[i : i + 1].clone().requires_grad_()
         y = network(x, labels[i : i + 1], **options).pow(2).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +59,7 @@ def module(request):
 def network(request):
     """A network without random numbers, and inputs of it."""
     family, part = request.param.split("-")
+    G: Any
     _, G, D = build(family, **SMALL)
     if part == "D":
         return D, (torch.randn(4, 3, 16, 16), C)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import types
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from fastgan.nn import evaluation_view
 
 
-def network() -> nn.Sequential:
+def network() -> Any:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
 
 
@@ -49,7 +50,7 @@ class Branches(nn.Module):
 
 
 def test_parts_in_lists_and_bound_methods_are_not_trained_by_a_look():
-    net = Branches()
+    net: Any = Branches()
     evaluation_view(net)(torch.randn(4, 3))
     assert all(int(norm.num_batches_tracked) == 0 for norm in (net.a, net.b, net.c, net.d))
     assert net.calls == [4]  # what the network collects by itself is still collected
@@ -70,7 +71,7 @@ def test_a_compiled_network_is_seen_as_what_it_was_compiled_from(place):
     expected.load_state_dict(net.state_dict())
     if place == "in place":
         net.compile(backend="eager")
-    compiled = torch.compile(net, backend="eager") if place != "in place" else net
+    compiled: Any = torch.compile(net, backend="eager") if place != "in place" else net
     assert torch.equal(evaluation_view(nn.Sequential(compiled) if place == "part" else compiled)(x), expected.eval()(x))
     assert int(net[1].num_batches_tracked) == 0 and net.training
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_terabytes_are_not_asked_for(options: dict, message: str) -> None:
 )
 def test_bias_act_names_the_argument(options: dict, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
-        fastgan.bias_act(**({"x": X} | options))
+        fastgan.bias_act(options.pop("x", X), **options)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +123,14 @@ def test_integers_of_numpy_and_torch_are_ints(provider: str, kind: Callable) -> 
 @pytest.mark.parametrize("half", [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5)])
 def test_floats_of_numpy_and_torch_are_numbers(provider: str, half) -> None:
     f, w = setup_filter([1, 3, 3, 1]), torch.ones(3, 3, 3, 3)
-    options = (
-        {"act": "lrelu", "alpha": half, "gain": half, "clamp": half},
-        dict(act="lrelu", alpha=0.5, gain=0.5, clamp=0.5),
-    )
+    options: list[dict[str, Any]] = [{"act": "lrelu", "alpha": x, "gain": x, "clamp": x} for x in (half, 0.5)]
     taken, expected = (fastgan.bias_act(X - 9, None, **each) for each in options)
     assert torch.equal(taken, expected)
     taken, expected = (fastgan.conv2d_resample(X - 9, w, padding=1, **each) for each in options)
     assert torch.equal(taken, expected)
     assert torch.equal(upfirdn2d(X, f, gain=half), upfirdn2d(X, f, gain=0.5))
-    assert torch.equal(setup_filter(f, gain=half, flip_filter=np.True_), setup_filter(f, gain=0.5, flip_filter=True))
+    true: Any = np.True_
+    assert torch.equal(setup_filter(f, gain=half, flip_filter=true), setup_filter(f, gain=0.5, flip_filter=True))
 
 
 @pytest.mark.parametrize(
@@ -158,5 +157,6 @@ def test_a_bool_or_a_list_is_no_number(bad) -> None:
 
 
 def test_a_gain_that_wants_a_gradient_is_refused_for_it_gets_none() -> None:
+    gain: Any = torch.tensor(1.0, requires_grad=True)
     with pytest.raises(ValueError, match="gain must not require grad.*multiply by it"):
-        fastgan.bias_act(X, gain=torch.tensor(1.0, requires_grad=True))
+        fastgan.bias_act(X, gain=gain)

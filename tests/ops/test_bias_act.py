@@ -110,7 +110,7 @@ def test_memory_that_is_not_aligned(compiled_provider, shape, dtype):
     for act in ("lrelu", "swish"):
         results = []
         for leaves in ([x, b], copies):
-            y = bias_act(*leaves, act=act, clamp=0.7)
+            y = bias_act(leaves[0], leaves[1], act=act, clamp=0.7)
             results.append([y, *torch.autograd.grad(y.sum(), leaves)])
         for mine, aligned in zip(*results, strict=True):
             assert torch.equal(mine, aligned)
@@ -138,7 +138,7 @@ def test_gradient(provider, shape, dtype, memory_format):
         grads = torch.autograd.grad(bias_act(x, b, act=act, clamp=clamp), [x, b], dy)
         with provider_context("reference"):
             exact_in = [x.detach().double().requires_grad_(), b.detach().double().requires_grad_()]
-            exact = torch.autograd.grad(bias_act(*exact_in, act=act, clamp=clamp), exact_in, dy.double())
+            exact = torch.autograd.grad(bias_act(exact_in[0], exact_in[1], act=act, clamp=clamp), exact_in, dy.double())
             own = torch.autograd.grad(bias_act(x, b, act=act, clamp=clamp), [x, b], dy)
         if clamp is not None and dtype in (torch.float16, torch.bfloat16):
             continue  # whether a value that rounds to the bound is clamped depends on the rounding: see the fp32 case

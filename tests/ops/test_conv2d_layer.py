@@ -198,11 +198,10 @@ def test_errors_of_modulation(arguments, message):
 
 def test_groups_are_independent_convolutions():
     x, w = torch.randn(2, 4, 6, 6, dtype=DOUBLE), torch.randn(6, 2, 3, 3, dtype=DOUBLE)
-    for sampling in ({"up": 2}, {"down": 2}, {}):
-        y = conv2d_resample(x, w, TAPS, padding=1, groups=2, **sampling)
+    for up, down in ((2, 1), (1, 2), (1, 1)):
+        y = conv2d_resample(x, w, TAPS, up, down, padding=1, groups=2)
         halves = [
-            conv2d_resample(x[:, 2 * g : 2 * g + 2], w[3 * g : 3 * g + 3], TAPS, padding=1, **sampling)
-            for g in range(2)
+            conv2d_resample(x[:, 2 * g : 2 * g + 2], w[3 * g : 3 * g + 3], TAPS, up, down, padding=1) for g in range(2)
         ]
         torch.testing.assert_close(y, torch.cat(halves, dim=1))
     with provider_context("native"), pytest.raises(ValueError, match="groups above 1 are composed of other operators"):

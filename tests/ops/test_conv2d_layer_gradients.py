@@ -165,7 +165,7 @@ def test_gradient_of_styles_under_a_large_bias_in_half_precision(kernels, dtype,
         y = layer(given, arguments)
         wanted = [given[name] for name in ("x", "w", "styles")]
         first = torch.autograd.grad(y, wanted, dy.to(dtype), create_graph=True)
-        second = torch.autograd.grad(sum(g.float().square().sum() for g in first), wanted)
+        second = torch.autograd.grad([g.float().square().sum() for g in first], wanted)
         return [g.detach().double() for g in (first[2], *second)]
 
     with kernels():

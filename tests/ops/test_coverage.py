@@ -19,5 +19,5 @@ def test_every_kernel_runs_in_every_dtype(request, name):
 
 
 def test_a_kernel_that_never_ran_is_told():
-    table = {"bias_act flat": {"fp32": "nc", "fp16": ""}}
+    table: coverage.Coverage = {"bias_act flat": {"fp32": "nc", "fp16": ""}}
     assert coverage.missing(table) == ["bias_act flat fp16"]

@@ -4,13 +4,14 @@ CUDA's kernels are compiled before; Triton compiles one when it first meets an a
 size. Its tests of equality are thinned, by three rules:
 
 - lrelu, which keeps two bits an element, and swish, which keeps x, everywhere; the other activations once, in fp32.
-- fp32 and bf16 everywhere; fp64 and fp16 in one shape of each operator's, contiguous (`_repeats` in tests/conftest.py).
+- fp32 and bf16 everywhere; fp64 and fp16 in one shape of each operator's, contiguous (tests/ops/thinning.py).
 - no `strided` tensors, which are copied before a kernel sees them (there, too).
 """
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -272,11 +273,12 @@ def test_the_size_of_layers(kernels, shape, memory_format, dtype):
         lambda device, x, b: bias_act(x, b, act="lrelu"), [x, b], random(shape, dtype), random(shape, dtype)
     )
     assert y.is_contiguous(memory_format=form)
-    for arguments in (
+    resamplings: list[dict[str, Any]] = [
         {"up": 2, "padding": [2, 1, 2, 1], "gain": 4},
         {"down": 2, "padding": 1},
         {"padding": [2, 1] * 2},
-    ):
+    ]
+    for arguments in resamplings:
 
         def call(device, x, arguments=arguments):
             return upfirdn2d(x, f.to(device), **arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from fastgan.ops.gradients import needed
 SMALL = {"resolution": 16, "channel_base": 256, "z_dim": 16, "w_dim": 16, "mapping_layers": 2}
 
 
-def new_networks(seed: int = 0):
+def new_networks(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     _, G, D = build("stylegan2", **SMALL)
     return G.train(), D.train()

@@ -59,7 +59,7 @@ def test_a_report_as_it_is_seen(chromium: str, tmp_path: Path, size: tuple[int, 
         assert (np.ptp(region.reshape(-1, 3), axis=0) > 60).any(), title
     (losses,) = (seen.region(box) for title, box in told["charts"] if title == "Losses")
     for colour in told["colours"]:
-        drawn = near(losses, rgb(colour)).any(0)
+        drawn = near(losses, rgb(colour)).max(axis=0)
         assert drawn[55:-25].mean() > 0.9, colour
     curves = re.findall(r'<path class="curve"[^>]* d="([^"]*)"', seen.dom)
     assert len(curves) == 9 and sorted({len(re.findall("[ML]", curve)) for curve in curves}) == [10, 100]

@@ -66,6 +66,53 @@ def test_each_fault_is_found(lint: ModuleType, tmp_path: Path, name: str, text: 
     assert finding in found(lint, tmp_path, {name: text})
 
 
+DOCUMENTED = {
+    "Makefile": "test: setup\n\tpytest\nlint-all:\n",
+    ".gitignore": "*.so\n",
+    "fastgan/ops/blur.py": "",
+    "fastgan/bench/__main__.py": "",
+    "docs/guide.md": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("`fastgan/ops/blur.py`, fastgan/ops/, **fastgan/ops**.", []),
+        ("x\n\n`fastgan/ops/blurr.py`", ["3: there is no fastgan/ops/blurr.py"]),
+        ("`.venv/bin/python fastgan/gone.py --write`", ["1: there is no fastgan/gone.py"]),
+        ("see fastgan/gone.", ["1: there is no fastgan/gone"]),
+        ("`fastgan/<package>/blur.py` and `fastgan/ops/b*.py`", []),
+        ("`fastgan/<package>/sharpen.py`", ["1: there is no fastgan/*/sharpen.py"]),
+        ("`fastgan/{ops,nn}/blur.py`", ["1: there is no fastgan/nn/blur.py"]),
+        ("`fastgan/_native.so`, built and ignored by git", []),
+        ("`python -m fastgan.ops.blur`, `python -m fastgan.bench`", []),
+        ("`python -m fastgan.ops.sharpen`", ["1: there is no fastgan/ops/sharpen.py"]),
+        ("[guide](docs/guide.md#top), [site](https://example.org/docs/a.md)", []),
+        ("[guide](guide.md)", ["1: there is no guide.md to link to"]),
+        ("`make test`, `make lint-all`; make sure", []),
+        ("`make tests`", ["1: the Makefile has no target tests"]),
+        ("example.org/fastgan/gone.py, my-fastgan/gone.py, other/fastgan/gone.py", []),
+    ],
+)
+def test_what_a_document_names_must_be_there(lint: ModuleType, tmp_path: Path, text: str, missing: list[str]) -> None:
+    names = DOCUMENTED | {"README.md": text, "CHANGELOG.md": "fastgan/gone.py, `make tests`"}
+    assert found(lint, tmp_path, names) == [f"README.md:{each}" for each in missing]
+
+
+def test_links_begin_at_their_document(lint: ModuleType, tmp_path: Path) -> None:
+    text = "[guide](guide.md), [readme](../README.md), [guide](docs/guide.md)"
+    expected = ["docs/more.md:1: there is no docs/guide.md to link to"]
+    assert found(lint, tmp_path, DOCUMENTED | {"README.md": "", "docs/more.md": text}) == expected
+
+
+def test_a_linked_folder_is_looked_at_once(lint: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "fastgan").mkdir()
+    (tmp_path / "fastgan" / "kernels").symlink_to("../kernels")
+    finding = "kernels/blur.py:1: the class name 'BlurHelper' says nothing"
+    assert found(lint, tmp_path, {"kernels/blur.py": "class BlurHelper: ...\n"}) == [finding]
+
+
 @pytest.mark.parametrize(
     ("call", "depends"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from fastgan.train.ema import Ema
 def test_half_life():
     source = nn.BatchNorm1d(2)
     nn.init.constant_(source.weight, 0.0)
-    ema = Ema(source, half_life=100.0, rampup=0)
+    ema: Any = Ema(source, half_life=100.0, rampup=0)
     nn.init.constant_(source.weight, 1.0)
     source.running_mean.fill_(7.0)
     schedule = ema.schedule(10)
@@ -27,7 +29,7 @@ def test_half_life():
 def test_rampup_forgets_the_beginning():
     source = nn.Linear(1, 1)
     nn.init.constant_(source.weight, 0.0)
-    ema = Ema(source, half_life=1e6, rampup=0.05)
+    ema: Any = Ema(source, half_life=1e6, rampup=0.05)
     nn.init.constant_(source.weight, 1.0)
     ema.schedule(10).set(190)
     ema.update()  # after 200 images: half-life 200 · 0.05 = 10 images
@@ -38,7 +40,7 @@ def test_rampup_forgets_the_beginning():
 def test_the_weight_is_a_tensor_that_gives_what_a_number_gives(dtype):
     torch.manual_seed(0)
     source = nn.Conv2d(5, 7, 3).to(dtype)
-    ema = Ema(source, half_life=300.0, rampup=0.05)
+    ema: Any = Ema(source, half_life=300.0, rampup=0.05)
     expected = [p.detach().clone() for p in ema.module.parameters()]
     weight, schedule = ema.weight, ema.schedule(16)
     for images in range(0, 16 * 5, 16):

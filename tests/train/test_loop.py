@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -22,7 +24,8 @@ def run(state: TrainState, steps: int) -> None:
 
 def test_wgan_learns_and_moves_the_critic_five_times():
     state = wgan(n_critic=5)
-    critic, g = state.game.players
+    players: Any = state.game.players
+    critic, g = players
     assert critic.source.drawn == 0
     run(state, 300)
     assert critic.source.drawn == 1500 and g.source.drawn == 300
@@ -40,7 +43,8 @@ def test_cyclegan_learns_both_directions():
     torch.testing.assert_close(G_ab(a).mean(0), b.mean(0), rtol=0, atol=0.4)
     torch.testing.assert_close(G_ba(b).mean(0), a.mean(0), rtol=0, atol=0.4)
     assert (G_ba(G_ab(a)) - a).abs().mean() < 0.2
-    assert state.game.players[1].extras["history_a"].filled > 0
+    history: Any = state.game.players[1].extras["history_a"]
+    assert history.filled > 0
 
 
 def test_lazy_terms_step_alone_and_are_weighted_by_their_interval():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -82,7 +84,8 @@ def test_both_players_see_the_same_images_and_generators_translate_once():
     state = TrainState(game)
     step(state)
     assert len(calls) == 3  # a to b, its identity, and back of b's translation; none for D
-    leader, follower = game.players[0].source, game.players[1].source
+    leader: Any = game.players[0].source
+    follower = game.players[1].source
     assert not leader.waiting
     assert leader.next() is follower.next()
 
@@ -91,12 +94,14 @@ def test_a_discriminator_that_moves_more_often_draws_batches_of_its_own():
     game = paired(d_repeats=2)
     state = TrainState(game)
     step(state)
-    assert game.players[0].source.state_dict()["position"] == 4 and not game.players[0].source.waiting
+    source: Any = game.players[0].source
+    assert source.state_dict()["position"] == 4 and not source.waiting
 
 
 def test_shared_batches_go_on_where_they_were():
     shared = Shared(Points(4, (0, 0), 0))
-    shared.next(), shared.next(), shared.follower.next()
+    for source in (shared, shared, shared.follower):
+        source.next()
     other = Shared(Points(4, (0, 0), 0))
     other.load_state_dict(shared.state_dict())
     assert torch.equal(other.next(), shared.next()) and not len(other.waiting) - 1
@@ -155,7 +160,7 @@ def test_what_is_shown_of_pairs(channels):
     step(TrainState(game))
     shown = game.preview()
     assert shown.captions == ("input", "output", "target") and shown.columns == 9
-    held = sides(3, channels=channels)
+    held: Any = sides(3, channels=channels)
     b = held["b"].images.permute(0, 3, 1, 2)
     assert shown.images.shape == (9, 3, 8, 8)
     assert torch.equal(shown.images[2::3], b)

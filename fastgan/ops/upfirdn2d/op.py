@@ -120,6 +120,7 @@ def setup_filter(
 
     Raises:
         ValueError: f is empty, has more than two axes, or sums to 0 where it has to be normalised.
+        TypeError: f holds no numbers.
 
     >>> setup_filter([1, 3, 3, 1], separable=True)
     tensor([0.1250, 0.3750, 0.3750, 0.1250])

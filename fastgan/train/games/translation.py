@@ -210,7 +210,7 @@ def _sides_of(
     def fake(move: Move) -> Labelled:
         made = _seen(move, side, G)
         if buffer is not None:
-            made = move.once(f"seen_{side}", lambda made=made: buffer(made))
+            made = move.once(f"seen_{side}", lambda made=made, buffer=buffer: buffer(made))
         return Labelled(made, None)
 
     return lambda move: Labelled(move.batch[side], None), fake

@@ -1,0 +1,38 @@
+"""Which tests of Triton's kernels are left out, for another test shows the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.ops.cases import BIAS_ACT_SHAPES, UPFIRDN_CASES
+
+# About many programs, not about what each computes.
+LONG = (BIAS_ACT_SHAPES["long"], UPFIRDN_CASES["long"])
+# Which show fp64 and fp16 on a GPU.
+SHOWN = (BIAS_ACT_SHAPES["odd"], UPFIRDN_CASES["separable4"])
+
+
+def repeats(item: pytest.Item) -> bool:
+    """Whether a test would show nothing more of Triton's kernels than another one.
+
+    `strided` is copied before a kernel sees it. In the interpreter, a thousand times slower than what it stands for,
+    fp32 and bf16 show channels_last for all, and the long cases run in fp32, contiguous: not by finite differences, of
+    which each takes minutes. On a GPU, where each variant has to be compiled, one contiguous shape of each operator
+    shows fp64 and fp16.
+
+    Args:
+        item: a collected test. Its parameters tell what it is about: a provider's name and a dtype by their values,
+            `memory_format`, `case` and `shape` by their names.
+    """
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    names = {value for value in parameters.values() if isinstance(value, str)}
+    dtypes = {value for value in parameters.values() if isinstance(value, torch.dtype)}
+    layout, case = parameters.get("memory_format"), parameters.get("case", parameters.get("shape"))
+    rare = bool(dtypes & {torch.float64, torch.float16})
+    if "interpreter" in names:
+        plain = torch.float32 in dtypes and layout == "contiguous"
+        return layout == "strided" or (rare and layout == "channels_last") or (case in LONG and not plain)
+    if "triton" in names and item.get_closest_marker("gpu"):
+        return layout == "strided" or (rare and not (layout == "contiguous" and case in SHOWN))
+    return False
