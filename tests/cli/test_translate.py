@@ -18,7 +18,7 @@ from tests.generate.test_translating import checkpoint
 def drawing(path: Path, size: tuple[int, int] = (20, 12), mode: str = "RGB", seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], len(Image.new(mode, (1, 1)).getbands())))
-    Image.fromarray(values.astype(np.uint8).squeeze()).convert(mode).save(path)
+    Image.fromarray(values.astype(np.uint8).squeeze(2) if values.shape[2] == 1 else values.astype(np.uint8)).save(path)
     return path
 
 
