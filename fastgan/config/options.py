@@ -255,12 +255,14 @@ def replace(options: Any, what: str, /, **changes: Any) -> Any:
 def spelled_out(options: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     """changes, with `r1_gamma` and `r1_interval` as R1 among the penalties.
 
-    What runs of earlier versions recorded is passed over: a path-length weight of 0 where the family has none, and
-    `swd_floor` among the metrics, which measures itself with swd now.
+    What runs of earlier versions recorded is read: a path-length weight of 0 is passed over where the family has none,
+    and `swd_floor` among the metrics stands for swd, with which that floor is measured.
     """
     result = dict(changes)
-    if isinstance(result.get("metrics"), (list, tuple)):
-        result["metrics"] = [name for name in result["metrics"] if name != "swd_floor"]
+    metrics = result.get("metrics")
+    if isinstance(metrics, (list, tuple)) and "swd_floor" in metrics:
+        others = [name for name in metrics if name != "swd_floor"]
+        result["metrics"] = others if "swd" in others else [*others, "swd"]
     if isinstance(options, AdversarialOptions) and {"r1_gamma", "r1_interval"} & set(result):
         penalties = dict(result.get("penalties", options.penalties))
         gamma, interval = penalties.get("r1", (0.0, _INTERVAL))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fastgan.choices import METRICS, chosen
+from fastgan.config.fields import check_choice
 
 _BATCH = 64  # real images read at once
 
@@ -66,8 +67,7 @@ class Evaluation:
 
     def __init__(self, names: Sequence[str], dataset: Images) -> None:
         for name in names:
-            if name not in METRICS:
-                raise ValueError(f"metric must be one of {', '.join(sorted(METRICS))}; got {name!r}")
+            check_choice("metrics", name, tuple(METRICS))
         self.dataset = dataset
         self.metrics: dict[str, Metric] = {name: chosen(METRICS, name) for name in names}
         self._real: dict[tuple[Any, int], Any] = {}
@@ -125,8 +125,11 @@ class Evaluation:
     ) -> dict[tuple[Any, int], Any]:
         """What the features keep of the generated images, each of as many as it wants."""
         wanted, seen = max(count for _, count in kept), 0
+        _, height, width, channels = self.dataset.read(torch.arange(1)).shape
         for batch in sample(wanted):
-            self._check(batch)
+            _check(batch, (channels, height, width))
+            if seen + len(batch) > wanted:  # at once: a sampler may never end
+                raise ValueError(f"sample must give {wanted} images, got at least {seen + len(batch)}")
             for (_, count), features in kept.items():
                 if seen < count:
                     features.take(batch[: count - seen])
@@ -135,10 +138,11 @@ class Evaluation:
             raise ValueError(f"sample must give {wanted} images, got {seen}")
         return {key: features.result() for key, features in kept.items()}
 
-    def _check(self, batch: Any) -> None:
-        if not isinstance(batch, Tensor) or batch.dtype != torch.uint8:
-            raise TypeError(f"sample must give batches of uint8 images, got {getattr(batch, 'dtype', type(batch))}")
-        _, height, width, channels = self.dataset.read(torch.arange(1)).shape
-        if batch.ndim != 4 or batch.shape[1:] != (channels, height, width):
-            expected = f"[n, {channels}, {height}, {width}]"
-            raise ValueError(f"sample must give batches {expected} to match the reals, got {list(batch.shape)}")
+
+def _check(batch: Any, shape: tuple[int, int, int]) -> None:
+    """Raises TypeError or ValueError unless it is uint8 [n, *shape]."""
+    if not isinstance(batch, Tensor) or batch.dtype != torch.uint8:
+        raise TypeError(f"sample must give batches of uint8 images, got {getattr(batch, 'dtype', type(batch))}")
+    if batch.ndim != 4 or tuple(batch.shape[1:]) != shape:
+        expected = f"[n, {', '.join(map(str, shape))}]"
+        raise ValueError(f"sample must give batches {expected} to match the reals, got {list(batch.shape)}")

@@ -92,7 +92,13 @@ class Patches:
         self._cuts: list[torch.Tensor] = []  # [patches, C, 7, 7]
 
     def take(self, images: torch.Tensor) -> None:
-        """Cut the next images, uint8 [n, C, H, W]."""
+        """Cut the next images, uint8 [n, C, H, W].
+
+        Raises:
+            ValueError: images below 7x7.
+        """
+        if min(images.shape[2:]) < PATCH:
+            raise ValueError(f"images must be at least {PATCH}x{PATCH} pixels, got {list(images.shape[2:])}")
         levels = laplacian_pyramid(images.cpu().float())
         if not self._cuts:
             self._draw(levels)

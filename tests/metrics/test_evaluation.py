@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,7 +107,8 @@ def test_nothing_is_sampled_without_metrics() -> None:
     ("batches", "error", "message"),
     [
         (lambda count: made(count - 1), ValueError, "sample must give 6 images, got 5"),
-        (lambda count: made(count + 2), ValueError, "sample must give 6 images, got 8"),
+        (lambda count: made(count + 2), ValueError, "sample must give 6 images, got at least 8"),
+        (lambda count: itertools.repeat(next(made(count))), ValueError, "sample must give 6 images, got at least 8"),
         (lambda count: iter(()), ValueError, "sample must give 6 images, got 0"),
         (lambda count: [torch.zeros(6, 3, 4, 5)], TypeError, "batches of uint8 images, got torch.float32"),
         (lambda count: [None], TypeError, "batches of uint8 images, got <class 'NoneType'>"),
@@ -123,5 +125,10 @@ def test_what_a_sampler_gives_is_checked(batches: Any, error: type[Exception], m
 
 
 def test_an_unknown_metric_is_named() -> None:
-    with pytest.raises(ValueError, match="metric must be one of brightness, .*swd; got 'fid'"):
+    with pytest.raises(ValueError, match="metrics must be one of swd, brightness, .*, got 'fid'"):
         Evaluation(["fid"], dataset())
+
+
+def test_images_that_are_too_small_for_patches_are_told_of() -> None:
+    with pytest.raises(ValueError, match=r"images must be at least 7x7 pixels, got \[4, 5\]"):
+        Evaluation(["swd"], dataset()).evaluate(made)

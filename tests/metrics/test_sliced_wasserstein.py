@@ -159,4 +159,7 @@ def test_figures_are_those_of_earlier_versions() -> None:
     figures = evaluation.evaluate(sample)
     assert asked == [80]
     assert figures == pytest.approx(FIGURES, rel=1e-6)
+    drawn = dataset.read(torch.randperm(80, generator=torch.Generator().manual_seed(0))).permute(0, 3, 1, 2)
+    whole = sliced_wasserstein_by_level(torch.cat(sample(80)), drawn)
+    assert whole == {32: figures["swd_32"], 16: figures["swd_16"]}  # to the bit
     assert evaluation.floors() == {"swd": pytest.approx(FLOOR, rel=1e-6)}

@@ -6,6 +6,7 @@ import pytest
 
 from fastgan.config.options import AdversarialOptions, StyledOptions, TrainingOptions, replace
 from fastgan.models.registry import MODELS, family
+from fastgan.train.config import RunConfig
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ from fastgan.models.registry import MODELS, family
         ({"loss": ["hinge"]}, r"loss must be one of .*, got \['hinge'\]"),
         ({"mirror": 1}, "mirror must be one of False, True, got 1"),
         ({"metrics": "swd"}, "metrics must be a list of names, got 'swd'"),
+        ({"metrics": ["swd", "fid"]}, "metrics must be one of swd, got 'fid'"),
+        ({"metrics": [["swd_floor"]]}, "metrics must be a list of names"),
         ({"betas": 0.5}, r"betas must be two numbers in \[0, 1\), got 0.5"),
         ({"betas": [0.5, "0.9"]}, r"betas must be two numbers in \[0, 1\), got \[0.5, '0.9'\]"),
         ({"options": 1}, "training has no option 'options'"),
@@ -68,6 +71,15 @@ def test_r1_by_its_short_names_and_what_other_families_recorded():
     assert replace(options, "training", pl_weight=0.0, pl_interval=4, pl_batch_shrink=2) == options
     with pytest.raises(ValueError, match="training has no option 'pl_weight'"):
         replace(options, "training", pl_weight=2.0)
+
+
+@pytest.mark.parametrize("recorded", [["swd", "swd_floor"], ["swd_floor", "swd"], ["swd_floor"]])
+def test_a_floor_that_earlier_versions_recorded_as_a_metric_stands_for_its_metric(recorded):
+    assert replace(AdversarialOptions(), "training", metrics=recorded).metrics == ("swd",)
+    tree = {"model": "dcgan", "training": {"metrics": recorded}}
+    assert RunConfig.from_json(tree, "config.json").training.metrics == ("swd",)
+    with pytest.raises(ValueError, match="metrics must be one of swd, got 'swd_floor'"):
+        TrainingOptions(metrics=("swd_floor",))
 
 
 @pytest.mark.parametrize(
