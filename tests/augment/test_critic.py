@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ class Halve:
     def state_dict(self) -> dict[str, Tensor]:
         return {"seen": self.seen.clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.seen.copy_(state["seen"])
 
 
@@ -49,10 +50,14 @@ HALVE = Halve
 
 def test_a_critic_sees_images_through_its_augmentation():
     x, c = torch.randn(2, 3, 4, 4), torch.randn(2, 5)
-    seen = []
-    plain, halved = (Critic(lambda x, c: seen.append((x, c)), augment) for augment in (None, Halve(1, x.device)))
-    plain(x, c)
-    halved(x, c)
+    seen: list[tuple[Tensor, Tensor | None]] = []
+
+    def D(x: Tensor, c: Tensor | None) -> Tensor:
+        seen.append((x, c))
+        return x
+
+    Critic(D)(x, c)
+    Critic(D, Halve(1, x.device))(x, c)
     assert seen[0][0] is x and seen[0][1] is c and torch.equal(seen[1][0], x / 2)
 
 
