@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from fastgan.config.fields import as_names, check_choice, check_float, check_int
 
 _LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
 _LARGEST_INT = 10**9
-_INTERVAL = 16  # steps between updates of a penalty of which no interval is given
+_INTERVAL = 16  # steps between updates of R1 where none is given (Karras et al. 2020, app. B)
+# Short for R1 among the penalties, wherever fields of the options are named.
+R1_SHORT = ("r1_gamma", "r1_interval")
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,43 @@ def _as_penalties(value: Any) -> dict[str, tuple[float | None, int]]:
     return checked
 
 
+def read_penalties(texts: Sequence[str]) -> dict[str, tuple[float | None, int]]:
+    """Penalties of texts NAME=WEIGHT/INTERVAL; the weight "auto" is R1's own, an interval left out is 16 of R1, else 1.
+
+    Raises:
+        ValueError: a text of another form.
+
+    >>> read_penalties(["r1=10/16", "wgan-gp=10"])
+    {'r1': (10.0, 16), 'wgan-gp': (10.0, 1)}
+    """
+    penalties: dict[str, tuple[float | None, int]] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        weight, slash, interval = value.partition("/")
+        try:
+            if not sign or not name or name in penalties:
+                raise ValueError
+            steps = int(interval) if slash else _INTERVAL if name == "r1" else 1
+            penalties[name] = (None if weight == "auto" else float(weight), steps)
+        except ValueError:
+            raise ValueError(
+                f"penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once, as in r1=10/16; got {shown(text)}"
+            ) from None
+    return penalties
+
+
+def told(value: Any) -> str:
+    """A value of a field as sentences tell it; penalties as `read_penalties` takes them.
+
+    >>> told({"r1": (None, 16), "wgan-gp": (10.0, 1)})
+    'r1=auto/16 wgan-gp=10/1'
+    """
+    if not isinstance(value, Mapping):
+        return str(value)
+    each = (f"{name}={'auto' if weight is None else f'{weight:g}'}/{steps}" for name, (weight, steps) in value.items())
+    return " ".join(each) or "none"
+
+
 def replace(options: Any, what: str, /, **changes: Any) -> Any:
     """A copy of a frozen dataclass with some fields changed.
 
@@ -261,7 +300,7 @@ def spelled_out(options: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(changes)
     if isinstance(result.get("metrics"), (list, tuple)):
         result["metrics"] = [name for name in result["metrics"] if name != "swd_floor"]
-    if isinstance(options, AdversarialOptions) and {"r1_gamma", "r1_interval"} & set(result):
+    if isinstance(options, AdversarialOptions) and not set(R1_SHORT).isdisjoint(result):
         penalties = dict(result.get("penalties", options.penalties))
         gamma, interval = penalties.get("r1", (0.0, _INTERVAL))
         gamma, interval = result.pop("r1_gamma", gamma), result.pop("r1_interval", interval)

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastgan.choices import TRANSFORMS
 from fastgan.config.fields import as_names, as_resolution, check_choice, check_int, shown
-from fastgan.config.options import TrainingOptions, replace, spelled_out
+from fastgan.config.options import R1_SHORT, TrainingOptions, replace, spelled_out
 from fastgan.data.image import WHITE
 from fastgan.data.opening import PACKAGED
 from fastgan.models.registry import configure, family
@@ -213,5 +213,6 @@ def _advice(name: object, known: dict[str, tuple[str, ...]], right: Sequence[str
     for section, fields in known.items():
         if name in fields:
             return f"{shown(name)}; it belongs into {section}"
-    close = difflib.get_close_matches(name[:80] if isinstance(name, str) else "", right, n=1)
+    near = (*right, *R1_SHORT) if "penalties" in right else right
+    close = difflib.get_close_matches(name[:80] if isinstance(name, str) else "", near, n=1)
     return f"{shown(name)}{f'; did you mean {close[0]!r}?' if close else '.'} There are {', '.join(right)}"

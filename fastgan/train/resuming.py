@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.checkpoint import CheckpointError
+from fastgan.config.options import told
 from fastgan.data import Dataset
 from fastgan.models.registry import configure
 from fastgan.train.config import DataOptions, RunConfig
@@ -90,7 +91,7 @@ class Origin:
         if not self.fingerprints and not self.config.data.same_place(asked.data):
             changed["source"] = (self.config.data.source, asked.data.source)
         if changed:
-            what = "; ".join(f"{name} is {before}, asked {now}" for name, (before, now) in changed.items())
+            what = "; ".join(f"{name} is {told(before)}, asked {told(now)}" for name, (before, now) in changed.items())
             raise ValueError(
                 f"{self.checkpoint} is of another run: {what}. Leave these options out, or begin a new run with them: "
                 f"{self.branch_command()} ..."

@@ -92,12 +92,13 @@ def test_a_branch_with_other_options_lists_them(tmp_path, parent, continued, cap
     said = capsys.readouterr().out
     changes = record(run)["changes"]
     assert changes["batch"] == [4, 6] and changes["g_lr"] == [0.0025, 0.001]
-    assert changes["loss"] == ["nonsaturating", "hinge"] and changes["weight of R1"][1] == 5
+    assert changes["loss"] == ["nonsaturating", "hinge"] and changes["weight of r1"][1] == 5
     assert changes["half-life of the average, kimg"] == [1.25, 1.875]
     for words in (
         "branched from",
         "batch: 4, now 6",
         "g_lr: 0.0025, now 0.001",
+        "penalties: r1=auto/16, now r1=5/16",
         "half-life of the average, kimg: 1.25",
     ):
         assert words in said

@@ -206,7 +206,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
         (["--data", "nowhere"], "nowhere"),
         (["--resolution", "16by16"], "--resolution must be pixels, 64 for a square or WxH as in 640x480; got '16by16'"),
         (["--resolution", "17"], "resolution"),
-        (["--kimg", "-1"], "kimg must be a number at least 0.001, got -1.0"),
+        (["--kimg", "-1"], "kimg must be a number of at least 0.001, got -1.0"),
         (["--loss", "hing"], "loss must be one of"),
         (["--metrics", "fid"], "--metrics must be among swd, swd_floor; got 'fid'"),
         (["--classes", "smiley"], "smiley"),
@@ -245,7 +245,7 @@ def test_a_tampered_configuration_in_a_checkpoint_is_named(tmp_path, capsys) -> 
     tree["config"]["training"]["batch"] = float("nan")
     save_checkpoint(path, tree, metadata=metadata)
     assert main(["train", "--resume", str(path)]) == 2
-    assert f"checkpoint {path}: training: batch must be an integer at least 1, got nan" in capsys.readouterr().err
+    assert f"checkpoint {path}: training: batch must be an integer of at least 1, got nan" in capsys.readouterr().err
 
 
 def test_a_model_of_ones_own_needs_its_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
