@@ -28,17 +28,17 @@ class TrainingOptions:
 
     Args:
         batch: images per step.
-        batch_gpu: images per micro-batch; None for the whole batch. Minibatch statistics see one micro-batch.
-        kimg: length of the run in thousands of real images.
+        batch_gpu: images per micro-batch, which minibatch statistics see; None: the whole batch.
+        kimg: length of the run, thousands of real images.
         tick: kimg between lines of statistics.
         snap: ticks between grids, checkpoints and metrics.
         keep: checkpoints kept, the newest; 0 keeps all.
         seed: of weights, latents and the order of the data.
-        ema_kimg: half-life of the averaged generator in kimg; None for batch·10/32.
+        ema_kimg: half-life of the averaged generator, kimg; None: batch·10/32.
         ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
         mirror: flip images left-right at random.
-        channels_last: memory format of networks and images; None for channels_last on GPUs alone.
-        metrics: names of `choices.METRICS`, measured at every snapshot.
+        channels_last: memory format of networks and images; None: channels_last on GPUs alone.
+        metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
     """
 
     batch: int = 32
@@ -104,9 +104,9 @@ class AdversarialOptions(TrainingOptions):
         betas: decay of Adam's two moving averages.
         eps: of Adam.
         d_repeats: updates of D per step (n_critic).
-        penalties: gradient penalties of D, by a name of `choices.PENALTIES`: [weight, steps between updates], such as
-            {"r1": [10, 16]}; R1's weight is its γ, of which None is 0.0002·R²/batch.
-        augment: what D sees images through, a name of `choices.AUGMENTS`; "none" for nothing.
+        penalties: gradient penalties of D, names of `choices.PENALTIES`, each with its weight and the steps between its
+            updates; R1's weight is its γ, None for 0.0002·R²/batch.
+        augment: what D sees images through, a name of `choices.AUGMENTS`, or none.
     """
 
     loss: str = "nonsaturating"
@@ -256,7 +256,7 @@ def read_penalties(texts: Sequence[str]) -> dict[str, tuple[float | None, int]]:
             penalties[name] = (None if weight == "auto" else float(weight), steps)
         except ValueError:
             raise ValueError(
-                f"penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once, as in r1=10/16; got {shown(text)}"
+                f"penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once; got {shown(text)}"
             ) from None
     return penalties
 

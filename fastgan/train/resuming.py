@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.checkpoint import CheckpointError
+from fastgan.config.data import DataOptions
 from fastgan.config.options import told
 from fastgan.data import Dataset
 from fastgan.models.registry import configure
-from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import Fingerprint, fingerprints, unpacked
 from fastgan.train.folder import read_whole
 

@@ -11,8 +11,8 @@ import pytest
 
 from fastgan.cli.configuration import read_config
 from fastgan.cli.main import main
+from fastgan.config.data import DataOptions
 from fastgan.models.registry import family
-from fastgan.train.config import DataOptions
 from tests.cli.test_train import assert_same, state_of, train
 
 
