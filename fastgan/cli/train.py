@@ -93,7 +93,9 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
     if finished:
         return 0
     assert interrupt.signum is not None
-    console.print(literal(f"stopped; everything is saved. Go on with: {resume_command(outdir)}"), soft_wrap=True)
+    console.print(
+        literal(f"stopped; everything is saved. Go on with: {resume_command(outdir, config.model)}"), soft_wrap=True
+    )
     return 128 + interrupt.signum
 
 

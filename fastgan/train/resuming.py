@@ -131,4 +131,5 @@ class Origin:
 
     def branch_command(self) -> str:
         """The command that begins a new run from the checkpoint."""
-        return f"fastgan train --branch {shlex.quote(str(self.checkpoint))} --outdir NEW"
+        own = f" --cfg {shlex.quote(self.config.model)}" if ":" in self.config.model else ""
+        return f"fastgan train --branch {shlex.quote(str(self.checkpoint))} --outdir NEW{own}"
