@@ -85,7 +85,7 @@ def _written(options: type) -> tuple[dict[str, _Option], list[_Option]]:
         kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         if get_origin(kind) in (Union, types.UnionType):  # with None
             kind = get_args(kind)[0]
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             named |= _written(kind)[0]
             continue
         many = get_origin(kind) is tuple

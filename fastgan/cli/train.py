@@ -170,8 +170,9 @@ def _print_plan(config: RunConfig, sets: Mapping[str, Dataset], device: torch.de
         parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
         table.add_row(name, f"{parameters:,}", f"{buffers:,}")
     console.print(table)
-    for dataset in sets.values():
+    for name, dataset in sets.items():
         height, width = dataset.resolution
-        console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
+        which = f"{name}: " if len(sets) > 1 else ""
+        console.print(f"{which}{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
         for note in dataset.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from torch import nn
 
 from fastgan.choices import MODELS
 from fastgan.cli.families import options_of
@@ -208,6 +210,51 @@ def test_a_family_whose_names_collide_is_refused() -> None:
     doubled = Family("doubled", third_family.DenseConfig, third_family.FAMILY.networks, Doubled)
     with pytest.raises(ValueError, match="doubled: architecture has a field 'width', which is another option"):
         options_of(doubled)
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    """Convolutions from images to images.
+
+    Args:
+        resolution, in_channels, out_channels: of the data.
+        width: channels between.
+    """
+
+    resolution: tuple[int, int] = (8, 8)
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 4
+
+
+def translator(cfg: TranslationConfig) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(cfg.in_channels, cfg.width, 1), nn.Conv2d(cfg.width, cfg.out_channels, 1))
+
+
+TRANSLATION = Family(
+    "translation",
+    TranslationConfig,
+    dict.fromkeys(("G_ab", "G_ba", "D_a"), translator),
+    AdversarialOptions,
+    data="two-sets",
+)
+
+
+def test_the_plan_of_several_networks_and_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, count in (("a", 2), ("b", 3)):
+        (tmp_path / side).mkdir()
+        for i in range(count):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / side / f"{i}.png")
+    given = ["train", "--cfg", f"{__name__}:TRANSLATION", "--data", str(tmp_path), "--device", "cpu"]
+    assert main([*given, "-n", "--width", "5"]) == 0
+    text = said(capsys)
+    assert text.count(" 38 ") == 3 and all(name in text for name in ("G_ab", "G_ba", "D_a"))  # 3·5 + 5 + 5·3 + 3
+    assert "a: 2 images, 8×8" in text and "b: 3 images, 8×8" in text and '"in_channels": 3' in text
+    assert main([*given, "--help"]) == 0
+    text = said(capsys)
+    assert "--max-images" in text and "--cond" not in text and "--in-channels" not in text
+    assert main([*given, "-n", "--set", "out_channels=1"]) == 2
+    assert "--set out_channels: the data decide it; use --channels" in said(capsys)
 
 
 def test_a_resume_reads_the_checkpoint_once_and_lets_go_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

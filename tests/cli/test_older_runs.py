@@ -21,20 +21,22 @@ DATA = {
     "channels": None, "background": [255, 255, 255], "transform": "center-crop", "skip_broken": False, "stream": None,
 }  # fmt: skip
 TRAINING = {
-    "batch": 4, "batch_gpu": None, "kimg": 0.008, "tick": 0.004, "snap": 1, "keep": 5, "seed": 0, "loss": "nonsaturating",
-    "d_repeats": 1, "eps": 1e-08, "ema_kimg": None, "ema_rampup": 0.05, "mirror": False, "metrics": [],
+    "batch": 4, "batch_gpu": None, "kimg": 0.008, "tick": 0.004, "snap": 1, "keep": 5, "seed": 0,
+    "loss": "nonsaturating", "d_repeats": 1, "eps": 1e-08, "ema_kimg": None, "ema_rampup": 0.05, "mirror": False,
+    "metrics": [],
 }  # fmt: skip
 OLD: dict[str, dict[str, Any]] = {
     "stylegan2": {
         "model": "stylegan2",
         "architecture": {
             "resolution": [8, 8], "img_channels": 3, "num_classes": 0, "z_dim": 4, "w_dim": 4, "mapping_layers": 1,
-            "channel_base": 32, "channel_max": 4, "mbstd_group": 4, "cmap_dim": None, "noise": True, "style_mixing": 0.9,
-            "w_avg_beta": 0.998, "conv_clamp": None,
+            "channel_base": 32, "channel_max": 4, "mbstd_group": 4, "cmap_dim": None, "noise": True,
+            "style_mixing": 0.9, "w_avg_beta": 0.998, "conv_clamp": None,
         },
         "data": DATA,
         "training": TRAINING | {
-            "g_lr": 0.0025, "d_lr": 0.0025, "betas": [0.0, 0.99], "channels_last": None, "r1_gamma": 3.0, "r1_interval": 2,
+            "g_lr": 0.0025, "d_lr": 0.0025, "betas": [0.0, 0.99], "channels_last": None, "r1_gamma": 3.0,
+            "r1_interval": 2,
             "pl_weight": 2.0, "pl_interval": 2, "pl_batch_shrink": 2,
         },
     },
@@ -46,7 +48,8 @@ OLD: dict[str, dict[str, Any]] = {
         },
         "data": DATA,
         "training": TRAINING | {
-            "g_lr": 0.0002, "d_lr": 0.0002, "betas": [0.5, 0.999], "channels_last": True, "r1_gamma": 0.0, "r1_interval": 16,
+            "g_lr": 0.0002, "d_lr": 0.0002, "betas": [0.5, 0.999], "channels_last": True, "r1_gamma": 0.0,
+            "r1_interval": 16,
             "pl_weight": 0.0, "pl_interval": 4, "pl_batch_shrink": 2,
         },
     },
