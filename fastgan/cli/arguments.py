@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
+
+from fastgan.config.fields import near
 
 _SWITCHED = ("true", "false", "yes", "no", "on", "off", "0", "1")
 _NEGATIVE = re.compile(r"-\.?\d")
@@ -42,7 +43,7 @@ class _Option:
         """What is wrong with one value of it."""
         if isinstance(self.kind, tuple):
             if value not in self.kind:
-                return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{_near(value, self.kind)}"
+                return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{near(value, self.kind)}"
         elif self.kind in _IN_WORDS:
             try:
                 self.kind(value)
@@ -132,7 +133,7 @@ def _slip(
             name, sign, value = word.partition("=")
             dashed = name.replace("_", "-")
             if dashed not in named:
-                return elsewhere(dashed) or f"there is no option {name!r}{_near(dashed, named)}"
+                return elsewhere(dashed) or f"there is no option {name!r}{near(dashed, named)}"
             option = named[dashed]
             values = [value] if sign else _take(option, rest)
         wrong = _miscounted(option, values, [] if positional else rest)
@@ -170,8 +171,3 @@ def _miscounted(option: _Option, values: list[str], rest: list[str]) -> str | No
 
 def _is_option(word: str) -> bool:
     return len(word) > 1 and word.startswith("-") and not _NEGATIVE.match(word)
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -14,11 +15,14 @@ from fastgan.choices import DATA_KINDS, MODELS, chosen
 from fastgan.cli.configuration import read_config
 from fastgan.cli.flags import ALIASES, section
 from fastgan.cli.options.train import TrainOptions, data_flags
+from fastgan.config.fields import shown
 from fastgan.config.options import AdversarialOptions
 from fastgan.generate.loading import newest_checkpoint
 from fastgan.models.registry import Family, family, import_family
 from fastgan.train.folder import read_whole
 from fastgan.train.starting import beginning
+
+_OWN = re.compile(r"\w+(\.\w+)*:\w+")
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,14 @@ def bring(name: str, network: Path | None = None) -> Family:
     Raises:
         ValueError: there is no such family, or the checkpoint is of another.
     """
-    if ":" in name and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if ":" in name:
+        if not _OWN.fullmatch(name) or name.partition(":")[0].endswith(".py"):
+            raise ValueError(
+                f"--cfg must be {', '.join(MODELS)} or MODULE:NAME, my_gan:FAMILY for FAMILY of my_gan.py; "
+                f"got {shown(name)}"
+            )
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
     found = import_family(name)
     if network is not None and (model := read_metadata(newest_checkpoint(network)).get("model", name)) != name:
         raise ValueError(f"--cfg {name}: {network} is of a {model}; leave --cfg out, or name that")

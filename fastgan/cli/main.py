@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import re
@@ -14,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastgan.cli.output import Output, drain, open_missing
 from fastgan.cli.terminal import insist_on_utf8, prepare_terminal
+from fastgan.config.fields import near
 from fastgan.literal import literal
 
 # verb -> what it does. fastgan/cli/options/<verb>.py has a dataclass <Verb>Options, or options_for(arguments) -> one,
@@ -123,9 +123,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        return _fail(f"verb must be one of {', '.join(VERBS)}; got {verb!r}{hint}")
+        return _fail(f"verb must be one of {', '.join(VERBS)}; got {verb!r}{near(verb, VERBS)}")
     try:
         return _run(verb, rest)
     except SystemExit as stop:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import itertools
 import json
 import sys
@@ -21,7 +20,7 @@ from fastgan.cli.families import FamilyOptions
 from fastgan.cli.flags import fields_of
 from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
-from fastgan.config.fields import shown
+from fastgan.config.fields import near, shown
 from fastgan.config.options import R1_SHORT, read_penalties
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
@@ -148,9 +147,9 @@ def _assignments(items: Iterable[str], of: Family) -> dict[str, Any]:
         if name in decided:
             raise ValueError(f"--set {name}: the data decide it; use {decided[name]}")
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(f"--set: field of {of.name} must be one of {', '.join(known)}; got {shown(name)}{hint}")
+            raise ValueError(
+                f"--set: field of {of.name} must be one of {', '.join(known)}; got {shown(name)}{near(name, known)}"
+            )
         try:
             result[name] = json.loads(text)
         except (ValueError, RecursionError):  # plain text

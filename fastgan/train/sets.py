@@ -69,6 +69,6 @@ def _decided_by_pairs(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]
 
 _OF_IMAGES = {"resolution": "--resolution", "img_channels": "--channels", "num_classes": "--cond and --classes"}
 _OF_PAIRS = {"resolution": "--resolution", "in_channels": "--channels", "out_channels": "--channels"}
-IMAGES = DataKind(_load_images, _decided_by_images, _OF_IMAGES)
+IMAGES = DataKind(_load_images, _decided_by_images, _OF_IMAGES, ("held_out",))
 PAIRS = DataKind(_load_pairs, _decided_by_pairs, _OF_PAIRS, ("cond",))
 TWO_SETS = DataKind(_load_two_sets, _decided_by_pairs, _OF_PAIRS, ("cond",))

@@ -88,7 +88,10 @@ def test_errors_name_the_configuration_file_and_the_field(tmp_path, capsys, chan
         ("{", "my.json: line 1: not valid JSON: Expecting property name enclosed in double quotes (column 2)"),
         ("[" * 100_000, "my.json: not valid JSON"),
         ("[]", "my.json: must be an object with model, architecture, data, training; got []"),
-        ('{"model": "biggan"}', "my.json: model: model must be one of dcgan, stylegan2; got 'biggan'"),
+        (
+            '{"model": "biggan"}',
+            "my.json: model: model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'biggan'",
+        ),
         ('{"model": "dcgan", "data": []}', "my.json: data: must be an object of fields and values, got []"),
         (
             '{"model": "dcgan", "extra": 1}',

@@ -82,7 +82,9 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
     text = said(capsys)
     assert "`fastgan train --cfg FAMILY --help` shows all of a family" in text and "--z-dim" not in text
     assert main(["train", "--cfg", "dcgam", "--help"]) == 2
-    assert "model must be one of dcgan, stylegan2; got 'dcgam' (did you mean 'dcgan'?)" in said(capsys)
+    assert "model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'dcgam' (did you mean 'dcgan'?)" in said(
+        capsys
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,11 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
         (["--penalties", "wgan-gp=auto"], "penalties: weight of wgan-gp must be a number of at least 0, got None"),
         (["--penalties", "r1=1/0"], "penalties: interval of r1 must be an integer of at least 1, got 0"),
         (["--cfg", "nowhere:FAMILY"], "model 'nowhere:FAMILY': there is no module 'nowhere' here or among those"),
+        (
+            ["--cfg", "my_gan.py:FAMILY"],
+            "or MODULE:NAME, my_gan:FAMILY for FAMILY of my_gan.py; got 'my_gan.py:FAMILY'",
+        ),
+        (["--cfg", ":FAMILY"], "or MODULE:NAME, my_gan:FAMILY for FAMILY of my_gan.py; got ':FAMILY'"),
         (["--cfg", "tests.models.third_family:GAN"], "has no `fastgan.models.Family` called 'GAN'"),
     ],
 )
@@ -148,6 +155,8 @@ def test_a_run_and_a_file_know_their_family(tmp_path: Path, capsys: pytest.Captu
         assert "--pl-weight is an option of stylegan2, not of dcgan" in said(capsys)
         assert main(["train", *begins, "--help"]) == 0
         assert "--kernel-size" in said(capsys)
+    assert main(["train", "--resume", "nowhere", "--help"]) == 0
+    assert "all of a family" in said(capsys)
     assert main(["train", "-n", "--resume", "nowhere", "--kernel-size", "4"]) == 2
     assert "--resume: nowhere does not exist" in said(capsys)
 

@@ -199,7 +199,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cfg", "stylegan9"], "model must be one of dcgan, stylegan2; got 'stylegan9'"),
+        (["--cfg", "stylegan9"], "model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'stylegan9'"),
         (["--cfg", "dcgan", "--set", "w_dim=8"], "field of dcgan must be one of"),
         (["--set", "zdim=8"], "got 'zdim' (did you mean 'z_dim'?)"),
         (["--set", "z_dim"], "--set takes name=value, got 'z_dim'"),

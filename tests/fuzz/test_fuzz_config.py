@@ -26,7 +26,9 @@ from tests.fuzz.limits import bounded
 VALID = [
     RunConfig(
         name,
-        dataclasses.asdict(configure(name, resolution=(16, 16), num_classes=2)),
+        dataclasses.asdict(
+            configure(name, resolution=(16, 16), **({"num_classes": 2} if family(name).data == "images" else {}))
+        ),
         DataOptions(classes=("food",), resolution=(16, 16), max_images=4),
         family(name).options(),
     )

@@ -67,12 +67,17 @@ def options_for(arguments: Sequence[str]) -> type:
 
     Help without a family is about what all have in common, and needs no torch.
     """
-    about = {"--cfg", "--config", "--resume", "--branch"}
     asks = not {"-h", "--help"}.isdisjoint(arguments)
-    if asks and about.isdisjoint(argument.partition("=")[0] for argument in arguments):
+    given = {argument.partition("=")[0] for argument in arguments}
+    if asks and given.isdisjoint({"--cfg", "--config", "--resume", "--branch"}):
         return _of_every_family()
     families = importlib.import_module("fastgan.cli.families")
-    return families.options_of(families.family_of(arguments))
+    try:
+        return families.options_of(families.family_of(arguments))
+    except (ValueError, OSError):
+        if asks and "--cfg" not in given:
+            return _of_every_family()
+        raise
 
 
 def _of_every_family() -> type:
