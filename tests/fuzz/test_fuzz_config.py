@@ -23,12 +23,12 @@ from fastgan.train.config import RunConfig
 from tests.fuzz.documents import changed, documents, texts
 from tests.fuzz.limits import bounded
 
+# What the smallest images need beside their resolution.
+SMALL = {"images": {"num_classes": 2}, "pairs": {"receptive_field": 34}, "two-sets": {"receptive_field": 34}}
 VALID = [
     RunConfig(
         name,
-        dataclasses.asdict(
-            configure(name, resolution=(16, 16), **({"num_classes": 2} if family(name).data == "images" else {}))
-        ),
+        dataclasses.asdict(configure(name, resolution=(16, 16), **SMALL[family(name).data])),
         DataOptions(classes=("food",), resolution=(16, 16), max_images=4),
         family(name).options(),
     )

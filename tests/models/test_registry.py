@@ -13,7 +13,6 @@ import torch
 from fastgan.config.options import AdversarialOptions
 from fastgan.models import MODELS, FromImage, build, configure, family
 
-
 OF_NOISE = [name for name in MODELS if family(name).data == "images"]
 
 
