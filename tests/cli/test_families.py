@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from fastgan.choices import MODELS
+from fastgan.cli.arguments import read_arguments
 from fastgan.cli.families import options_of
 from fastgan.cli.flags import descriptions
 from fastgan.cli.main import main
@@ -287,3 +288,29 @@ def test_a_resume_reads_the_checkpoint_once_and_lets_go_of_it(tmp_path: Path, mo
     assert main(["train", "--resume", str(run), "--kimg", "0.008", "--threads", "1"]) == 0
     assert read == [newest]
     assert len(seen) == 1 and seen[0]._tree == {}
+
+
+def test_fields_that_no_words_can_write_are_no_flags_and_unknown_types_are_told() -> None:
+    @dataclass(frozen=True)
+    class Options(AdversarialOptions):
+        """More.
+
+        Args:
+            ratios, shares: of sizes.
+        """
+
+        ratios: tuple[float, ...] = ()
+        shares: dict[str, list[int]] | tuple[int, int] | None = None
+        limit: int | None = None
+
+    made = options_of(Family("more", third_family.DenseConfig, third_family.FAMILY.networks, Options))
+    training = made().training
+    assert {"ratios", "limit"} <= {each.name for each in fields(training)} and not hasattr(training, "shares")
+    assert descriptions(Options)["ratios"] == descriptions(Options)["shares"] == "of sizes."
+    read = read_arguments(made, "train", ["--ratios", "0.5", "2", "--limit", "3"]).training
+    assert (read.ratios, read.limit, read.batch) == ((0.5, 2.0), 3, None)
+
+    body = {"__annotations__": {"scale": "Elsewhere"}, "scale": 1}
+    unknown = dataclass(frozen=True)(type("Unknown", (AdversarialOptions,), body))
+    with pytest.raises(ValueError, match="types of the fields of Unknown must be found when .*Elsewhere"):
+        options_of(Family("unknown", third_family.DenseConfig, third_family.FAMILY.networks, unknown))
