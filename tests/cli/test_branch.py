@@ -119,7 +119,7 @@ def test_new_rates_reach_the_optimizers_and_old_moments_stay(tmp_path, parent, m
     monkeypatch.setattr("fastgan.cli.train._train", lambda training, notes, console: seen.append(training) or 0)
     assert branch(parent, tmp_path / "run", "--glr", "0.001", "--set", "betas=[0.5, 0.9]") == 0
     (training,) = seen
-    G, D = training.state.players
+    G, D = training.game.players
     lazy = 4 / 5  # the path length comes every fourth step
     group = G.optimizer.param_groups[0]
     assert group["lr"] == pytest.approx(0.001 * lazy)

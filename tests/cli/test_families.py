@@ -103,6 +103,7 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
         (["--cfg", "dcgan", "--kernel", "4"], "there is no option '--kernel' (did you mean '--kernel-size'?)"),
         (["--betas", "0.5"], "--betas takes 2 values, got 1"),
         (["--betas", "0.5", "x"], "--betas must be a number, got 'x'"),
+        (["--cfg", "dcgan", "--set", "w_dim=8"], "--set: field of dcgan must be one of resolution, img_channels, "),
         (["--num-classes", "3"], "there is no option '--num-classes'"),
         (["--noise"], "--noise: a value is missing"),
         (["--penalties", "r1"], "penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once; got 'r1'"),
