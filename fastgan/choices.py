@@ -18,6 +18,9 @@ DATA_KINDS: dict[str, str] = {  # of a `fastgan.train.sets.DataKind`
     "pairs": "fastgan.train.sets:PAIRS",
     "two-sets": "fastgan.train.sets:TWO_SETS",
 }
+PACKAGED: dict[str, str] = {  # name -> file in fastgan/data/assets
+    "emoji64": "emoji64.zip",
+}
 ADVERSARIAL: dict[str, str] = {  # of a `fastgan.losses.Pairwise`
     "nonsaturating": "fastgan.losses.adversarial:NONSATURATING",
     "wasserstein": "fastgan.losses.adversarial:WASSERSTEIN",

@@ -77,6 +77,7 @@ class Killer:
             self.other_end, ours = os.pipe() if self.loses == "reader" else pty.openpty()
             os.dup2(ours, 1)
             os.close(ours)
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - this process's own may have been a file's, which can be sought
             os.environ["TERM"] = "dumb"  # few words: nobody reads them
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:

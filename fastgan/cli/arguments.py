@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
+
+from fastgan.config.fields import near
 
 _SWITCHED = ("true", "false", "yes", "no", "on", "off", "0", "1")
 _NEGATIVE = re.compile(r"-\.?\d")
@@ -26,6 +27,7 @@ class _Option:
         name: "--batch", or "RUN" of a positional argument.
         kind: str, int, float or Path; or the texts to choose from.
         many: whether any number of values follows.
+        count: how many follow; 0 for any number, or one.
         switch: whether none does.
         required: whether it must be given.
     """
@@ -33,6 +35,7 @@ class _Option:
     name: str
     kind: Any
     many: bool = False
+    count: int = 0
     switch: bool = False
     required: bool = False
 
@@ -40,7 +43,7 @@ class _Option:
         """What is wrong with one value of it."""
         if isinstance(self.kind, tuple):
             if value not in self.kind:
-                return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{_near(value, self.kind)}"
+                return f"{self.name} must be one of {', '.join(self.kind)}; got {value!r}{near(value, self.kind)}"
         elif self.kind in _IN_WORDS:
             try:
                 self.kind(value)
@@ -52,7 +55,8 @@ class _Option:
 def read_arguments(options: type, verb: str, arguments: Sequence[str]) -> Any:
     """An instance of `options`, which the arguments of a verb describe; where they ask for help, it is shown instead.
 
-    A field that is None unless given is described by its own text alone.
+    A field that is None unless given is described by its own text alone. A field that is a dataclass is a group of
+    options.
 
     Raises:
         ValueError: a slip, in one sentence.
@@ -61,19 +65,20 @@ def read_arguments(options: type, verb: str, arguments: Sequence[str]) -> Any:
     hints = get_type_hints(options, include_extras=True)
     if not {"-h", "--help"}.isdisjoint(arguments):
         arguments = ["--help"]
-    elif wrong := _slip(*_written(options, hints), arguments):
-        raise ValueError(f"{wrong}; `fastgan {verb} --help` shows all options")
+    elif wrong := _slip(*_written(options), arguments, getattr(options, "elsewhere", lambda flag: None)):
+        raise ValueError(f"{wrong}; `{getattr(options, 'help_command', f'fastgan {verb} --help')}` shows all options")
     unset = {field.name for field in dataclasses.fields(options) if field.default is None}
     plain = {name: hints[name] for name in unset if get_origin(hints[name]) is not Annotated}
     no_default = tyro.conf.arg(help_behavior_hint="")
     shown = {name: Annotated[hint, no_default] for name, hint in plain.items()}
     described = type(options.__name__, (options,), {"__annotations__": shown, "__doc__": options.__doc__})
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
     return tyro.cli(described, prog=f"fastgan {verb}", args=arguments, config=config)
 
 
-def _written(options: type, hints: dict[str, Any]) -> tuple[dict[str, _Option], list[_Option]]:
+def _written(options: type) -> tuple[dict[str, _Option], list[_Option]]:
     """The options by every name that they have, and the positional arguments in order."""
+    hints = get_type_hints(options, include_extras=True)
     named: dict[str, _Option] = {}
     positional: list[_Option] = []
     for field in dataclasses.fields(options):
@@ -81,7 +86,11 @@ def _written(options: type, hints: dict[str, Any]) -> tuple[dict[str, _Option], 
         kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         if get_origin(kind) in (Union, types.UnionType):  # with None
             kind = get_args(kind)[0]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            named |= _written(kind)[0]
+            continue
         many = get_origin(kind) is tuple
+        count = len(get_args(kind)) if many and Ellipsis not in get_args(kind) else 0
         while get_origin(kind) is tuple:
             kind = get_args(kind)[0]
         switch = kind is bool and tyro.conf.FlagConversionOff not in marks
@@ -92,14 +101,25 @@ def _written(options: type, hints: dict[str, Any]) -> tuple[dict[str, _Option], 
             positional.append(_Option(field.name.upper(), kind, required=required))
             continue
         renamed = next(filter(None, (getattr(mark, "name", None) for mark in marks)), field.name)
-        option = _Option(f"--{renamed.replace('_', '-')}", kind, many, switch, required)
+        option = _Option(f"--{renamed.replace('_', '-')}", kind, many, count, switch, required)
         others = [other for mark in marks for other in getattr(mark, "aliases", None) or ()]
         named |= dict.fromkeys([option.name, *others], option)
     return named, positional
 
 
-def _slip(named: dict[str, _Option], positional: list[_Option], arguments: Sequence[str]) -> str | None:
-    """What is wrong with the form of the arguments; None if nothing is."""
+def _slip(
+    named: dict[str, _Option],
+    positional: list[_Option],
+    arguments: Sequence[str],
+    elsewhere: Callable[[str], str | None],
+) -> str | None:
+    """What is wrong with the form of the arguments; None if nothing is.
+
+    Args:
+        named, positional: what `_written` gives.
+        arguments: what is looked through.
+        elsewhere: what to say of an option that is none of `named`, if anything is known of it.
+    """
     needed = dict.fromkeys(each for each in (*named.values(), *positional) if each.required)
     rest = list(arguments)
     while rest:
@@ -113,7 +133,7 @@ def _slip(named: dict[str, _Option], positional: list[_Option], arguments: Seque
             name, sign, value = word.partition("=")
             dashed = name.replace("_", "-")
             if dashed not in named:
-                return f"there is no option {name!r}{_near(dashed, named)}"
+                return elsewhere(dashed) or f"there is no option {name!r}{near(dashed, named)}"
             option = named[dashed]
             values = [value] if sign else _take(option, rest)
         wrong = _miscounted(option, values, [] if positional else rest)
@@ -140,6 +160,8 @@ def _miscounted(option: _Option, values: list[str], rest: list[str]) -> str | No
         return f"{option.name} is a switch: give it without {given[0]!r}, or leave it out" if given else None
     if not values and not option.many:
         return f"{option.name}: a value is missing"
+    if option.count and len(values) != option.count:
+        return f"{option.name} takes {option.count} values, got {len(values)}"
     if rest and not option.many and not _is_option(rest[0]):
         files = all(map(os.path.exists, (*values, rest[0])))
         hint = "; if the shell made several of a pattern such as *.png, give the folder instead" if files else ""
@@ -149,8 +171,3 @@ def _miscounted(option: _Option, values: list[str], rest: list[str]) -> str | No
 
 def _is_option(word: str) -> bool:
     return len(word) > 1 and word.startswith("-") and not _NEGATIVE.match(word)
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fastgan.cli.families import bring
 from fastgan.cli.options.export import ExportOptions
 from fastgan.generate import Sampler
 from fastgan.interop.export import Exported, ImageMaker, export_onnx, export_torch
@@ -30,6 +31,8 @@ def run(options: ExportOptions) -> int:
     """
     kind = _kind(options)
     batch = _batch(options.batch)
+    if options.cfg is not None:
+        bring(options.cfg, options.network)
     sampler = Sampler.from_checkpoint(options.network)
     maker = ImageMaker(sampler, options.inputs, options.trunc, options.trunc_center, options.noise_mode)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from fastgan.cli.families import bring
 from fastgan.cli.options.generate import GenerateOptions
 from fastgan.generate import Sampler, parse_seeds
 from fastgan.literal import literal
@@ -33,6 +34,8 @@ def run(options: GenerateOptions) -> int:
         raise ValueError("--no-images without --grid leaves nothing to write")
     tune_cpu_allocator()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if options.cfg is not None:
+        bring(options.cfg, options.network)
     sampler = Sampler.from_checkpoint(options.network, device)
     classes = None if options.class_ is None else _classes(sampler, options.class_)
     made = sampler.batches(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import re
@@ -14,10 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastgan.cli.output import Output, drain, open_missing
 from fastgan.cli.terminal import insist_on_utf8, prepare_terminal
+from fastgan.config.fields import near
 from fastgan.literal import literal
 
-# verb -> what it does. fastgan/cli/options/<verb>.py has a dataclass <Verb>Options, and fastgan/cli/<verb>.py
-# run(options) -> exit status.
+# verb -> what it does. fastgan/cli/options/<verb>.py has a dataclass <Verb>Options, or options_for(arguments) -> one,
+# and fastgan/cli/<verb>.py run(options) -> exit status.
 VERBS: dict[str, str] = {
     "train": "Train a GAN, or go on with a run.",
     "generate": "Make images from a checkpoint.",
@@ -70,12 +70,15 @@ def _expand_home(argument: str) -> str:
 
 
 def _run(verb: str, arguments: list[str]) -> int:
-    kind = getattr(importlib.import_module(f"fastgan.cli.options.{verb}"), f"{verb.capitalize()}Options")
-    options = importlib.import_module("fastgan.cli.arguments").read_arguments(kind, verb, arguments)
     try:
         os.getcwd()
     except FileNotFoundError:  # torch, when it is loaded, would end the process
         raise ValueError("the current folder does not exist any more; change to another, or to its path anew") from None
+    module = importlib.import_module(f"fastgan.cli.options.{verb}")
+    kind = getattr(module, f"{verb.capitalize()}Options")
+    if hasattr(module, "options_for"):
+        kind = module.options_for(arguments)
+    options = importlib.import_module("fastgan.cli.arguments").read_arguments(kind, verb, arguments)
     return importlib.import_module(f"fastgan.cli.{verb}").run(options)  # and torch, which help and slips do without
 
 
@@ -120,9 +123,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        return _fail(f"verb must be one of {', '.join(VERBS)}; got {verb!r}{hint}")
+        return _fail(f"verb must be one of {', '.join(VERBS)}; got {verb!r}{near(verb, VERBS)}")
     try:
         return _run(verb, rest)
     except SystemExit as stop:

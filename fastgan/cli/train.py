@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import sys
@@ -15,15 +14,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from fastgan.choices import DATA_KINDS, chosen
 from fastgan.cli.configuration import read_config
-from fastgan.cli.options.train import TrainOptions
+from fastgan.cli.families import FamilyOptions
+from fastgan.cli.flags import fields_of
 from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
-from fastgan.config.options import StyledOptions
+from fastgan.config.fields import near, shown
+from fastgan.config.options import R1_SHORT, read_penalties
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
 from fastgan.literal import literal
-from fastgan.models.registry import configure, family, layout
+from fastgan.models.registry import Family, configure, family, layout
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
@@ -35,23 +37,8 @@ from fastgan.train.resuming import Origin
 from fastgan.train.run import Run
 from fastgan.train.starting import Wanted, beginning, check_apart, check_outdir, resolve
 
-# option -> field of the training options or of the architecture, where the names differ
-_FIELDS = {
-    "gamma": "r1_gamma",
-    "glr": "g_lr",
-    "dlr": "d_lr",
-    "cbase": "channel_base",
-    "cmax": "channel_max",
-    "map_depth": "mapping_layers",
-}
-_TRAINING = {field.name for field in dataclasses.fields(StyledOptions)} | {"r1_gamma", "r1_interval"}
-_NOT_FIELDS = {
-    "outdir", "config", "cfg", "data", "classes", "resolution", "max_images", "cond", "channels", "background",
-    "transform", "skip_broken", "stream", "set", "resume", "branch", "device", "threads", "tensorboard", "dry_run",
-}  # fmt: skip
 
-
-def run(options: TrainOptions) -> int:
+def run(options: FamilyOptions) -> int:
     """The verb; returns the exit status: 0 when the run is complete, 128 + signal when one ended it."""
     tune_cpu_allocator()
     if options.tensorboard:
@@ -105,7 +92,9 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
     if finished:
         return 0
     assert interrupt.signum is not None
-    console.print(literal(f"stopped; everything is saved. Go on with: {resume_command(outdir)}"), soft_wrap=True)
+    console.print(
+        literal(f"stopped; everything is saved. Go on with: {resume_command(outdir, config.model)}"), soft_wrap=True
+    )
     return 128 + interrupt.signum
 
 
@@ -128,34 +117,39 @@ def _device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def _wanted(options: TrainOptions) -> Wanted:
-    given = {_FIELDS.get(k, k): v for k, v in vars(options).items() if k not in _NOT_FIELDS and v is not None}
-    given |= _assignments(itertools.chain(*options.set))
-    same = ("classes", "cond", "max_images", "channels", "transform", "skip_broken", "stream")
-    data = {"source": options.data, **{name: getattr(options, name) for name in same}}
-    data["resolution"] = None if options.resolution is None else parse_resolution(options.resolution)
-    data["background"] = None if options.background is None else parse_color(options.background)
-    return Wanted(
-        options.cfg,
-        None if options.config is None else (read_config(options.config, options.cfg), options.config),
-        {name: value for name, value in data.items() if value is not None},
-        {name: value for name, value in given.items() if name not in _TRAINING},
-        {name: value for name, value in given.items() if name in _TRAINING},
-    )
+def _wanted(options: FamilyOptions) -> Wanted:
+    data, training, architecture = map(_given, (options.images, options.training, options.architecture))
+    if options.data is not None:
+        data["source"] = options.data
+    for name, read in {"resolution": parse_resolution, "background": parse_color}.items():
+        if name in data:
+            data[name] = read(data[name])
+    if "penalties" in training:
+        training["penalties"] = read_penalties(training["penalties"])
+    for name, value in _assignments(itertools.chain(*options.set), options.family).items():
+        (architecture if name in fields_of(options.family.config) else training)[name] = value
+    file = None if options.config is None else (read_config(options.config, options.cfg), options.config)
+    return Wanted(options.cfg, file, data, architecture, training)
 
 
-# field of the architecture that the data decide -> what decides over the data
-_BY_DATA = {"resolution": "--resolution", "img_channels": "--channels", "num_classes": "--cond and --classes"}
+def _given(section: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(section).items() if value is not None}
 
 
-def _assignments(items: Iterable[str]) -> dict[str, Any]:
-    result = {}
+def _assignments(items: Iterable[str], of: Family) -> dict[str, Any]:
+    """Field of the training options or of the architecture -> value, of texts name=value."""
+    result, decided = {}, chosen(DATA_KINDS, of.data).deciding
+    known = (*fields_of(of.config), *fields_of(of.options), *R1_SHORT)
     for item in items:
         name, sign, text = item.partition("=")
         if not sign or not name:
             raise ValueError(f"--set takes name=value, got {item!r}")
-        if name in _BY_DATA:
-            raise ValueError(f"--set {name}: the data decide it; use {_BY_DATA[name]}")
+        if name in decided:
+            raise ValueError(f"--set {name}: the data decide it; use {decided[name]}")
+        if name not in known:
+            raise ValueError(
+                f"--set: field of {of.name} must be one of {', '.join(known)}; got {shown(name)}{near(name, known)}"
+            )
         try:
             result[name] = json.loads(text)
         except (ValueError, RecursionError):  # plain text
@@ -168,15 +162,16 @@ def _print_plan(config: RunConfig, sets: Mapping[str, Dataset], device: torch.de
     for sentence in branch.sentences() if branch else ():
         console.print(literal(sentence), soft_wrap=True)
     console.print_json(json.dumps(config.to_json()))
-    architecture, chosen = configure(config.model, **config.architecture), family(config.model)
+    architecture = configure(config.model, **config.architecture)
     table = Table("network", "parameters", "buffers")
-    for name, build in chosen.networks.items():
+    for name, build in family(config.model).networks.items():
         network = layout(build, architecture)
         parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
         table.add_row(name, f"{parameters:,}", f"{buffers:,}")
     console.print(table)
-    for dataset in sets.values():
+    for name, dataset in sets.items():
         height, width = dataset.resolution
-        console.print(f"{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
+        which = f"{name}: " if len(sets) > 1 else ""
+        console.print(f"{which}{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
         for note in dataset.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)

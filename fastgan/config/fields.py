@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Above every sensible length of a latent or count of channels; `registry.layout` bounds what they make together.
@@ -70,6 +71,16 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of more digits than Python converts, a tree too deep to write
         return f"{type(value).__name__} too long to show"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """The one of names that is nearest to a wrong one, as an error asks for it; "" if none is near.
+
+    >>> near("z_dmi", ["w_avg_beta", "z_dim"])
+    " (did you mean 'z_dim'?)"
+    """
+    close = difflib.get_close_matches(name[:80], list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def as_names(name: str, value: object) -> tuple[str, ...]:

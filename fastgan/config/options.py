@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from fastgan.config.fields import as_names, check_choice, check_float, check_int
 
 _LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
 _LARGEST_INT = 10**9
-_INTERVAL = 16  # steps between updates of a penalty of which no interval is given
+_INTERVAL = 16  # steps between updates of R1 where none is given (Karras et al. 2020, app. B)
+# Short for R1 among the penalties, wherever fields of the options are named.
+R1_SHORT = ("r1_gamma", "r1_interval")
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,17 @@ class TrainingOptions:
 
     Args:
         batch: images per step.
-        batch_gpu: images per micro-batch; None for the whole batch. Minibatch statistics see one micro-batch.
-        kimg: length of the run in thousands of real images.
+        batch_gpu: images per micro-batch, which minibatch statistics see; None: the whole batch.
+        kimg: length of the run, thousands of real images.
         tick: kimg between lines of statistics.
         snap: ticks between grids, checkpoints and metrics.
         keep: checkpoints kept, the newest; 0 keeps all.
         seed: of weights, latents and the order of the data.
-        ema_kimg: half-life of the averaged generator in kimg; None for batch·10/32.
+        ema_kimg: half-life of the averaged generator, kimg; None: batch·10/32.
         ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
         mirror: flip images left-right at random.
-        channels_last: memory format of networks and images; None for channels_last on GPUs alone.
-        metrics: names of `choices.METRICS`, measured at every snapshot.
+        channels_last: memory format of networks and images; None: channels_last on GPUs alone.
+        metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
     """
 
     batch: int = 32
@@ -102,9 +104,9 @@ class AdversarialOptions(TrainingOptions):
         betas: decay of Adam's two moving averages.
         eps: of Adam.
         d_repeats: updates of D per step (n_critic).
-        penalties: gradient penalties of D, by a name of `choices.PENALTIES`: [weight, steps between updates], such as
-            {"r1": [10, 16]}; R1's weight is its γ, of which None is 0.0002·R²/batch.
-        augment: what D sees images through, a name of `choices.AUGMENTS`; "none" for nothing.
+        penalties: gradient penalties of D, names of `choices.PENALTIES`, each with its weight and the steps between its
+            updates; R1's weight is its γ, None for 0.0002·R²/batch.
+        augment: what D sees images through, a name of `choices.AUGMENTS`, or none.
     """
 
     loss: str = "nonsaturating"
@@ -234,6 +236,43 @@ def _as_penalties(value: Any) -> dict[str, tuple[float | None, int]]:
     return checked
 
 
+def read_penalties(texts: Sequence[str]) -> dict[str, tuple[float | None, int]]:
+    """Penalties of texts NAME=WEIGHT/INTERVAL; the weight "auto" is R1's own, an interval left out is 16 of R1, else 1.
+
+    Raises:
+        ValueError: a text of another form.
+
+    >>> read_penalties(["r1=10/16", "wgan-gp=10"])
+    {'r1': (10.0, 16), 'wgan-gp': (10.0, 1)}
+    """
+    penalties: dict[str, tuple[float | None, int]] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        weight, slash, interval = value.partition("/")
+        try:
+            if not sign or not name or name in penalties:
+                raise ValueError
+            steps = int(interval) if slash else _INTERVAL if name == "r1" else 1
+            penalties[name] = (None if weight == "auto" else float(weight), steps)
+        except ValueError:
+            raise ValueError(
+                f"penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once; got {shown(text)}"
+            ) from None
+    return penalties
+
+
+def told(value: Any) -> str:
+    """A value of a field as sentences tell it; penalties as `read_penalties` takes them.
+
+    >>> told({"r1": (None, 16), "wgan-gp": (10.0, 1)})
+    'r1=auto/16 wgan-gp=10/1'
+    """
+    if not isinstance(value, Mapping):
+        return str(value)
+    each = (f"{name}={'auto' if weight is None else f'{weight:g}'}/{steps}" for name, (weight, steps) in value.items())
+    return " ".join(each) or "none"
+
+
 def replace(options: Any, what: str, /, **changes: Any) -> Any:
     """A copy of a frozen dataclass with some fields changed.
 
@@ -263,7 +302,7 @@ def spelled_out(options: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(metrics, (list, tuple)) and "swd_floor" in metrics:
         others = [name for name in metrics if name != "swd_floor"]
         result["metrics"] = others if "swd" in others else [*others, "swd"]
-    if isinstance(options, AdversarialOptions) and {"r1_gamma", "r1_interval"} & set(result):
+    if isinstance(options, AdversarialOptions) and not set(R1_SHORT).isdisjoint(result):
         penalties = dict(result.get("penalties", options.penalties))
         gamma, interval = penalties.get("r1", (0.0, _INTERVAL))
         gamma, interval = result.pop("r1_gamma", gamma), result.pop("r1_interval", interval)

@@ -8,6 +8,7 @@ import stat
 import zipfile
 from pathlib import Path
 
+from fastgan import choices
 from fastgan.data.arrays import is_cifar, open_cifar, open_idx
 from fastgan.data.formats import suffix_of
 from fastgan.data.kinds import complaint_of_file, complaint_of_missing, head_of, is_tar, kind_of_file
@@ -15,7 +16,7 @@ from fastgan.data.shards import ShardStore
 from fastgan.data.stores import FolderStore, ImageStore, ZipStore, has_images
 
 ASSETS = Path(__file__).parent / "assets"
-PACKAGED = {"emoji64": ASSETS / "emoji64.zip"}
+PACKAGED = {name: ASSETS / file for name, file in choices.PACKAGED.items()}
 
 
 def open_store(source: str | Path) -> ImageStore:

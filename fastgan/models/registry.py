@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from fastgan.choices import DATA_KINDS, MODELS, chosen, imported
+from fastgan.config.fields import near
 from fastgan.config.options import TrainingOptions
 
 # More values than any network of the literature that trains on one machine; 4 GiB in float32.
@@ -52,9 +52,7 @@ class Family:
 
 def _unknown(what: str, given: object, choices: Iterable[str]) -> ValueError:
     choices = sorted(choices)
-    close = difflib.get_close_matches(str(given), choices, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return ValueError(f"{what} must be one of {', '.join(choices)}; got {given!r}{hint}")
+    return ValueError(f"{what} must be one of {', '.join(choices)}; got {given!r}{near(str(given), choices)}")
 
 
 def family(name: str) -> Family:

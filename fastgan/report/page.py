@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fastgan.checkpoint import replacing
+from fastgan.config.fields import is_finite
 from fastgan.report.curves import charts, gaps
 from fastgan.report.pictures import choose, data_uri, grid_files
 from fastgan.report.progress import format_duration
@@ -142,8 +142,7 @@ def _order(name: str) -> int:
 
 def _number(value: Any) -> float | None:
     """value if it is a finite number."""
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fits else None
+    return float(value) if is_finite(value) else None
 
 
 def _subtitle(config: Mapping[str, Any]) -> str:

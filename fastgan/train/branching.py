@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastgan.config.options import AdversarialOptions
+from fastgan.config.options import AdversarialOptions, told
 from fastgan.data import Dataset
 from fastgan.models.registry import configure, family, layout
 from fastgan.train.config import RunConfig
@@ -63,10 +63,10 @@ class Branch:
                 weights = (before.penalty_weight(name, resolution), now.penalty_weight(name, resolution))
                 follows[f"weight of {name}"] = weights
         changes |= {name: pair for name, pair in follows.items() if pair[0] != pair[1]}
-        told, same_images = _compare_data(origin, config, sets)
+        differences, same_images = _compare_data(origin, config, sets)
         same_pixels = same_images and not {"background", "channels", "transform"} & set(changes)
-        if told:
-            changes["data"] = ("as the run had read them", "; ".join(told))
+        if differences:
+            changes["data"] = ("as the run had read them", "; ".join(differences))
         same_seed = before.seed == now.seed
         anew = []
         if not same_images:
@@ -88,7 +88,7 @@ class Branch:
     def sentences(self) -> list[str]:
         """What to tell whoever starts it."""
         lines = [f"branched from {self.checkpoint}, {self.kimg:.3f} kimg, with all of its state"]
-        lines += [f"  {name}: {before}, now {now}" for name, (before, now) in self.changes.items()]
+        lines += [f"  {name}: {told(before)}, now {told(now)}" for name, (before, now) in self.changes.items()]
         return lines + [f"  {sentence}" for sentence in self.anew]
 
     def adapt(self, tree: dict[str, Any], fresh: dict[str, Any]) -> None:

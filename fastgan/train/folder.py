@@ -30,9 +30,9 @@ def checkpoint_at(path: Path, option: str) -> Path:
     return path
 
 
-def resume_command(path: Path) -> str:
-    """The command that goes on from a checkpoint or a folder."""
-    return f"fastgan train --resume {shlex.quote(str(path))}"
+def resume_command(path: Path, model: str = "") -> str:
+    """The command that goes on from a checkpoint or a folder; a family of one's own is named again, to be imported."""
+    return f"fastgan train --resume {shlex.quote(str(path))}" + (f" --cfg {shlex.quote(model)}" if ":" in model else "")
 
 
 def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

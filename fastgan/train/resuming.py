@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.checkpoint import CheckpointError
+from fastgan.config.data import DataOptions
+from fastgan.config.options import told
 from fastgan.data import Dataset
 from fastgan.models.registry import configure
-from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import Fingerprint, fingerprints, unpacked
 from fastgan.train.folder import read_whole
 
@@ -90,7 +92,7 @@ class Origin:
         if not self.fingerprints and not self.config.data.same_place(asked.data):
             changed["source"] = (self.config.data.source, asked.data.source)
         if changed:
-            what = "; ".join(f"{name} is {before}, asked {now}" for name, (before, now) in changed.items())
+            what = "; ".join(f"{name} is {told(before)}, asked {told(now)}" for name, (before, now) in changed.items())
             raise ValueError(
                 f"{self.checkpoint} is of another run: {what}. Leave these options out, or begin a new run with them: "
                 f"{self.branch_command()} ..."
@@ -129,4 +131,5 @@ class Origin:
 
     def branch_command(self) -> str:
         """The command that begins a new run from the checkpoint."""
-        return f"fastgan train --branch {shlex.quote(str(self.checkpoint))} --outdir NEW"
+        own = f" --cfg {shlex.quote(self.config.model)}" if ":" in self.config.model else ""
+        return f"fastgan train --branch {shlex.quote(str(self.checkpoint))} --outdir NEW{own}"

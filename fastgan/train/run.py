@@ -123,13 +123,14 @@ class Run:
             BrokenImageError: an image of a streamed set cannot be read, and such are not passed over.
             OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
         """
+        go_on = resume_command(self.outdir, self.config.model)
         try:
             self.outdir.mkdir(parents=True, exist_ok=True)
             with one_writer(self.outdir):
                 return self._train(should_stop, display)
         except BrokenImageError as error:  # of a streamed set
             stands = latest_checkpoint(self.outdir)
-            again = f"{resume_command(self.outdir)} --skip-broken" if stands else "start again with --skip-broken"
+            again = f"{go_on} --skip-broken" if stands else "start again with --skip-broken"
             raise BrokenImageError(
                 f"{error}. The run stopped at {self.state.kimg:g} kimg; to pass over such images: {again}"
             ) from error
@@ -141,7 +142,7 @@ class Run:
                 raise OSError(
                     f"{reached}; {self.outdir} holds no checkpoint. Mend the cause, then start again"
                 ) from error
-            raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {resume_command(self.outdir)}") from error
+            raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {go_on}") from error
 
     def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state = self.config.training, self.state

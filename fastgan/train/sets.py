@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from fastgan.config.data import DataOptions
 from fastgan.data import Dataset, load_dataset, load_pairs, load_two_sets
-
-if TYPE_CHECKING:
-    from fastgan.train.config import DataOptions
 
 
 class DataKind(NamedTuple):
@@ -17,10 +15,14 @@ class DataKind(NamedTuple):
     Attributes:
         load: options -> sets by the names that batches give their images; the first is the one that a run is named by.
         decided: (sets, cond) -> fields of the architecture that the data decide.
+        deciding: those fields -> the options that decide over them.
+        refused: fields of `DataOptions` that make no sense for it.
     """
 
     load: Callable[[DataOptions], dict[str, Dataset]]
     decided: Callable[[Mapping[str, Dataset], bool], dict[str, Any]]
+    deciding: Mapping[str, str]
+    refused: tuple[str, ...] = ()
 
 
 def _load_images(options: DataOptions) -> dict[str, Dataset]:
@@ -65,6 +67,8 @@ def _decided_by_pairs(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Any]
     return {"resolution": b.resolution, "in_channels": a.channels, "out_channels": b.channels}
 
 
-IMAGES = DataKind(_load_images, _decided_by_images)
-PAIRS = DataKind(_load_pairs, _decided_by_pairs)
-TWO_SETS = DataKind(_load_two_sets, _decided_by_pairs)
+_OF_IMAGES = {"resolution": "--resolution", "img_channels": "--channels", "num_classes": "--cond and --classes"}
+_OF_PAIRS = {"resolution": "--resolution", "in_channels": "--channels", "out_channels": "--channels"}
+IMAGES = DataKind(_load_images, _decided_by_images, _OF_IMAGES, ("held_out",))
+PAIRS = DataKind(_load_pairs, _decided_by_pairs, _OF_PAIRS, ("cond",))
+TWO_SETS = DataKind(_load_two_sets, _decided_by_pairs, _OF_PAIRS, ("cond",))

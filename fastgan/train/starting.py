@@ -11,10 +11,11 @@ from typing import Any
 
 from fastgan.checkpoint import latest_checkpoint
 from fastgan.choices import DATA_KINDS, chosen
+from fastgan.config.data import DataOptions
 from fastgan.config.options import replace
 from fastgan.data import Dataset
 from fastgan.models.registry import configure, family
-from fastgan.train.config import DataOptions, RunConfig
+from fastgan.train.config import RunConfig
 from fastgan.train.folder import checkpoint_at, one_writer
 from fastgan.train.resuming import Origin
 

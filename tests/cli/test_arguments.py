@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastgan.cli.arguments import read_arguments
+from fastgan.cli.families import options_of
 from fastgan.cli.main import main
 from fastgan.cli.options.bench import BenchOptions
 from fastgan.cli.options.dataset import DatasetOptions
@@ -14,10 +15,11 @@ from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.cli.options.export import ExportOptions
 from fastgan.cli.options.generate import GenerateOptions
 from fastgan.cli.options.report import ReportOptions
-from fastgan.cli.options.train import TrainOptions
+from fastgan.models.registry import family
 
+STYLEGAN2 = options_of(family("stylegan2"))
 OPTIONS = {
-    "train": TrainOptions,
+    "train": STYLEGAN2,
     "generate": GenerateOptions,
     "export": ExportOptions,
     "dataset": DatasetOptions,
@@ -74,7 +76,8 @@ def test_a_slip_is_told_in_one_sentence(command: str, sentence: str) -> None:
     with pytest.raises(ValueError) as told:
         read_arguments(OPTIONS[verb], verb, arguments)
     words, advice = str(told.value).rsplit("; ", 1)
-    assert words.startswith(sentence) and advice == f"`fastgan {verb} --help` shows all options"
+    shown = "train --cfg stylegan2" if verb == "train" else verb
+    assert words.startswith(sentence) and advice == f"`fastgan {shown} --help` shows all options"
 
 
 def test_files_that_the_shell_made_of_a_pattern_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,17 +87,18 @@ def test_files_that_the_shell_made_of_a_pattern_are_seen(tmp_path: Path, monkeyp
     with pytest.raises(
         ValueError, match=r"after 'a.png' comes 'b.png'; if the shell made several of a pattern such as"
     ):
-        read_arguments(TrainOptions, "train", ["--data", "a.png", "b.png"])
+        read_arguments(STYLEGAN2, "train", ["--data", "a.png", "b.png"])
 
 
 def test_what_is_right_is_read() -> None:
     options = read_arguments(
-        TrainOptions,
+        STYLEGAN2,
         "train",
         ["--kimg", "1e3", "--batch_gpu=4", "--mirror", "-n", "--classes", "a", "b", "--stream", "True"],
     )
-    assert (options.kimg, options.batch_gpu, options.mirror, options.dry_run) == (1000, 4, True, True)
-    assert (options.classes, options.stream, options.batch) == (("a", "b"), True, None)
+    training, images = options.training, options.images
+    assert (training.kimg, training.batch_gpu, training.mirror, options.dry_run) == (1000, 4, True, True)
+    assert (images.classes, images.stream, training.batch) == (("a", "b"), True, None)
     assert read_arguments(ReportOptions, "report", ["--out", "x.html", "run"]).run == Path("run")
     assert (
         read_arguments(
@@ -105,7 +109,7 @@ def test_what_is_right_is_read() -> None:
 
 
 def test_set_given_twice_adds_up() -> None:
-    options = read_arguments(TrainOptions, "train", ["--set", "a=1", "b=2", "--set", "c=3"])
+    options = read_arguments(STYLEGAN2, "train", ["--set", "a=1", "b=2", "--set", "c=3"])
     assert options.set == (("a=1", "b=2"), ("c=3",))
 
 

@@ -92,12 +92,13 @@ def test_a_branch_with_other_options_lists_them(tmp_path, parent, continued, cap
     said = capsys.readouterr().out
     changes = record(run)["changes"]
     assert changes["batch"] == [4, 6] and changes["g_lr"] == [0.0025, 0.001]
-    assert changes["loss"] == ["nonsaturating", "hinge"] and changes["weight of R1"][1] == 5
+    assert changes["loss"] == ["nonsaturating", "hinge"] and changes["weight of r1"][1] == 5
     assert changes["half-life of the average, kimg"] == [1.25, 1.875]
     for words in (
         "branched from",
         "batch: 4, now 6",
         "g_lr: 0.0025, now 0.001",
+        "penalties: r1=auto/16, now r1=5/16",
         "half-life of the average, kimg: 1.25",
     ):
         assert words in said
@@ -118,7 +119,7 @@ def test_new_rates_reach_the_optimizers_and_old_moments_stay(tmp_path, parent, m
     monkeypatch.setattr("fastgan.cli.train._train", lambda training, notes, console: seen.append(training) or 0)
     assert branch(parent, tmp_path / "run", "--glr", "0.001", "--set", "betas=[0.5, 0.9]") == 0
     (training,) = seen
-    G, D = training.state.players
+    G, D = training.game.players
     lazy = 4 / 5  # the path length comes every fourth step
     group = G.optimizer.param_groups[0]
     assert group["lr"] == pytest.approx(0.001 * lazy)

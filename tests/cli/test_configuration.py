@@ -11,8 +11,8 @@ import pytest
 
 from fastgan.cli.configuration import read_config
 from fastgan.cli.main import main
+from fastgan.config.data import DataOptions
 from fastgan.models.registry import family
-from fastgan.train.config import DataOptions
 from tests.cli.test_train import assert_same, state_of, train
 
 
@@ -47,7 +47,7 @@ def test_options_go_before_the_configuration_file_and_families_fill_it(tmp_path:
     given = ["--config", str(path), "--batch", "2", "--set", "w_dim=6", "--cond", "--outdir", str(tmp_path / "run")]
     assert main(["train", *given, "--threads", "1"]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["training"]["batch"] == 2 and config["training"]["r1_gamma"] == 3
+    assert config["training"]["batch"] == 2 and config["training"]["penalties"] == {"r1": [3, 16]}
     assert config["training"]["g_lr"] == 0.0025  # StyleGAN2's own, not the general 0.002
     assert config["architecture"]["w_dim"] == 6 and config["architecture"]["z_dim"] == 8
     assert config["data"]["cond"] is True and config["architecture"]["num_classes"] == 9
@@ -56,7 +56,7 @@ def test_options_go_before_the_configuration_file_and_families_fill_it(tmp_path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": {"batch": "many"}}, "my.json: training: batch must be an integer at least 1, got 'many'"),
+        ({"training": {"batch": "many"}}, "my.json: training: batch must be an integer of at least 1, got 'many'"),
         (
             {"training": {"gamma": 1}},
             "my.json: training: there is no field 'gamma'; did you mean 'r1_gamma'? There are batch, ",
@@ -88,7 +88,10 @@ def test_errors_name_the_configuration_file_and_the_field(tmp_path, capsys, chan
         ("{", "my.json: line 1: not valid JSON: Expecting property name enclosed in double quotes (column 2)"),
         ("[" * 100_000, "my.json: not valid JSON"),
         ("[]", "my.json: must be an object with model, architecture, data, training; got []"),
-        ('{"model": "biggan"}', "my.json: model: model must be one of dcgan, stylegan2; got 'biggan'"),
+        (
+            '{"model": "biggan"}',
+            "my.json: model: model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'biggan'",
+        ),
         ('{"model": "dcgan", "data": []}', "my.json: data: must be an object of fields and values, got []"),
         (
             '{"model": "dcgan", "extra": 1}',
@@ -135,7 +138,7 @@ def test_a_part_and_options_beside_it_give_one_plan(tmp_path: Path, capsys: pyte
 def test_the_folder_of_a_run_stands_for_its_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config_file(tmp_path).rename(tmp_path / "config.json")
     assert main(["train", "-n", "--config", str(tmp_path), "--device", "cpu"]) == 0
-    assert '"r1_gamma": 3' in capsys.readouterr().out
+    assert '"r1": [ 3, 16 ]' in " ".join(capsys.readouterr().out.split())
     (tmp_path / "config.json").unlink()
     for path, what in ((tmp_path, "is a folder without a config.json"), (tmp_path / "gone", "does not exist")):
         assert main(["train", "-n", "--config", str(path)]) == 2

@@ -199,14 +199,14 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cfg", "stylegan9"], "model must be one of dcgan, stylegan2; got 'stylegan9'"),
-        (["--cfg", "dcgan", "--set", "w_dim=8"], "field of dcgan must be one of"),
+        (["--cfg", "stylegan9"], "model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'stylegan9'"),
+        (["--cfg", "dcgan"], "--map-depth is an option of stylegan2, not of dcgan; `fastgan train --cfg dcgan --help`"),
         (["--set", "zdim=8"], "got 'zdim' (did you mean 'z_dim'?)"),
         (["--set", "z_dim"], "--set takes name=value, got 'z_dim'"),
         (["--data", "nowhere"], "nowhere"),
         (["--resolution", "16by16"], "--resolution must be pixels, 64 for a square or WxH as in 640x480; got '16by16'"),
         (["--resolution", "17"], "resolution"),
-        (["--kimg", "-1"], "kimg must be a number at least 0.001, got -1.0"),
+        (["--kimg", "-1"], "kimg must be a number of at least 0.001, got -1.0"),
         (["--loss", "hing"], "loss must be one of"),
         (["--metrics", "fid"], "metrics must be one of swd, got 'fid'"),
         (["--classes", "smiley"], "smiley"),
@@ -245,7 +245,7 @@ def test_a_tampered_configuration_in_a_checkpoint_is_named(tmp_path, capsys) -> 
     tree["config"]["training"]["batch"] = float("nan")
     save_checkpoint(path, tree, metadata=metadata)
     assert main(["train", "--resume", str(path)]) == 2
-    assert f"checkpoint {path}: training: batch must be an integer at least 1, got nan" in capsys.readouterr().err
+    assert f"checkpoint {path}: training: batch must be an integer of at least 1, got nan" in capsys.readouterr().err
 
 
 def test_a_model_of_ones_own_needs_its_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,23 @@ import pytest
 import torch
 
 from fastgan.config.options import AdversarialOptions
-from fastgan.models import MODELS, build, configure, family
+from fastgan.models import MODELS, FromImage, build, configure, family
+
+OF_NOISE = [name for name in MODELS if family(name).data == "images"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in OF_NOISE])
+def test_every_family_of_translations_builds_what_the_trainer_needs(name):
+    chosen = family(name)
+    assert chosen.name == name and chosen.data in ("pairs", "two-sets")
+    cfg, *networks = build(name, resolution=(32, 32), channel_base=4, d_channel_base=4)
+    assert isinstance(cfg, chosen.config) and len(networks) == len(chosen.networks) > 1
+    assert isinstance(networks[0], FromImage) and isinstance(chosen.options(), AdversarialOptions)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        cfg.channel_base = 3
+
+
+@pytest.mark.parametrize("name", OF_NOISE)
 def test_every_family_builds_what_the_trainer_needs(name):
     chosen = family(name)
     assert chosen.name == name
@@ -37,9 +50,9 @@ def test_importing_the_registry_imports_no_family():
     [
         (
             lambda: family("stylegan"),
-            r"model must be one of dcgan, stylegan2; got 'stylegan' \(did you mean 'stylegan2'\?\)",
+            r"model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'stylegan' \(did you mean 'stylegan2'\?\)",
         ),
-        (lambda: build("unheard-of"), r"model must be one of dcgan, stylegan2; got 'unheard-of'$"),
+        (lambda: build("unheard-of"), r"model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'unheard-of'$"),
         (
             lambda: configure("dcgan", zdim=3),
             r"field of dcgan must be one of .*; got 'zdim' \(did you mean 'z_dim'\?\)",
@@ -69,7 +82,7 @@ def test_resolution_forms():
     assert configure("dcgan", resolution=[32, 48]).resolution == (32, 48)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_NOISE)
 def test_a_configuration_of_numpys_and_torchs_numbers_is_the_plain_one(name):
     kinds = itertools.cycle([np.int64, np.int32, torch.tensor, np.array])
     sizes = {"img_channels": 1, "z_dim": 4, "channel_base": 64, "channel_max": 8, "num_classes": 3}

@@ -30,3 +30,5 @@ class ExportOptions:
     """what truncation leads to: the average of the image's class, or of all classes"""
     noise_mode: Literal["const", "none"] = "const"
     """the layers' own noise, or none"""
+    cfg: str | None = None
+    """MODULE:NAME of the checkpoint's family, if it is one in a module of your own"""

@@ -42,3 +42,5 @@ class GenerateOptions:
     """images made at once"""
     device: Literal["cpu", "cuda"] | None = None
     """default: cuda where there is one"""
+    cfg: str | None = None
+    """MODULE:NAME of the checkpoint's family, if it is one in a module of your own"""

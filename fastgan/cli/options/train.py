@@ -1,99 +1,51 @@
-"""What `fastgan train` can be told."""
+"""What `fastgan train` can be told, whatever it trains; `cli.families` adds what a family has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import importlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from fastgan.choices import ADVERSARIAL, METRICS, MODELS, TRANSFORMS
+from fastgan.choices import MODELS
+from fastgan.cli.flags import section
+from fastgan.config.data import DataOptions
+from fastgan.config.options import TrainingOptions
 
-
-def _listing(text: str, names: Iterable[str]) -> Any:
-    """Help text that names what a registry holds, so that a new entry appears by itself."""
-    return tyro.conf.arg(help=f"{text}: {', '.join(names)}", help_behavior_hint="")
+_OWN = "MODULE:NAME of a family in a module of your own"
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a GAN, or go on with a run.
-
-    What is not given takes the default of the model family, or with --resume the value of the run.
-    """
+    """Train a GAN, or go on with a run."""
 
     outdir: Path | None = None
     """folder of the run: checkpoints, grids, statistics; with --resume default: where the checkpoint lies"""
     config: Path | None = None
     """start from this file, the config.json of a run or a part of one, or from that of a run's folder; options given
     beside it go first"""
-    cfg: Annotated[str | None, _listing("model family (default: stylegan2)", MODELS)] = None
+    cfg: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help=f"model family: {', '.join(MODELS)}, or {_OWN}; default: that of --resume, --branch or --config, else "
+            "stylegan2",
+            help_behavior_hint="",
+        ),
+    ] = None
     data: str | None = None
     """emoji64 (packaged, default), or the path of a folder of images, zip, idx file, folder of CIFAR's .bin files or
-    of .tar shards"""
-    classes: tuple[str, ...] | None = None
-    """groups of the data to keep, e.g. smileys/faces animals; default: all"""
-    resolution: str | None = None
-    """pixels, 64 or WxH such as 96x64; images are cropped and resized; default: the images' own"""
-    max_images: int | None = None
-    """use at most this many images; default: all"""
-    channels: Literal[1, 3] | None = None
-    """3 for RGB, 1 for grey; default: 1 where the format holds grey images alone, else 3"""
-    background: str | None = None
-    """colour seen through transparent pixels, a name or #rrggbb; default: white"""
-    transform: Annotated[str | None, _listing("how to crop (default: center-crop)", TRANSFORMS)] = None
-    skip_broken: bool | None = None
-    """leave out images that cannot be read, and name them, instead of stopping; default: no"""
-    stream: Annotated[bool | None, tyro.conf.FlagConversionOff, tyro.conf.arg(help_behavior_hint="")] = None
-    """decode images as they are asked for, in bounded memory; default: if they need more than 2 GiB"""
-    cond: bool | None = None
-    """condition on the labels of the data, classes or vectors (a dataset.json, or a sub-folder a class); default: no"""
-    mirror: bool | None = None
-    """flip images left-right at random; default: no"""
-    batch: int | None = None
-    """images per step"""
-    batch_gpu: int | None = None
-    """images per micro-batch; default: the whole batch"""
-    kimg: float | None = None
-    """length of the run, thousands of real images"""
-    tick: float | None = None
-    """kimg between lines of statistics"""
-    snap: int | None = None
-    """ticks between grids, checkpoints and metrics"""
-    keep: int | None = None
-    """checkpoints kept, the newest; 0 keeps all"""
-    metrics: Annotated[tuple[str, ...] | None, _listing("measured at every snapshot (default: none)", METRICS)] = None
-    seed: int | None = None
-    """of weights, latents and the order of the data"""
-    loss: Annotated[str | None, _listing("adversarial loss (default: the family's)", ADVERSARIAL)] = None
-    gamma: float | None = None
-    """R1 weight; default: the family's, for stylegan2 0.0002 R^2 / batch"""
-    pl_weight: float | None = None
-    """path-length penalty weight; 0 for none"""
-    glr: float | None = None
-    """learning rate of G"""
-    dlr: float | None = None
-    """learning rate of D"""
-    ema_kimg: float | None = None
-    """half-life of the averaged generator, kimg; default: batch * 10 / 32"""
-    cbase: int | None = None
-    """channels at resolution r are min(cbase / r, cmax)"""
-    cmax: int | None = None
-    """see cbase"""
-    map_depth: int | None = None
-    """layers of the mapping network"""
-    mbstd_group: int | None = None
-    """largest group of the minibatch standard deviation"""
-    set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
-    """any other field of the architecture or the training options, as name=value, e.g. z_dim=128"""
+    of .tar shards; of pairs or two sets, a folder or zip with folders a and b"""
     resume: str | None = None
     """a checkpoint or a run's folder to go on with, from anywhere; auto: the folder --outdir if it holds a checkpoint.
     Data that have moved are found by --data: their content must be the same"""
     branch: Path | None = None
     """begin a new run in --outdir with all the state of this run (folder or checkpoint), which stays as it is; options,
     data and labels may be others, networks must have the same shapes"""
+    set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """any field of the training or the architecture, as name=value in JSON, e.g. z_dim=128 batch_gpu=null"""
     device: str | None = None
     """cpu or cuda; default: cuda where there is one"""
     threads: int | None = None
@@ -102,3 +54,39 @@ class TrainOptions:
     """also write figures and grids for TensorBoard, to the run's folder tensorboard; needs fastgan[tensorboard]"""
     dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
     """print the resolved configuration and parameter counts, and stop"""
+
+
+def data_flags(refused: Collection[str] = ()) -> Any:
+    """The options of which images to train on, but for `refused` ones."""
+    written = {"resolution": "64, or WxH such as 96x64", "background": "here a name or #rrggbb; default: white"}
+    return section("data", DataOptions, ("source", "path", *refused), written=written)
+
+
+def options_for(arguments: Sequence[str]) -> type:
+    """The options that these arguments may name: those of the family that they are about.
+
+    Help without a family is about what all have in common, and needs no torch.
+    """
+    asks = not {"-h", "--help"}.isdisjoint(arguments)
+    given = {argument.partition("=")[0] for argument in arguments}
+    if asks and given.isdisjoint({"--cfg", "--config", "--resume", "--branch"}):
+        return _of_every_family()
+    families = importlib.import_module("fastgan.cli.families")
+    try:
+        return families.options_of(families.family_of(arguments))
+    except (ValueError, OSError):
+        if asks and "--cfg" not in given:
+            return _of_every_family()
+        raise
+
+
+def _of_every_family() -> type:
+    training = section("training", TrainingOptions, defaults=False)
+    named = [(name, made, field(default_factory=made.__origin__)) for name, made in
+             (("images", data_flags()), ("training", training))]  # fmt: skip
+    made = make_dataclass("TrainOptions", named, bases=(TrainOptions,), frozen=True)
+    made.__doc__ = (
+        f"{TrainOptions.__doc__}\n\nThese options every family has. `fastgan train --cfg FAMILY --help` shows all of a "
+        f"family, with its defaults; FAMILY is {', '.join(MODELS)}, or {_OWN}."
+    )
+    return made
