@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops.arguments import as_int
-from fastgan.ops.exporting import exporting
+from fastgan.ops.arguments import exporting
 
 
 def stddev_group_size(batch: int, group: int) -> int:
