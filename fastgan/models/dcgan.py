@@ -14,8 +14,7 @@ from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
 from fastgan.ops import bias_act
-from fastgan.ops.arguments import number
-from fastgan.ops.arguments import sizes
+from fastgan.ops.arguments import number, sizes
 
 # Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
 FLOAT32: dict[str, Any] = {"dtype": torch.float32}

@@ -2,7 +2,8 @@
 
 What they run of one operator is in cases_<operator>.py, found by its name (tests.ops.operators.cases_of):
 
-- CALLS: functions of images [2, 3, H, W], a vector [3] and weights [4, 3, 3, 3], by name; float64, differentiable twice.
+- CALLS: functions of images [2, 3, H, W], a vector [3] and weights [4, 3, 3, 3], by name; twice
+  differentiable.
 - launch_all(leaf, dtype, device, cuda): launches every kernel that a dtype has; see tests.ops.coverage.
 - device_call(device): a call of a small layer's size, its leaves and a cotangent of its result.
 - large_call(x), optional: a call that costs no more memory than its result, for tensors above 2^31 elements.

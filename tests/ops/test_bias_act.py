@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fastgan.ops import bias_act, provider
+from fastgan.ops.bias_act import op
 from fastgan.ops.bias_act.activations import ACTIVATIONS, Activation
 from fastgan.ops.operator import OPERATORS
 from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to, poison_allocator

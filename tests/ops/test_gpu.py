@@ -267,10 +267,8 @@ def test_bias_act_by_finite_differences(kernels, act):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_opcheck(kernels, memory_format):
     x, b = moved([random((2, 3, 4, 5), torch.float32, memory_format), random((3,), torch.float32)])
-    operators, settings = (
-        torch.ops.fastgan,
-        (1, OPERATORS["bias_act"].registered[kernels].numbering.index("lrelu"), 0.2, 1.5, 0.8),
-    )
+    lrelu = OPERATORS["bias_act"].registered[kernels].numbering.index("lrelu")
+    operators, settings = torch.ops.fastgan, (1, lrelu, 0.2, 1.5, 0.8)
     forward = getattr(operators, f"bias_act_{kernels}")
     torch.library.opcheck(forward, (x, b, *settings, True))
     mask = forward(x, b, *settings, True)[1]

@@ -18,6 +18,7 @@ dscale is differentiated as the function of x, w and in_scale that it then is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -89,7 +90,7 @@ class LayerCall(NamedTuple):
     residual: Tensor | None = None
 
     @classmethod
-    def of_forward(cls, arguments: tuple) -> LayerCall:
+    def of_forward(cls, arguments: Sequence) -> LayerCall:
         """From those of the forward, as `forward_arguments` gives them."""
         return cls(PerInput(*arguments[:6]), Settings(*arguments[7:]), residual=arguments[6])
 
@@ -98,7 +99,7 @@ class LayerCall(NamedTuple):
         return (*self.inputs, self.residual, *self.settings)
 
     @classmethod
-    def of_derivative(cls, arguments: tuple) -> LayerCall:
+    def of_derivative(cls, arguments: Sequence) -> LayerCall:
         """From those that both derivatives have, as `derivative_arguments` gives them."""
         return cls(PerInput(*arguments[:6]), Settings(*arguments[9:]), Kept(*arguments[6:9]))
 

@@ -327,7 +327,5 @@ def _is_up(x: Tensor, w: Tensor, convolution: Convolution, fir: FirPass) -> bool
     """What the fused kernel is made for. Zeros that the convolution pads with are the FIR's as well."""
     doubles = convolution.transposed and convolution.stride == 2 and w.shape[2:] == (3, 3)
     padded = max(convolution.padding) <= 0
-    filters = (
-        fir.f is not None and fir.f.shape == (4,) and fir.f.dtype == torch.float32 and fir.up == fir.down == (1, 1)
-    )
-    return doubles and padded and filters and x.dtype != torch.float64
+    filters = fir.f is not None and fir.f.shape == (4,) and fir.f.dtype == torch.float32
+    return doubles and padded and filters and fir.up == fir.down == (1, 1) and x.dtype != torch.float64

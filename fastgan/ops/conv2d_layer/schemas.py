@@ -15,7 +15,7 @@ SCHEMAS = {
     # u [N, O, H, W], scale [N, O], noise [N or 1, 1, H, W], b [O], residual [N, O, H, W] -> y, mask
     "conv2d_epilogue": f"(Tensor u, {_EPILOGUE}) -> (Tensor, Tensor)",
     # dy, y [N, O, H, W] -> du = scale·gain·act'·dy; sums of du/scale·u [N, O], of du/scale over O [N, 1, H, W] and over
-    # the rest [O]. The first takes u, which is computed back from y: need_scale needs y, and y without a residual in it.
+    # the rest [O]. The first needs u, which is computed back from y, where need_scale; y then holds no residual.
     "conv2d_epilogue_backward": (
         f"(Tensor dy, Tensor? mask, Tensor? y, Tensor? scale, Tensor? noise, Tensor? b, {_ACT}, "
         "bool need_scale, bool need_noise, bool need_b) -> (Tensor, Tensor, Tensor, Tensor)"

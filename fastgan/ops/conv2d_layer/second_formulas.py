@@ -60,10 +60,10 @@ def double_backward(
     p = _sum(times(dd.x, in_scale), None if dd.in_scale is None else times(x, dd.in_scale))
     r = _tangents(passes, call, p, dd.w) if want.dy or want.scale else None
     out = _second_of_convolution(passes, call, a, p, dd, want)
-    if want.scale and r is not None:
+    if want.scale and r is not None and e.scale is not None:
         out["scale"] = _pixel_sum(r, a) / e.scale
     tangent = _sum(times(r, e.scale), dd.noise, None if dd.b is None else dd.b[None, :, None, None])
-    if dd.scale is not None:
+    if dd.scale is not None and e.scale is not None:
         ratio = dd.scale / e.scale
         if u is not None:
             tangent = _sum(tangent, times(u, dd.scale))
