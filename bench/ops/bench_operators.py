@@ -1,4 +1,4 @@
-"""The operators at the layers of StyleGAN2, by provider: python -m pytest bench/ops/bench_operators.py [-k OPERATOR]."""
+"""The operators at StyleGAN2's layers, by provider: python -m pytest bench/ops/bench_operators.py [-k OPERATOR]."""
 
 from __future__ import annotations
 

@@ -169,10 +169,8 @@ def modulated_conv2d(
     dcoefs = None
     if flag("demodulate", demodulate):
         if x.dtype == torch.float16 and 0 not in (*sizes(weight), *sizes(styles)):
-            fan_in = math.prod(sizes(weight)[1:])
-            weight = weight / (weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in)).clamp_min(
-                1e-8
-            )
+            largest = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
+            weight = weight / (largest * math.sqrt(math.prod(sizes(weight)[1:]))).clamp_min(1e-8)
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
         with torch.autocast(x.device.type, enabled=False) if autocasts(x.device.type) else nullcontext():
             dcoefs = demodulation_coefficients(weight, styles)
