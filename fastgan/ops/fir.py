@@ -74,12 +74,6 @@ class FirPass(NamedTuple):
     flip_filter: bool
     gain: float
 
-    @classmethod
-    def of_arguments(cls, arguments: Sequence[Any]) -> FirPass:
-        """From what `arguments` gives."""
-        f, upx, upy, downx, downy, padx0, padx1, pady0, pady1, flip_filter, gain = arguments
-        return cls(f, (upx, upy), (downx, downy), (padx0, padx1, pady0, pady1), flip_filter, gain)
-
     @property
     def arguments(self) -> tuple:
         """Those of the operators upfirdn2d_<provider> that follow x."""

@@ -76,6 +76,7 @@ class Operator:
         registered: provider's name -> what `register` returned.
         providers: by name, those that have kernels.
         rows: (device type, dtype) -> the default that holds there.
+        lacking: (provider's name, device type) -> why, where it has kernels of others alone.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Operator:
     registered: dict[str, Any] = field(default_factory=dict, init=False)
     providers: dict[str, Provider] = field(default_factory=dict, init=False)
     rows: dict[tuple[str, str], Default] = field(default_factory=dict, init=False)
+    lacking: dict[tuple[str, str], str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for row in (*self.defaults, *([_META] if "cpu" in self.kernels else [])):
@@ -114,6 +116,8 @@ class Operator:
             LIBRARY.define(f"{name}_{provider.name}{schema}")
         self.registered[provider.name] = self.register(provider.name, provider.kernels)
         for key, kind in provider.kernels.items():
+            if kind not in self.kernels:
+                self.lacking[provider.name, key.lower()] = f"{self.name} has no {kind} kernels"
             for name, function in self.triton.items() if kind == "triton" else ():
                 LIBRARY.impl(f"{name}_{provider.name}", function, key)
         self.providers[provider.name] = provider

@@ -173,17 +173,14 @@ def fast_products(x: Tensor) -> bool:
 def _refusal(operator: Operator, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
     if name == "reference":
         return None
-    if name not in operator.providers:
+    provider = operator.providers.get(name)
+    if provider is None:
         return f"{operator.name} has no {name} form"
     if exporting() and torch.onnx.is_in_onnx_export():
         return "ONNX has no operator of that kind; name 'reference', or none"
     if operator.refusal is not None and (reason := operator.refusal(operator.registered[name], detail)):
         return reason
-    provider = operator.providers[name]
-    kernels = provider.kernels.get(device.upper())
-    if kernels is not None and kernels not in operator.kernels:
-        return f"{operator.name} has no {kernels} kernels"
-    return provider.refusal(device, dtype)
+    return operator.lacking.get((name, device)) or provider.refusal(device, dtype)
 
 
 def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:

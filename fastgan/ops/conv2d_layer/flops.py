@@ -15,7 +15,7 @@ from fastgan.ops.upfirdn2d.flops import fir_flops
 
 def forward_flops(*arguments: Any, **_: Any) -> int:
     """Of the arguments of `conv2d_layer_<provider>`."""
-    return sum(_products(LayerCall.of_forward(arguments[:-2])))
+    return sum(_products(LayerCall(*arguments[:-2])))
 
 
 def backward_flops(dy: Any, *arguments: Any, **_: Any) -> int:
@@ -23,7 +23,7 @@ def backward_flops(dy: Any, *arguments: Any, **_: Any) -> int:
     call, want = LayerCall.of_derivative(arguments[:-1]), PerInput(*arguments[-1])
     convolution, fir = _products(call)
     of_input, of_weight = want.x or want.in_scale, want.w
-    return convolution * (of_input + of_weight) + fir * (of_input or (of_weight and call.settings.up > 1))
+    return convolution * (of_input + of_weight) + fir * (of_input or (of_weight and call.up > 1))
 
 
 def double_backward_flops(*arguments: Any, **_: Any) -> int:
@@ -39,7 +39,7 @@ def double_backward_flops(*arguments: Any, **_: Any) -> int:
         dd.w is not None and (want.x or want.in_scale),
     ]
     of_weights = [want.w and tangent]
-    if dd.scale is not None and call.kept.u is not None:
+    if dd.scale is not None and call.u is not None:
         of_images.append(want.x or want.in_scale)
         of_weights.append(want.w)
     return sum(of_images) * (convolution + fir) + sum(of_weights) * convolution
@@ -47,7 +47,7 @@ def double_backward_flops(*arguments: Any, **_: Any) -> int:
 
 def _products(call: LayerCall) -> tuple[int, int]:
     """Of the convolution, and of the FIR before or after it."""
-    (n, channels, *size), (o, i, kh, kw) = call.inputs.x.shape, call.inputs.w.shape
+    (n, channels, *size), (o, i, kh, kw) = call.x.shape, call.w.shape
     resampled = call.convolution(Passes(""))
     inner = (size[0], size[1])
     fir, filtered = resampled.before, channels

@@ -52,74 +52,73 @@ class PerBackwardInput(NamedTuple):
     y: Any = None
 
 
-class Kept(NamedTuple):
-    """What the forward keeps for its derivatives: y or u for the gradient of scale, the mask where there is a kink."""
+class LayerCall(NamedTuple):
+    """One call of a layer: all that its operators carry. The order of their arguments is known here alone.
 
-    y: Tensor | None = None
-    u: Tensor | None = None
-    mask: Tensor | None = None
+    Attributes:
+        x, w, in_scale, scale, noise, b, residual: shapes as in `op`; residual is None after the forward, whose
+            derivatives do not depend on it.
+        f, up, down, padding: see `fir.Sampling`.
+        act, alpha, gain, clamp: see `passes.Epilogue`.
+        fast: see `passes.Convolution`.
+        y, u, mask: kept by the forward: y or u for the gradient of scale, the mask where there is a kink.
+    """
 
-
-class Settings(NamedTuple):
-    """What has no gradient, as the operators take it; see `fir.Sampling`, `passes.Epilogue`, `passes.Convolution`."""
-
+    x: Tensor
+    w: Tensor
+    in_scale: Tensor | None
+    scale: Tensor | None
+    noise: Tensor | None
+    b: Tensor | None
+    residual: Tensor | None
     f: Tensor | None
     up: int
     down: int
-    padding: list[int]
+    padding: Any  # four ints; a list, as torch hands it on
     act: int
     alpha: float
     gain: float
     clamp: float
     fast: bool
+    y: Tensor | None = None
+    u: Tensor | None = None
+    mask: Tensor | None = None
 
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """Those of `PerInput`."""
+        return self[:6]
 
-class LayerCall(NamedTuple):
-    """One call of a layer: all that its operators carry. Their order of arguments is known here alone.
-
-    Attributes:
-        inputs: x, w, in_scale, scale, noise and b; shapes as in `op`.
-        settings: what else there is to know.
-        kept: by the forward; nothing before it.
-        residual: added to the result; None after the forward, whose derivatives do not depend on it.
-    """
-
-    inputs: PerInput
-    settings: Settings
-    kept: Kept = Kept()
-    residual: Tensor | None = None
-
-    @classmethod
-    def of_forward(cls, arguments: Sequence) -> LayerCall:
-        """From those of the forward, as `forward_arguments` gives them."""
-        return cls(PerInput(*arguments[:6]), Settings(*arguments[7:]), residual=arguments[6])
+    @property
+    def settings(self) -> tuple:
+        """What is no tensor."""
+        return self[8:16]
 
     @property
     def forward_arguments(self) -> tuple:
-        return (*self.inputs, self.residual, *self.settings)
-
-    @classmethod
-    def of_derivative(cls, arguments: Sequence) -> LayerCall:
-        """From those that both derivatives have, as `derivative_arguments` gives them."""
-        return cls(PerInput(*arguments[:6]), Settings(*arguments[9:]), Kept(*arguments[6:9]))
+        """Those of the forward: LayerCall(*forward_arguments) is this call."""
+        return self[:16]
 
     @property
     def derivative_arguments(self) -> tuple:
-        return (*self.inputs, *self.kept, *self.settings)
+        """Those that both derivatives have: inputs, what is kept, f and settings."""
+        return self[:6] + self[16:] + self[7:16]
+
+    @classmethod
+    def of_derivative(cls, arguments: Sequence) -> LayerCall:
+        """From `derivative_arguments`."""
+        return cls._make((*arguments[:6], None, *arguments[9:], *arguments[6:9]))
 
     @property
     def epilogue(self) -> Epilogue:
-        (_, _, _, scale, noise, b), s = self.inputs, self.settings
-        return Epilogue(scale, noise, b, self.residual, s.act, s.alpha, s.gain, s.clamp)
+        return Epilogue(*self[3:7], *self[11:15])
 
     @property
     def sampling(self) -> Sampling:
-        x0, x1, y0, y1 = self.settings.padding
-        return Sampling(self.settings.up, self.settings.down, (x0, x1, y0, y1))
+        return Sampling(self.up, self.down, tuple(self.padding))
 
     def convolution(self, passes: Passes) -> ResampledConvolution:
-        kernel = (self.inputs.w.shape[2], self.inputs.w.shape[3])
-        return ResampledConvolution(passes, self.sampling, kernel, self.settings.f, self.settings.fast)
+        return ResampledConvolution(passes, self.sampling, (self.w.shape[2], self.w.shape[3]), self.f, self.fast)
 
 
 class ResampledConvolution:
@@ -187,7 +186,7 @@ class ResampledConvolution:
 
 def forward(passes: Passes, call: LayerCall, keep_mask: bool, keep_u: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """y, its mask, empty if not kept, and u, None if not kept."""
-    operands, convolution = call.inputs[:3], call.convolution(passes)
+    operands, convolution = call[:3], call.convolution(passes)
     if not keep_u:
         return *convolution.forward(*operands, call.epilogue, keep_mask), None
     u, _ = convolution.forward(*operands, Epilogue())
@@ -196,8 +195,10 @@ def forward(passes: Passes, call: LayerCall, keep_mask: bool, keep_u: bool) -> t
 
 def backward(passes: Passes, call: LayerCall, dy: Tensor, want: PerInput) -> PerInput:
     """The gradients of the inputs that are wanted, None for the others."""
-    (y, u, mask), e = call.kept, call.epilogue
-    a, dscale, dnoise, db = passes.epilogue_backward(dy, mask, y, e, want.scale and u is None, want.noise, want.b)
+    u, e = call.u, call.epilogue
+    a, dscale, dnoise, db = passes.epilogue_backward(
+        dy, call.mask, call.y, e, want.scale and u is None, want.noise, want.b
+    )
     if want.scale and u is not None and e.scale is not None:
         dscale = passes.style_gradient(a, u, e.scale)[1] / e.scale
     dx, dw, din_scale = through_convolution(passes, call, a, want)
@@ -211,7 +212,7 @@ def through_convolution(
     passes: Passes, call: LayerCall, a: Tensor, want: PerInput | PerBackwardInput
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x, w and in_scale, from the gradient a of u."""
-    x, w, in_scale, *_ = call.inputs
+    x, w, in_scale = call[:3]
     of_input = want.x or want.in_scale
     dz, dw = call.convolution(passes).gradients(x, w, in_scale, a, of_input=of_input, of_weight=want.w)
     din_scale = None

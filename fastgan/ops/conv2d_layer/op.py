@@ -24,7 +24,7 @@ from fastgan.ops.arguments import (
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import triton_form
 from fastgan.ops.conv2d_layer.autograd import LayerOperators
-from fastgan.ops.conv2d_layer.formulas import LayerCall, PerInput, Settings
+from fastgan.ops.conv2d_layer.formulas import LayerCall
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
 from fastgan.ops.conv2d_layer.schemas import SCHEMAS
 from fastgan.ops.fir import Sampling, Size, checked_filter, checked_padding
@@ -235,24 +235,25 @@ def _layer(
         epilogue = (0, alpha, 1.0, -1.0)
     else:
         epilogue = (_ACTIVATIONS.index(act), alpha, gain, -1.0 if clamp is None else clamp)
-    inputs = PerInput(x, w, in_scale, scale, noise, None if smooth else b)
-    settings = Settings(f, *sampling[:2], list(sampling.padding), *epilogue, providers.fast_products(x))
-    call = LayerCall(inputs, settings, residual=None if late else residual)
-    differentiable = any(t is not None and t.requires_grad for t in (*inputs, call.residual)) or transforming()
+    call = LayerCall(
+        x, w, in_scale, scale, noise, None if smooth else b, None if late else residual,
+        f, *sampling[:2], list(sampling.padding), *epilogue, providers.fast_products(x),
+    )  # fmt: skip
+    differentiable = any(t is not None and t.requires_grad for t in call[:7]) or transforming()
     # What is recorded may be differentiated where it runs, whatever holds here.
     wanted = (differentiable and torch.is_grad_enabled()) or exporting()
     keep_mask = (epilogue[0] > 0 or epilogue[3] >= 0) and wanted
-    y = OPERATORS["conv2d_layer"].registered[provider].forward(call, keep_mask, wanted and _keeps_sum(inputs))
+    keep_u = wanted and _keeps_sum(call)
+    y = OPERATORS["conv2d_layer"].registered[provider].forward(*call.forward_arguments, keep_mask, keep_u)[0]
     if smooth:
         y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y if residual is None or not late else y + residual
 
 
-def _keeps_sum(inputs: PerInput) -> bool:
+def _keeps_sum(call: LayerCall) -> bool:
     """Whether scale's gradient needs more digits of the convolution than the result has."""
-    x, _, _, scale, noise, b = inputs
-    rounded = x.dtype in (torch.float16, torch.bfloat16) and (noise is not None or b is not None)
-    return rounded and scale is not None and (scale.requires_grad or transforming())
+    rounded = call.x.dtype in (torch.float16, torch.bfloat16) and (call.noise is not None or call.b is not None)
+    return rounded and call.scale is not None and (call.scale.requires_grad or transforming())
 
 
 def _check_device(name: str, operand: Tensor, x: Tensor) -> None:

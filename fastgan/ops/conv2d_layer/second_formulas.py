@@ -17,17 +17,17 @@ def second_derivatives(call: LayerCall, dd: PerInput) -> PerBackwardInput:
         call: the layer.
         dd: gradients of `backward`'s results; None where there is none.
     """
-    inputs, (of_x, of_w, of_in_scale, of_scale, _, _) = call.inputs, (grad is not None for grad in dd)
+    of_x, of_w, of_in_scale, of_scale, *_ = given = [grad is not None for grad in dd]
     # dscale is a function of x, w and in_scale where u is kept; of y, scale, noise and b where it comes from y.
-    of_u, of_y = of_scale and call.kept.u is not None, of_scale and call.kept.u is None
+    of_u, of_y = of_scale and call.u is not None, of_scale and call.u is None
     return PerBackwardInput(
-        dy=any(grad is not None for grad in dd),
+        dy=any(given),
         x=of_w or of_in_scale or of_u,
         w=of_x or of_in_scale or of_u,
-        in_scale=inputs.in_scale is not None and (of_x or of_w or of_u),
-        scale=inputs.scale is not None and (of_x or of_w or of_in_scale or of_y),
-        noise=inputs.noise is not None and of_y,
-        b=inputs.b is not None and of_y,
+        in_scale=call.in_scale is not None and (of_x or of_w or of_u),
+        scale=call.scale is not None and (of_x or of_w or of_in_scale or of_y),
+        noise=call.noise is not None and of_y,
+        b=call.b is not None and of_y,
         y=of_y,
     )
 
@@ -54,9 +54,8 @@ def double_backward(
         dy: what `backward` was given.
         want: some of `second_derivatives`.
     """
-    (y, u, mask), e = call.kept, call.epilogue
-    a, dscale, _, _ = passes.epilogue_backward(dy, mask, y, e, need_scale=dd.scale is not None and u is None)
-    x, _, in_scale, *_ = call.inputs
+    x, in_scale, u, mask, e = call.x, call.in_scale, call.u, call.mask, call.epilogue
+    a, dscale, _, _ = passes.epilogue_backward(dy, mask, call.y, e, need_scale=dd.scale is not None and u is None)
     p = _sum(times(dd.x, in_scale), None if dd.in_scale is None else times(x, dd.in_scale))
     r = _tangents(passes, call, p, dd.w) if want.dy or want.scale else None
     out = _second_of_convolution(passes, call, a, p, dd, want)
@@ -98,9 +97,9 @@ def _second_from_y(
     want: PerBackwardInput,
 ) -> tuple[dict[str, Tensor | None], Tensor]:
     """What scale, y, noise and b owe to ratio = ddscale/scale where u comes from y; and scale·u."""
-    (y, _, mask), e = call.kept, call.epilogue
-    m = passes.epilogue_backward(torch.ones_like(dy), mask, None, _slopes(e))[0]
-    assert y is not None, "the forward keeps y where scale wants a gradient"
+    y, e = call.y, call.epilogue
+    m = passes.epilogue_backward(torch.ones_like(dy), call.mask, None, _slopes(e))[0]
+    assert y is not None and e.scale is not None, "the forward keeps y where scale wants a gradient"
     v = torch.where(m == 0, 0, y / m)
     for part in (e.noise, None if e.b is None else e.b[:, None, None]):
         v = v if part is None else v - part
@@ -116,7 +115,7 @@ def _second_from_y(
 
 def _tangents(passes: Passes, call: LayerCall, p: Tensor | None, ddw: Tensor | None) -> Tensor | None:
     """R(w, p) + R(ddw, in_scale·x)."""
-    (x, w, in_scale, *_), convolution = call.inputs, call.convolution(passes)
+    (x, w, in_scale), convolution = call[:3], call.convolution(passes)
     r = convolution.forward(p, w, None, Epilogue())[0] if p is not None else None
     return _sum(r, convolution.forward(x, ddw, in_scale, Epilogue())[0] if ddw is not None else None)
 
@@ -125,7 +124,7 @@ def _second_of_convolution(
     passes: Passes, call: LayerCall, a: Tensor, p: Tensor | None, dd: PerInput, want: PerBackwardInput
 ) -> dict[str, Tensor | None]:
     """What x, in_scale and w owe to ddx, ddw and ddin_scale."""
-    (x, w, in_scale, *_), convolution = call.inputs, call.convolution(passes)
+    (x, w, in_scale), convolution = call[:3], call.convolution(passes)
     dz = dw = of_ddw = None
     if (want.x and dd.in_scale is not None) or (want.in_scale and dd.x is not None):
         dz, _ = convolution.gradients(x, w, None, a, of_input=True, of_weight=False)

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from fastgan.ops import fir, providers
 from fastgan.ops.arguments import check_dense, check_real, dense_format, flag, in_format, number, sizes
-from fastgan.ops.fir import FirPass, checked_factors, checked_filter, checked_padding, checked_taps, keeping_padding
+from fastgan.ops.fir import checked_factors, checked_filter, checked_padding, checked_taps, keeping_padding
 from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
@@ -201,13 +201,15 @@ def downsample2d(
 def _register(provider: str, kernels: Mapping[str, str]) -> Callable:
     """Register the operator of one provider; its derivative is itself with other arguments."""
 
-    def fake(x, *arguments):
-        size = FirPass.of_arguments(arguments).output_size(x.shape[2:])
+    def fake(x, f, upx, upy, downx, downy, padx0, padx1, pady0, pady1, flip_filter, gain):
+        taps, padding = (f.shape[0], f.shape[-1]), (padx0, padx1, pady0, pady1)
+        size = fir.output_size(x.shape[2:], taps, (upx, upy), (downx, downy), padding)
         shape = (x.shape[0], x.shape[1], *size)
         return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=dense_format(x))
 
     def setup_context(ctx, inputs, output):
-        x, f, *ctx.settings = inputs
+        x, f, *numbers, flip_filter, gain = inputs
+        ctx.settings = numbers[:2], numbers[2:4], numbers[4:], flip_filter, gain
         ctx.input_size, ctx.memory_format = x.shape[2:], dense_format(x)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(f)
@@ -217,9 +219,10 @@ def _register(provider: str, kernels: Mapping[str, str]) -> Callable:
             return (None,) * 12
         if 0 in ctx.input_size:  # nothing but padding went in
             return dy.new_zeros((*dy.shape[:2], *ctx.input_size)), *(None,) * 11
-        forward = FirPass.of_arguments((*ctx.saved_tensors, *ctx.settings))
-        adjoint = forward.adjoint(ctx.input_size, dy.shape[2:])
-        return compiled(in_format(dy, ctx.memory_format), *adjoint.arguments), *(None,) * 11
+        (f,), (up, down, padding, flip_filter, gain) = ctx.saved_tensors, ctx.settings
+        padding = fir.adjoint_padding(ctx.input_size, dy.shape[2:], (f.shape[0], f.shape[-1]), up, down, padding)
+        dy = in_format(dy, ctx.memory_format)
+        return compiled(dy, f, *down, *up, *padding, not flip_filter, gain), *(None,) * 11
 
     compiled = register(
         f"upfirdn2d_{provider}",
