@@ -17,8 +17,8 @@ from fastgan.generate.quantise import to_uint8
 from fastgan.generate.seeds import checked, generator_of, integer, noise_generator_of
 from fastgan.models.inputs import as_floats
 from fastgan.nn import evaluation_view
+from fastgan.nn.modulated import NOISE_MODES
 
-NOISE_MODES = ("const", "random", "none")
 CENTERS = ("class", "all")
 _LARGEST_PSI = 100.0
 
