@@ -7,6 +7,8 @@ import torch
 
 from fastgan.ops import conv2d_resample, exact_convolutions, provider
 from fastgan.ops.conv2d_layer import op
+from fastgan.ops.conv2d_layer.formulas import LayerCall, PerInput
+from fastgan.ops.conv2d_layer.passes import Epilogue
 from tests.ops import cases_conv2d_layer
 from tests.ops.cases import DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
 from tests.ops.layers import DOUBLE, TAPS, by_definition, inputs, layer
@@ -205,6 +207,20 @@ def test_opcheck(compiled_provider, name, memory_format):
         dy = torch.randn_like(y).requires_grad_()
         y_or_u = (None, u) if keep_u else (y.requires_grad_() if scale is not None else None, None)
         torch.library.opcheck(backward, (dy, *inputs_[:6], *y_or_u, mask, *settings, want))
+
+
+def test_the_operators_take_a_call_in_its_own_order():
+    def names(operator):
+        return [a.name for a in getattr(torch.ops.fastgan, f"conv2d_layer{operator}_native").default._schema.arguments]
+
+    call = LayerCall(*LayerCall._fields)  # each field holds its name
+    assert names("") == [*call.forward_arguments, "keep_mask", "keep_u"]
+    assert names("_backward") == ["dy", *call.derivative_arguments, "want"]
+    dd = [f"dd{name}" for name in PerInput._fields]
+    assert names("_double_backward") == [*dd, "dy", *call.derivative_arguments, "want"]
+    again = LayerCall.of_derivative(call.derivative_arguments)
+    assert again == call._replace(residual=None) and call.inputs == PerInput._fields
+    assert call.epilogue == Epilogue(*Epilogue._fields)
 
 
 # 4. compile
