@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops.arguments import dense_format
-from fastgan.ops.fir import FirPass, Padding, Size
+from fastgan.ops.fir import FirPass, Padding, Size, output_size
 
 _NARROW = 16  # channels of a result that no convolution of oneDNN suits
 # Below these, transforms and weights cost Winograd's algorithm more than its products save; measured on an Intel Xeon
@@ -70,16 +70,11 @@ class Convolution(NamedTuple):
 
     def output_size(self, size: Size, kernel: Size) -> Size:
         """(H', W') of an image of (H, W)."""
-        px0, px1, py0, py1 = self.padding
-        if self.transposed:
-            return (
-                (size[0] - 1) * self.stride + kernel[0] - py0 - py1,
-                (size[1] - 1) * self.stride + kernel[1] - px0 - px1,
-            )
-        return (
-            (size[0] + py0 + py1 - kernel[0]) // self.stride + 1,
-            (size[1] + px0 + px1 - kernel[1]) // self.stride + 1,
-        )
+        stride, transposed, padding, _ = self
+        if not transposed:
+            return output_size(size, kernel, (1, 1), (stride, stride), padding)
+        px0, px1, py0, py1 = padding
+        return (size[0] - 1) * stride + kernel[0] - py0 - py1, (size[1] - 1) * stride + kernel[1] - px0 - px1
 
     def adjoint(self, size: Size, result: Size, kernel: Size) -> Convolution:
         """From the gradient of a result of this size to that of an image of `size`, with w's O and I exchanged."""
