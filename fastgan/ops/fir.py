@@ -135,26 +135,26 @@ def taps_of(f: Tensor) -> Size:
     return shape[0], shape[-1]
 
 
-def checked_taps(f: Tensor | None) -> Size:
+def checked_taps(f: Tensor | None, name: str = "f") -> Size:
     """(fh, fw) of a filter, (1, 1) of None; raises what `upfirdn2d` does for one that is no filter."""
     if f is None:
         return (1, 1)
-    check_dense("f", f, optional=True)
+    check_dense(name, f, optional=True)
     if f.ndim not in (1, 2) or 0 in sizes(f):
-        raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
+        raise ValueError(f"{name} must have shape [taps] or [fh, fw], got {list(f.shape)}")
     return taps_of(f)
 
 
-def checked_filter(f: Tensor | None, x: Tensor) -> Tensor:
+def checked_filter(f: Tensor | None, x: Tensor, name: str = "f") -> Tensor:
     """f as the kernels take it: contiguous, float64 for images in float64, else float32; [1] for None."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     if f is None:
         return x.new_ones([1], dtype=dtype)
-    checked_taps(f)
+    checked_taps(f, name)
     if f.requires_grad:
-        raise ValueError("f must not require grad: upfirdn2d has gradients for x only")
+        raise ValueError(f"{name} must not require grad: upfirdn2d has gradients for x only")
     if f.device != x.device:
-        raise ValueError(f"f must be on x's device {x.device}, got {f.device}")
+        raise ValueError(f"{name} must be on x's device {x.device}, got {f.device}")
     return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
 
 

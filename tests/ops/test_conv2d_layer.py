@@ -189,6 +189,7 @@ def test_errors(provider, arguments, error, message):
         ({"styles": torch.zeros(2, 3, device="meta")}, "styles must be on x's device cpu, got meta"),
         ({"input_gain": torch.zeros(3, device="meta")}, "input_gain must be on x's device cpu, got meta"),
         ({"input_gain": torch.zeros(5)}, r"input_gain must be a scalar or \[I\]=\[3\], got \[5\]"),
+        ({"resample_filter": torch.zeros(1, 2, 2)}, r"resample_filter must have shape \[taps\] or \[fh, fw\], got"),
     ],
 )
 def test_errors_of_modulation(arguments, message):

@@ -180,7 +180,8 @@ def modulated_conv2d(
             raise ValueError(f"input_gain must be a scalar or [I]=[{expected[1]}], got {list(input_gain.shape)}")
         _check_device("input_gain", input_gain, x)
         styles = styles * input_gain
-    options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
+    f = None if resample_filter is None else checked_filter(resample_filter, x, "resample_filter")
+    options = (f, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
     return _layer(x, weight, styles, dcoefs, noise, b, residual, *options)
 
 
@@ -268,8 +269,7 @@ def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> 
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"x and {weight_name} must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
     _check_device(weight_name, w, x)
-    o, i, *_ = sizes(w)
-    count = as_int(groups)
+    (o, i, *_), count = sizes(w), as_int(groups)
     if count is None or count < 1 or o % count:
         raise ValueError(f"groups must divide {weight_name}'s {o} output channels, got {groups!r}")
     if sizes(x)[1] != i * count:
