@@ -77,7 +77,7 @@ def test_a_traced_discriminator_forms_its_groups_from_the_batch_that_comes() -> 
 F, F1 = fastgan.setup_filter([1, 3, 3, 1]), fastgan.setup_filter([1, 2, 1], separable=True)
 W, B = torch.linspace(-1, 1, 4 * 3 * 9).reshape(4, 3, 3, 3), torch.linspace(-1, 1, 4)
 LAYER = {"padding": 1, "b": B, "act": "lrelu", "clamp": 2.0}
-CALLS: dict[str, Callable] = {
+OPERATORS: dict[str, Callable] = {
     "bias_act": lambda x: fastgan.bias_act(x, B[:3], act="lrelu", clamp=1),
     "swish": lambda x: fastgan.bias_act(x, B[:3], act="swish"),
     "upfirdn2d": lambda x: fastgan.upfirdn2d(x, F, up=[2, 3], down=[3, 2], padding=[-1, 2, 3, -2]),
@@ -94,11 +94,11 @@ CALLS: dict[str, Callable] = {
 
 @pytest.mark.parametrize("chosen", [None, "native"])
 @pytest.mark.parametrize("grad", [True, False], ids=["grad", "no_grad"])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", OPERATORS)
 def test_a_traced_operator_runs_on_any_batch(name: str, grad: bool, chosen: str | None, request) -> None:
     if chosen:
         request.getfixturevalue("native_provider")
-    operator = CALLS[name]
+    operator = OPERATORS[name]
     with torch.set_grad_enabled(grad):
         loaded = saved_and_loaded(torch.jit.trace(operator, torch.randn(2, 3, 8, 6, requires_grad=grad)))
     for n in (2, 5):
@@ -110,9 +110,9 @@ def test_a_traced_operator_runs_on_any_batch(name: str, grad: bool, chosen: str 
 
 @pytest.mark.parametrize("name", ["upsample2d", "downsample2d", "filter2d", "conv2d_resample-up", "bias_act"])
 def test_a_traced_operator_runs_on_images_of_another_size(name: str) -> None:
-    traced = torch.jit.trace(CALLS[name], torch.randn(2, 3, 8, 6))
+    traced = torch.jit.trace(OPERATORS[name], torch.randn(2, 3, 8, 6))
     x = torch.randn(3, 3, 4, 10)
-    assert_close(traced(x), CALLS[name](x))
+    assert_close(traced(x), OPERATORS[name](x))
 
 
 class Styled(torch.nn.Module):
