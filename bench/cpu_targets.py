@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.bench.compositions import UPFIRDN2D as COMPOSITIONS
-from fastgan.bench.layers import layer_cases
+from fastgan.bench.conv2d_layer import cases as layer_cases
 from fastgan.bench.timing import Timing, interleaved, quickest
+from fastgan.bench.upfirdn2d_compositions import COMPOSITIONS
 from fastgan.ops import bias_act, conv2d_resample, native, setup_filter, upfirdn2d
 from fastgan.ops.allocation import tune_cpu_allocator
 

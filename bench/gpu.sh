@@ -107,12 +107,13 @@ sanitize() {
     done
 }
 
-# The operators' figures, with options $3, into $2-<op>.json: layers get half of $1 seconds, the others a quarter each.
+# The operators' figures, with options $3, into $2-<op>.json: layers get half of $1 seconds, the others share the rest.
 bench() {
-    local op part
-    for op in bias_act upfirdn2d conv2d_layer; do
-        part=4
-        [ $op = conv2d_layer ] && part=2
+    local op part folders=("$root"/fastgan/ops/*/op.py)
+    for op in "${folders[@]}"; do
+        op=$(basename "$(dirname "$op")")
+        part=$((2 * (${#folders[@]} - 1)))
+        [ "$op" = conv2d_layer ] && part=2
         echo "$(here "$python") -m fastgan.bench ops --op $op --device cuda $3" \
             "--minutes $(awk "BEGIN { printf \"%.2f\", $1 * 0.9 / 60 / $part }")" \
             "--json $(here "$out/$2-$op.json")"

@@ -1,8 +1,8 @@
 """Every kernel of one provider, at small and odd sizes: what bench/gpu.sh runs under compute-sanitizer.
 
-python bench/gpu_calls.py native|triton [LAYOUTS], with the checkout in PYTHONPATH: `tests/ops/coverage.py` lists the
-calls, names the layouts by letters and shows on the CPU that no kernel is left out. Triton compiles for each dtype, so
-that it gets two of them. Exits with 3 if the provider has no CUDA kernels here.
+python bench/gpu_calls.py native|triton [LAYOUTS], with the checkout in PYTHONPATH: `tests/ops/coverage.py` makes the
+calls of every operator, names the layouts by letters and shows on the CPU that no kernel is left out. Triton compiles
+for each dtype, so that it gets two of them. Exits with 3 if the provider has no CUDA kernels here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import sys
 
 import torch
 
-from fastgan.ops import bias_act, conv2d_resample, provider, providers, upfirdn2d
+from fastgan.ops import provider, providers
 from tests.ops.cases import DTYPES
 from tests.ops.coverage import LAYOUTS, calls
+from tests.ops.operators import CALLS
 
 TRITON_DTYPES = [torch.float32, torch.bfloat16]
 
@@ -29,15 +30,10 @@ def main(name: str, layouts: str = "".join(LAYOUTS)) -> int:
         for dtype in TRITON_DTYPES if name == "triton" else DTYPES:
             for layout in layouts:
                 calls(dtype, layout, "cuda", cuda=name == "native")
-            empty = torch.randn(0, 4, 3, 3, device="cuda").to(dtype).requires_grad_()
-            w = torch.randn(5, 4, 3, 3, device="cuda")
-            results = (
-                bias_act(empty, act="swish"),
-                upfirdn2d(empty, torch.ones(3, device="cuda"), padding=1),
-                conv2d_resample(empty, w, padding=1, act="lrelu"),
-            )
-            for y in results:
-                torch.autograd.grad(y.sum(), empty)
+            empty = torch.randn(0, 3, 6, 4, device="cuda").to(dtype).requires_grad_()
+            b, w = torch.randn(3, device="cuda"), torch.randn(4, 3, 3, 3, device="cuda")
+            for call in CALLS.values():
+                torch.autograd.grad(call(empty, b, w).sum(), empty)
     torch.cuda.synchronize()
     print(f"{name}: every kernel ran, in layouts {layouts}")
     return 0

@@ -56,14 +56,19 @@ _SUM_ELEMENTS = 1024
 Formula = tuple[int, float, float, float]  # act, alpha, gain, clamp
 
 
+def _slope(act: int, alpha: float) -> float:
+    """Of linear, relu and lrelu below 0."""
+    return (1.0, 0.0, alpha)[act]
+
+
 def _gains(formula: Formula) -> dict[str, float]:
     act, alpha, gain, _ = formula
-    return dict(gain=float(gain), fall=float((1.0, 0.0, alpha)[act] * gain))
+    return dict(gain=float(gain), fall=float(_slope(act, alpha) * gain))
 
 
 def _bounds(formula: Formula) -> dict[str, Any]:
     act, alpha, _, clamp = formula
-    return dict(clamp=float(clamp), CLAMPS=clamp >= 0, RELU=(1.0, 0.0, alpha)[act] == 0)
+    return dict(clamp=float(clamp), CLAMPS=clamp >= 0, RELU=_slope(act, alpha) == 0)
 
 
 def _wide(*tensors: Any) -> bool:

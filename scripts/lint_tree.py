@@ -84,8 +84,8 @@ def check_operators(root: Path) -> Iterator[str]:
     """Findings about rooms in which an operator of fastgan/ops is missing."""
     for op in sorted(path.parent.name for path in root.glob("fastgan/ops/*/op.py")):
         rooms = [f"fastgan/ops/{op}/reference.py", f"csrc/{op}", f"tests/ops/test_{op}.py"]
-        if (root / "bench/ops").is_dir():
-            rooms.append(f"bench/ops/bench_{op}.py")
+        if (root / "fastgan/bench").is_dir():
+            rooms += [f"fastgan/bench/{op}.py", f"tests/ops/cases_{op}.py", f"tests/fuzz/calls_{op}.py"]
         for room in rooms:
             if not (root / room).exists():
                 yield f"{room} is missing: the operator {op} must stand in every room"

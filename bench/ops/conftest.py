@@ -1,4 +1,4 @@
-"""pytest-benchmark over the cases of fastgan.bench: python -m pytest bench/ops/bench_<op>.py (extra: bench)."""
+"""pytest-benchmark over the cases of fastgan.bench: python -m pytest bench/ops/bench_operators.py (extra: bench)."""
 
 from __future__ import annotations
 

@@ -17,6 +17,9 @@ CLAMP = 1.76777  # √2 · 20 / 16: between two values that bias_act takes on in
 TAPS = (1, 3, 3, 1)
 
 Shape = tuple[int, int, int, int]
+# Images at the layers of StyleGAN2 with base 32768 and at most 512 channels, four a GPU; by resolution.
+CUDA_SHAPES: list[Shape] = [(4, min(32768 // res, 512), res, res) for res in (256, 1024, 512)]
+CPU_SHAPES: list[Shape] = [(8, 64, 64, 64), (2, 32, 256, 256)]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Case:
         bias: whether there is a b.
         mask_bits: kept an element of y for the backward pass.
         separable: whether f has one axis; None without a filter.
+        quick: whether a quick run measures it.
     """
 
     op: str
@@ -87,6 +91,7 @@ class Case:
     bias: bool = False
     mask_bits: int = 0
     separable: bool | None = None
+    quick: bool = True
 
     @property
     def name(self) -> str:

@@ -15,11 +15,12 @@ from fastgan.bench.case import DIRECTIONS, DTYPES, LAYOUTS, Case
 from fastgan.bench.cases import cases
 from fastgan.bench.machine import describe_machine
 from fastgan.bench.measure import Bench, Row, first_line, lost, out_of_memory
-from fastgan.bench.options import OPS, OpsOptions
+from fastgan.bench.options import OpsOptions
 from fastgan.bench.roofline import measure_roofs
 from fastgan.bench.table import Results, roofs_table, rows_table, wide
 from fastgan.bench.timing import CudaStopwatch
 from fastgan.ops.allocation import tune_cpu_allocator
+from fastgan.ops.operator import OPERATORS
 
 Plan = list[tuple[Case, str, str]]  # with dtype and layout
 
@@ -111,7 +112,7 @@ def _checked(options: OpsOptions) -> torch.device:
         if value is not None and not value > 0:
             raise ValueError(f"--{name} must be above 0, got {value}")
     for name, values, known in (
-        ("op", options.op, OPS),
+        ("op", options.op, tuple(OPERATORS)),
         ("dtype", options.dtype or tuple(DTYPES), tuple(DTYPES)),
         ("layout", options.layout, tuple(LAYOUTS)),
     ):

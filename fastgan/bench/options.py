@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-OPS = ("bias_act", "upfirdn2d", "conv2d_layer")
+# The operators that the package has: a folder each.
+OPS = tuple(sorted(path.parent.name for path in (Path(__file__).parent.parent / "ops").glob("*/op.py")))
+if TYPE_CHECKING:
+    Op = str
+else:
+    Op = Literal[OPS]
 
 
 @dataclass
@@ -16,7 +21,7 @@ class OpsOptions:
     Each result is compared with float64 before it is timed. docs/benchmarks.md tells what the columns mean.
     """
 
-    op: tuple[Literal["bias_act", "upfirdn2d", "conv2d_layer"], ...] = OPS
+    op: tuple[Op, ...] = OPS
     """operators"""
     device: Literal["cpu", "cuda"] | None = None
     """default: cuda where there is one"""

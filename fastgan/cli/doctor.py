@@ -23,7 +23,8 @@ from rich.text import Text
 from fastgan.cli import devices, installation
 from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.data.opening import PACKAGED
-from fastgan.ops import bias_act, provider, providers, upfirdn2d
+from fastgan.ops import provider, providers
+from fastgan.ops.operator import OPERATORS
 
 # Vector extensions worth naming, of those the processor lists.
 _VECTOR = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
@@ -157,23 +158,17 @@ def _add_library(name: str, library: dict[str, Any], found: Diagnosis) -> None:
 
 def _try_operators(problems: list[str]) -> None:
     """Runs each operator once with what serves by default, beside the reference."""
-    x = torch.linspace(-1, 1, 2 * 3 * 6 * 5).reshape(2, 3, 6, 5)
-    b, f = torch.tensor([0.5, 0.0, -0.5]), torch.tensor([0.25, 0.5, 0.25])
-    calls = {
-        "bias_act": lambda: bias_act(x, b, act="lrelu"),
-        "upfirdn2d": lambda: upfirdn2d(x, f, up=2, padding=1),
-    }
-    for op, call in calls.items():
+    for name, operator in OPERATORS.items():
         try:
-            got = call()
+            got = operator.example()
             with provider("reference"):
-                expected = call()
+                expected = operator.example()
         except (RuntimeError, ValueError) as error:
-            problems.append(f"{op} fails on the CPU: {error}")
+            problems.append(f"{name} fails on the CPU: {error}")
             continue
         if not torch.allclose(got, expected, atol=1e-5):
             worst = float((got - expected).abs().max())
-            problems.append(f"{op} on the CPU differs from its reference by {worst:.3g}: do not train with it")
+            problems.append(f"{name} on the CPU differs from its reference by {worst:.3g}: do not train with it")
 
 
 def _data(problems: list[str]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from fastgan.generate.seeds import checked, generator_of, integer, noise_generat
 from fastgan.models.inputs import as_floats
 from fastgan.models.protocols import Styled
 from fastgan.nn import evaluation_view
+from fastgan.nn.modulated import NOISE_MODES
 
-NOISE_MODES = ("const", "random", "none")
 CENTERS = ("class", "all")
 _LARGEST_PSI = 100.0
 

@@ -25,7 +25,7 @@ from fastgan.ops import provider
 from fastgan.ops.arguments import as_int, number
 
 INPUTS = ("z", "ws")
-NOISE_MODES = ("const", "none")
+REPEATABLE_NOISE_MODES = ("const", "none")  # of nn.modulated.NOISE_MODES: a file has no random numbers
 # A file holds as much of one message; weights beside the file would be no single file, nor replaced whole.
 _LARGEST_ONNX = 2**31 - 2**20
 _DIFFERENCE = 1e-3  # of the largest value: what another library's order of adding may change, with room
@@ -63,7 +63,7 @@ class ImageMaker(nn.Module):
         super().__init__()
         for name, value, choices in (
             ("inputs", inputs, INPUTS),
-            ("noise_mode", noise_mode, NOISE_MODES),
+            ("noise_mode", noise_mode, REPEATABLE_NOISE_MODES),
             ("truncation_center", truncation_center, CENTERS),
         ):
             if value not in choices:

@@ -15,7 +15,7 @@ from fastgan.models.protocols import FromNoise
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.ops import bias_act
-from fastgan.ops.exporting import sizes
+from fastgan.ops.arguments import sizes
 
 # Initial weights are drawn in float32 and cast to torch's default dtype: a seed gives the same network in any.
 FLOAT32: dict[str, Any] = {"dtype": torch.float32}

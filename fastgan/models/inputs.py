@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgan.ops.exporting import sizes
+from fastgan.ops.arguments import sizes
 
 
 def as_floats(name: str, value: Any, like: Tensor, meaning: str, whole_numbers: bool = False) -> Tensor:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from fastgan.models.inputs import as_labels, as_latents
 from fastgan.nn import EqualizedLinear, pixel_norm
-from fastgan.ops.arguments import number
-from fastgan.ops.exporting import sizes
+from fastgan.ops.arguments import number, sizes
 
 
 class MappingNetwork(nn.Module):

@@ -28,7 +28,7 @@ from fastgan.nn.initial import normal
 from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
 from fastgan.nn.resampling import Resampling
 from fastgan.ops import upsample2d
-from fastgan.ops.exporting import sizes
+from fastgan.ops.arguments import sizes
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastgan.ops.arguments import as_int
-from fastgan.ops.exporting import exporting
+from fastgan.ops.arguments import as_int, exporting
 
 
 def stddev_group_size(batch: int, group: int) -> int:

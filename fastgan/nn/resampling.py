@@ -29,15 +29,15 @@ class Resampling(nn.Module):
         before = self.f
         super()._apply(fn, recurse)
         if before is not None and self.f is not None and not self.f.is_meta:
-            self.f = (_taps(self.f.device) if before.is_meta else before).to(self.f)
+            self.f = (_filter(self.f.device) if before.is_meta else before).to(self.f)
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
         device = next(self.parameters()).device
         if self.f is not None and self.f.is_meta and device.type != "meta":
-            self.f = _taps(device).to(self.f.dtype)
+            self.f = _filter(device).to(self.f.dtype)
 
 
-def _taps(device: torch.device) -> Tensor:
+def _filter(device: torch.device) -> Tensor:
     return setup_filter(BINOMIAL_TAPS, device, separable=True)

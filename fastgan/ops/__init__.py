@@ -2,8 +2,7 @@
 
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer.op import conv2d_resample, demodulation_coefficients, modulated_conv2d
-from fastgan.ops.conv2d_layer.precision import exact_convolutions
-from fastgan.ops.providers import provider
+from fastgan.ops.providers import exact_convolutions, provider
 from fastgan.ops.upfirdn2d.op import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
 __all__ = [

@@ -40,27 +40,9 @@ def _ask(name: str) -> str:
 
 
 LIBRARY.define("native_info() -> str")
-LIBRARY.define("bias_act_activations_native() -> str")
 LIBRARY.define("cuda_kernel_resources() -> str")
 
 info: dict = json.loads(_ask("native_info") or "{}")  # version, instruction set and compiler of the loaded library
-activations = tuple(_ask("bias_act_activations_native").split(","))  # that bias_act knows natively, in its numbering
-
-
-def refusal(device: str, dtype: torch.dtype) -> str | None:
-    """Why the library cannot serve tensors of this device type and dtype, or None where it can.
-
-    Tensors of the device "meta" have shapes alone, which Python knows.
-    """
-    if unavailable is not None and device != "meta":
-        return unavailable
-    if device == "cuda" and not info["cuda"]:
-        return f"the native library was built without CUDA: {build_record().get('cuda_reason') or 'no reason is known'}"
-    if device not in ("cpu", "cuda", "meta"):
-        return f"the native library has no {device} code"
-    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        return f"the native library has no {dtype} form"
-    return None
 
 
 def kernel_resources() -> list[dict[str, Any]]:

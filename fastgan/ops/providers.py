@@ -1,7 +1,7 @@
-"""Which implementation of an operator runs: native | triton | reference, and why.
+"""How operators compute: which provider (native | triton | reference) and how exactly, named by a block or by default.
 
 `native` is the compiled library, `triton` the Triton kernels, for CUDA tensors, `reference` the pure-torch formula,
-which serves everywhere. The default is the first entry of the table in `defaults` that can serve, else the reference;
+which serves everywhere. The default is the first of the operator's `defaults` that can serve, else the reference;
 `provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named provider that cannot serve raises.
 Nothing falls back silently. What torch.jit.trace, torch.export and torch.onnx.export record is the reference unless
 another is named: plain torch, which runs where no fastgan is.
@@ -10,23 +10,73 @@ another is named: plain torch, which runs where no fastgan is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
-from fastgan.ops.defaults import default_for
-from fastgan.ops.exporting import exporting
-from fastgan.ops.scoped import Scoped
+from fastgan.ops import native, triton_provider
+from fastgan.ops.arguments import exporting
+from fastgan.ops.operator import OPERATORS, Operator, Provider, add_provider
 
 NAMES = ("native", "triton", "reference")
+T = TypeVar("T")
 
-# (operator, provider) -> function(device type, dtype, detail) that says why the provider cannot serve, or None.
-Refusal = Callable[[str, torch.dtype, str], "str | None"]
-_refusals: dict[tuple[str, str], Refusal] = {}
 
-_named = Scoped[str]("fastgan.provider", os.environ.get("FASTGAN_PROVIDER", ""))  # "": the table decides
+class Scoped(Generic[T]):
+    """A value that a block sets for what its own thread or asynchronous task does inside.
+
+    torch.compile cannot read a ContextVar: what it compiles depends on a copy for the thread, so that there, and there
+    alone, a block counts for all tasks of its thread.
+
+    Args:
+        name: for the debugger.
+        default: the value outside of all blocks.
+    """
+
+    def __init__(self, name: str, default: T) -> None:
+        self.default = default
+        self._value: ContextVar[T | None] = ContextVar(name, default=None)
+        self._thread = threading.local()  # value: of the block that began last; blocks: all that have not ended
+
+    def get(self) -> T:
+        """The value that holds here."""
+        value: T | None = self._of_thread() if torch.compiler.is_dynamo_compiling() else self._value.get()
+        return self.default if value is None else value
+
+    def _of_thread(self) -> T | None:
+        return getattr(self._thread, "value", None)
+
+    @contextmanager
+    def holding(self, value: T) -> Iterator[None]:
+        """Inside, `get` returns the value."""
+        if torch.compiler.is_dynamo_compiling():  # blocks of a compiled function nest
+            before = self._of_thread()
+            self._thread.value = value
+            try:
+                yield
+            finally:
+                self._thread.value = before
+            return
+        before, block = self._value.get(), object()
+        blocks: dict[object, T] = self._thread.__dict__.setdefault("blocks", {})  # those of several tasks do not nest
+        blocks[block] = self._thread.value = value
+        self._value.set(value)
+        try:
+            yield
+        finally:
+            self._value.set(before)
+            blocks.pop(block, None)
+            self._thread.value = next(reversed(blocks.values()), None)
+
+
+_named = Scoped[str]("fastgan.provider", os.environ.get("FASTGAN_PROVIDER", ""))  # "": the defaults decide
+_exact = Scoped[bool]("fastgan.exact_convolutions", False)
 
 
 @dataclass(frozen=True)
@@ -42,9 +92,37 @@ class Row:
     reason: str
 
 
-def register_provider(op: str, name: str, refusal: Refusal) -> None:
-    """Enter a provider of an operator; `refusal` returns None where it can serve, else the reason in words."""
-    _refusals[op, name] = refusal
+def _native_refusal(device: str, dtype: torch.dtype) -> str | None:
+    """Why the library cannot serve tensors of this device type and dtype, or None where it can.
+
+    Tensors of the device "meta" have shapes alone, which Python knows.
+    """
+    if native.unavailable is not None and device != "meta":
+        return native.unavailable
+    if device == "cuda" and not native.info["cuda"]:
+        reason = native.build_record().get("cuda_reason") or "no reason is known"
+        return f"the native library was built without CUDA: {reason}"
+    if device not in ("cpu", "cuda", "meta"):
+        return f"the native library has no {device} code"
+    if dtype not in _DTYPES:
+        return f"the native library has no {dtype} form"
+    return None
+
+
+def _triton_refusal(device: str, dtype: torch.dtype) -> str | None:
+    """Why no Triton kernel can serve tensors of this device type and dtype; None where one can."""
+    if triton_provider.unavailable is not None:
+        return triton_provider.unavailable
+    if device != "cuda":
+        return f"x is on {device}, Triton kernels need a CUDA tensor"
+    if dtype not in _DTYPES:
+        return f"the Triton kernels have no {dtype} form"
+    return None
+
+
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+add_provider(Provider("native", {"CPU": "cpu", "CUDA": "cuda"}, _native_refusal))
+add_provider(Provider("triton", {"CUDA": "triton"}, _triton_refusal))
 
 
 def _check_name(name: str, where: str) -> None:
@@ -70,12 +148,39 @@ def provider(name: str) -> Iterator[None]:
         yield
 
 
-def _refusal(op: str, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
-    if (op, name) not in _refusals:
-        return f"{op} has no {name} form"
-    if name != "reference" and exporting() and torch.onnx.is_in_onnx_export():
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Compute the float32 convolutions of layers called inside term by term: neither Winograd's algorithm nor tf32.
+
+    Outside, 3×3 convolutions of float32 images on a CPU may be Winograd's, which rounds more (docs/kernels.md has its
+    error) and lets NaN, infinity or an outlier in one pixel reach results up to 3 pixels away instead of 1; and those
+    on a GPU follow `torch.backends.cudnn.conv.fp32_precision`. The choice is made in the forward pass and its backward
+    keeps it. What goes through cuDNN (contiguous images, the reference) follows torch's setting inside as well.
+    """
+    with _exact.holding(True):
+        yield
+
+
+def fast_products(x: Tensor) -> bool:
+    """Whether a layer of x may round more than its formula needs."""
+    if _exact.get() or x.dtype != torch.float32:
+        return False
+    if not x.is_cuda:
+        return True
+    return torch.backends.cudnn.conv.fp32_precision == "tf32"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _refusal(operator: Operator, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
+    if name == "reference":
+        return None
+    provider = operator.providers.get(name)
+    if provider is None:
+        return f"{operator.name} has no {name} form"
+    if exporting() and torch.onnx.is_in_onnx_export():
         return "ONNX has no operator of that kind; name 'reference', or none"
-    return _refusals[op, name](device, dtype, detail)
+    if operator.refusal is not None and (reason := operator.refusal(operator.registered[name], detail)):
+        return reason
+    return operator.lacking.get((name, device)) or provider.refusal(device, dtype)
 
 
 def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
@@ -90,35 +195,36 @@ def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
     Raises:
         ValueError: the provider named by `provider()` or FASTGAN_PROVIDER is unknown or cannot serve.
     """
+    operator = OPERATORS[op]
     if named := _named.get():
         _check_name(named, "FASTGAN_PROVIDER")
-        reason = _refusal(op, named, device, dtype, detail)
+        reason = _refusal(operator, named, device, dtype, detail)
         if reason is not None:
             raise ValueError(f"provider {named!r} cannot serve {op} on {device} {dtype}: {reason}")
         return named
     if exporting():
         return "reference"  # plain torch, which runs where no fastgan is
-    table = default_for(op, device, dtype)
-    for name in table.order if table else ():
-        if _refusal(op, name, device, dtype, detail) is None:
+    default = operator.rows.get((device, str(dtype)[6:]))
+    for name in default.order if default is not None else ():
+        if _refusal(operator, name, device, dtype, detail) is None:
             return name
     return "reference"
 
 
-def _why_not(op: str, name: str, device: str, dtype: torch.dtype, chosen: str) -> str:
+def _why_not(operator: Operator, name: str, device: str, dtype: torch.dtype, chosen: str) -> str:
     """Why a provider that could serve is not the one that does."""
-    table = default_for(op, device, dtype)
+    default = operator.rows.get((device, str(dtype)[6:]))
     if _named.get():
         return f"{chosen} is named by provider() or FASTGAN_PROVIDER"
-    if name != "reference" and (table is None or name not in table.order):
+    if name != "reference" and (default is None or name not in default.order):
         return f"unproven on {device}: no measurement shows that it should be the default; name it to use it"
-    return f"{chosen} is preferred" + (f" ({table.provenance})" if table else "")
+    return f"{chosen} is preferred" + (f" ({default.provenance})" if default else "")
 
 
 def report(devices: tuple[str, ...] = ("cpu", "cuda")) -> list[Row]:
     """Every operator × device × dtype × provider: who serves, who is the default, and why the others are not."""
     rows = []
-    for op in sorted({op for op, _ in _refusals}):
+    for op, operator in sorted(OPERATORS.items()):
         for device in devices:
             for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
                 try:
@@ -126,7 +232,7 @@ def report(devices: tuple[str, ...] = ("cpu", "cuda")) -> list[Row]:
                 except ValueError as error:
                     chosen, why = "", str(error)
                 for name in NAMES:
-                    reason = _refusal(op, name, device, dtype, "")
-                    text = reason or why or ("" if name == chosen else _why_not(op, name, device, dtype, chosen))
+                    reason = _refusal(operator, name, device, dtype, "")
+                    text = reason or why or ("" if name == chosen else _why_not(operator, name, device, dtype, chosen))
                     rows.append(Row(op, device, str(dtype)[6:], name, reason is None, name == chosen, text))
     return rows

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from fastgan.ops.exporting import tracing
+from fastgan.ops.arguments import stacked, tracing
 from fastgan.ops.flops import enter_flops
-from fastgan.ops.layout import stacked
 
 LIBRARY = torch.library.Library("fastgan", "FRAGMENT")  # held for the life of the process: dropping it unregisters
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastgan.bench.case import CLAMP, DIRECTIONS, DTYPES, run
-from fastgan.bench.cases import CPU_LAYERS, CPU_SHAPES, CUDA_LAYERS, CUDA_SHAPES, cases
-from fastgan.bench.layers import LAYERS, layer_cases
+from fastgan.bench.case import CLAMP, CPU_SHAPES, CUDA_SHAPES, DIRECTIONS, DTYPES, run
+from fastgan.bench.cases import cases
+from fastgan.bench.conv2d_layer import CPU_LAYERS, CUDA_LAYERS, LAYERS
+from fastgan.bench.conv2d_layer import cases as layer_cases
 from fastgan.ops import provider
 
 

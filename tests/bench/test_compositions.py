@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fastgan.bench.bias_act import compositions as bias_act_lrelu
 from fastgan.bench.case import DIRECTIONS, run
-from fastgan.bench.cases import RESAMPLING
-from fastgan.bench.compositions import UPFIRDN2D, bias_act_lrelu
-from fastgan.bench.layer_compositions import COMPOSITIONS
-from fastgan.bench.layers import layer_cases
+from fastgan.bench.conv2d_layer import cases as layer_cases
+from fastgan.bench.conv2d_layer_compositions import COMPOSITIONS
 from fastgan.bench.measure import distance
+from fastgan.bench.upfirdn2d import RESAMPLING
+from fastgan.bench.upfirdn2d_compositions import COMPOSITIONS as UPFIRDN2D
 from fastgan.ops import bias_act, provider, setup_filter, upfirdn2d
 
 LAYOUTS = pytest.mark.parametrize(

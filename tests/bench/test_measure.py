@@ -10,11 +10,12 @@ import torch
 from fastgan.bench import measure
 from fastgan.bench.case import DIRECTIONS
 from fastgan.bench.cases import cases
-from fastgan.bench.layers import layer_cases
+from fastgan.bench.conv2d_layer import cases as layer_cases
 from fastgan.bench.measure import Bench, distance
 from fastgan.bench.memory import peak_bytes
 from fastgan.bench.roofline import Roofs
 from fastgan.ops import providers
+from fastgan.ops.operator import OPERATORS
 
 CPU = torch.device("cpu")
 ROOFS = Roofs(1e6, 1 << 20, {"float32": 1e9, "bfloat16": 1e9, "float64": 1e9}, 64)
@@ -41,7 +42,7 @@ def measured(case, direction="forward", dtype="fp32"):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp64"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_layer"])
+@pytest.mark.parametrize("op", OPERATORS)
 def test_every_implementation_is_right(op, dtype, direction):
     rows = measured(small(op), direction, dtype)
     assert list(rows)[:2] == ["reference", "torch"] and "native" in rows

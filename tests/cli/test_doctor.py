@@ -13,6 +13,7 @@ import torch
 from fastgan.cli import doctor, installation
 from fastgan.cli.main import main
 from fastgan.ops import native, providers
+from fastgan.ops.operator import OPERATORS, Operator
 
 
 def diagnosis(capsys: pytest.CaptureFixture[str], status: int) -> dict:
@@ -29,12 +30,12 @@ def test_this_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["native"]["loaded"] is (native.unavailable is None)
     assert found["data"]["images"] > 1800
     assert {(row["op"], row["device"]) for row in found["operators"]} == {
-        (op, device) for op in ("bias_act", "conv2d_layer", "upfirdn2d") for device in ("cpu", "cuda")
+        (op, device) for op in OPERATORS for device in ("cpu", "cuda")
     }
     for row in found["operators"]:
         assert row["serves"] or row["reason"], row
     defaults = [(row["op"], row["device"], row["dtype"]) for row in found["operators"] if row["default"]]
-    assert len(defaults) == len(set(defaults)) == 3 * 2 * 4
+    assert len(defaults) == len(set(defaults)) == len(OPERATORS) * 2 * 4
 
 
 def test_the_tables_hold_the_reasons(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,14 +145,15 @@ def test_an_unknown_provider_in_the_environment_is_broken(
     assert found["problems"] == ["FASTGAN_PROVIDER must be one of native, triton, reference; got 'natve': unset it"]
 
 
+@pytest.mark.parametrize("op", OPERATORS)
 def test_an_operator_that_computes_something_else_is_broken(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    op: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = doctor.bias_act
-    calls = iter([1.0, 0.0])
-    monkeypatch.setattr(doctor, "bias_act", lambda *a, **k: right(*a, **k) + next(calls))
+    right, calls = OPERATORS[op], iter([1.0, 0.0])
+    off = Operator(op, lambda: right.example() + next(calls))
+    monkeypatch.setitem(OPERATORS, op, off)
     found = diagnosis(capsys, 1)
-    assert found["problems"] == ["bias_act on the CPU differs from its reference by 1: do not train with it"]
+    assert found["problems"] == [f"{op} on the CPU differs from its reference by 1: do not train with it"]
 
 
 def test_missing_images_are_broken(

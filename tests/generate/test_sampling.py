@@ -153,7 +153,7 @@ def test_no_seeds_give_no_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise_mode": "loud"}, "noise_mode must be one of const, random, none; got 'loud'"),
+        ({"noise_mode": "loud"}, "noise_mode must be one of random, const, none; got 'loud'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"seeds": [2**32]}, "seeds must be from 0 to 4294967295, got 4294967296"),
         ({"seeds": [-1]}, "got -1"),

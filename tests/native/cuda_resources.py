@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from fastgan.ops import native
+from fastgan.ops.operator import PROVIDERS
 from tests.ops import bounds
 
 BOUNDS = Path(__file__).with_suffix(".json")
@@ -39,7 +40,7 @@ def demangler() -> str | None:
 
 def missing() -> str | None:
     """Why the kernels cannot be read here, or None."""
-    refusal = native.refusal("cuda", torch.float32)
+    refusal = PROVIDERS["native"].refusal("cuda", torch.float32)
     if refusal is not None:
         return refusal
     if cuobjdump() is None:

@@ -15,14 +15,7 @@ from unittest import mock
 import numpy as np
 
 from fastgan.ops import providers, triton_provider
-from fastgan.ops.bias_act import op as bias_act
-from fastgan.ops.bias_act import triton_form as bias_act_form
-from fastgan.ops.conv2d_layer import op as conv2d_layer
-from fastgan.ops.conv2d_layer import triton_form as conv2d_layer_form
-from fastgan.ops.conv2d_layer.compiled import Compiled
-from fastgan.ops.conv2d_layer.gemm import GemmPasses
-from fastgan.ops.upfirdn2d import op as upfirdn2d
-from fastgan.ops.upfirdn2d import triton_form as upfirdn2d_form
+from fastgan.ops.operator import Provider, add_provider
 
 NAME = "interpreter"
 ELEMENTS = 2**14  # of a tile
@@ -39,14 +32,7 @@ def _register() -> None:
         launch.TILES[key] = dataclasses.replace(tile, elements=ELEMENTS)
     for key, block in conv2d_launch.BLOCKS.items():
         conv2d_launch.BLOCKS[key] = dataclasses.replace(block, rows=128, columns=64, depth=64)
-    bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, bias_act_form.NUMBERING)
-    bias_act_form.implement(NAME, "CPU")
-    upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
-    upfirdn2d_form.implement(NAME, "CPU")
-    conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=True, fused_up=False)})
-    conv2d_layer_form.implement(NAME, "CPU")
-    for op in ("bias_act", "conv2d_layer", "upfirdn2d"):
-        providers.register_provider(op, NAME, lambda device, dtype, detail: None)
+    add_provider(Provider(NAME, {"CPU": "triton"}, lambda device, dtype: None))
 
 
 if unavailable is None:

@@ -14,12 +14,8 @@ from unittest import mock
 import torch
 
 from fastgan.ops import providers
-from fastgan.ops.bias_act import op as bias_act
-from fastgan.ops.conv2d_layer import op as conv2d_layer
-from fastgan.ops.conv2d_layer.compiled import Compiled
-from fastgan.ops.conv2d_layer.gemm import GemmPasses
+from fastgan.ops.operator import Provider, add_provider
 from fastgan.ops.registration import LIBRARY
-from fastgan.ops.upfirdn2d import op as upfirdn2d
 from tests.native.building import ROOT, build, missing_tool
 
 NAME = "shim"
@@ -30,15 +26,9 @@ unavailable = missing_tool()  # the reason, or None
 
 def _register() -> None:
     build(FOLDER, "fastgan_shim", f"-DFASTGAN_TORCH_DIR={Path(torch.__file__).parent}")
-    for schema in ("bias_act_activations_shim() -> str", "shim_launches() -> str"):
-        LIBRARY.define(schema)
+    LIBRARY.define("shim_launches() -> str")
     torch.ops.load_library(str(FOLDER / "_native_shim.so"))
-    numbering = tuple(torch.ops.fastgan.bias_act_activations_shim().split(","))
-    bias_act._COMPILED[NAME] = bias_act._Compiled(NAME, numbering)
-    upfirdn2d._COMPILED[NAME] = upfirdn2d._register_compiled(NAME)
-    conv2d_layer._COMPILED[NAME] = Compiled(NAME, {"CPU": GemmPasses(NAME, contiguous=False, fused_up=True)})
-    for op in ("bias_act", "conv2d_layer", "upfirdn2d"):
-        providers.register_provider(op, NAME, lambda device, dtype, detail: None)
+    add_provider(Provider(NAME, {"CPU": "cuda"}, lambda device, dtype: None))
 
 
 if unavailable is None:

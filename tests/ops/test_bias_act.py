@@ -9,10 +9,12 @@ import math
 import pytest
 import torch
 
-from fastgan.ops import bias_act, native, provider
+from fastgan.ops import bias_act, provider
 from fastgan.ops.bias_act import op
 from fastgan.ops.bias_act.activations import ACTIVATIONS, Activation
-from tests.ops.cases import BIAS_ACT_SHAPES, DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to, poison_allocator
+from fastgan.ops.operator import OPERATORS
+from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to, poison_allocator
+from tests.ops.cases_bias_act import SHAPES
 
 provider_context = provider  # the fixture of the same name hides it inside tests
 PIECEWISE = [name for name, activation in ACTIVATIONS.items() if activation.piecewise_linear]
@@ -87,7 +89,7 @@ def test_tails_are_exact_and_finite(provider):
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
-@pytest.mark.parametrize("shape", BIAS_ACT_SHAPES.values(), ids=BIAS_ACT_SHAPES)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_forward(provider, shape, dtype, memory_format):
     x, b = inputs(shape, dtype, memory_format)
     for act, clamp in itertools.product(ACTIVATIONS, (None, 0.7)):
@@ -129,7 +131,7 @@ def test_forward_other_axes(provider, dim):
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
-@pytest.mark.parametrize("shape", BIAS_ACT_SHAPES.values(), ids=BIAS_ACT_SHAPES)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_gradient(provider, shape, dtype, memory_format):
     x, b = inputs(shape, dtype, memory_format, requires_grad=True)
     dy = torch.randn(shape, dtype=torch.float64).to(dtype)
@@ -242,7 +244,7 @@ def test_kept_for_backward(compiled_provider):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_opcheck(compiled_provider, act, memory_format):
     x, b = inputs((2, 3, 4, 5), torch.float32, memory_format, requires_grad=True)
-    settings = (1, op._COMPILED[compiled_provider].numbering.index(act), 0.2, 1.5, 0.8)
+    settings = (1, OPERATORS["bias_act"].registered[compiled_provider].numbering.index(act), 0.2, 1.5, 0.8)
     forward = getattr(torch.ops.fastgan, f"bias_act_{compiled_provider}")
     torch.library.opcheck(forward, (x, b, *settings, act == "lrelu"))
     mask = forward(x, b, *settings, True)[1] if act == "lrelu" else None
@@ -313,7 +315,7 @@ def test_an_activation_of_ones_own(monkeypatch):
 
 
 def test_native_knows_every_activation(native_provider):
-    assert set(native.activations) == set(ACTIVATIONS)
+    assert set(OPERATORS["bias_act"].registered["native"].numbering) == set(ACTIVATIONS)
 
 
 def test_no_memory_is_lost(native_provider):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan.ops.conv2d_layer import raw
+from fastgan.ops.conv2d_layer import schemas
 from tests.ops.cases import DTYPE_IDS, DTYPES, arranged, assert_close_to, poison_allocator
 
 FORMATS = ["contiguous", "channels_last", "unaligned"]
@@ -37,7 +37,7 @@ def passes(request, kernels):
     """The passes of one provider."""
     name = request.node.callspec.params["kernels"]
     return SimpleNamespace(
-        **{op: getattr(torch.ops.fastgan, f"{op}_{name}") for op in (*raw.SCHEMAS, "bias_act", "bias_act_backward")}
+        **{op: getattr(torch.ops.fastgan, f"{op}_{name}") for op in (*schemas.SCHEMAS, "bias_act", "bias_act_backward")}
     )
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from fastgan.ops import conv2d_resample, exact_convolutions, modulated_conv2d, provider
-from tests.ops.cases import CONV2D_LAYER_CASES, DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
+from tests.ops import cases_conv2d_layer
+from tests.ops.cases import DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
 from tests.ops.layers import DOUBLE, TAPS, by_definition, inputs, layer
 
 provider_context = provider  # the fixture of the same name hides it inside tests
-CASES = pytest.mark.parametrize("case", CONV2D_LAYER_CASES.values(), ids=CONV2D_LAYER_CASES)
+CASES = pytest.mark.parametrize("case", cases_conv2d_layer.CASES.values(), ids=cases_conv2d_layer.CASES)
 FORMATS = pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 
 
@@ -93,7 +94,7 @@ def test_forward(provider, case, dtype, memory_format):
 @pytest.mark.parametrize("memory_format", ["strided", "unaligned"])
 @pytest.mark.parametrize("name", ["generator", "generator-up", "discriminator-down", "to-rgb"])
 def test_memory_that_is_not_dense_or_not_aligned(compiled_provider, name, memory_format):
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32, memory_format)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], torch.float32, memory_format)
     assert_close_to(layer(tensors, arguments), by_definition(tensors, arguments))
 
 
@@ -188,6 +189,7 @@ def test_errors(provider, arguments, error, message):
         ({"styles": torch.zeros(2, 3, device="meta")}, "styles must be on x's device cpu, got meta"),
         ({"input_gain": torch.zeros(3, device="meta")}, "input_gain must be on x's device cpu, got meta"),
         ({"input_gain": torch.zeros(5)}, r"input_gain must be a scalar or \[I\]=\[3\], got \[5\]"),
+        ({"resample_filter": torch.zeros(1, 2, 2)}, r"resample_filter must have shape \[taps\] or \[fh, fw\], got"),
     ],
 )
 def test_errors_of_modulation(arguments, message):

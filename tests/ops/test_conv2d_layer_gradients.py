@@ -7,11 +7,14 @@ import torch
 
 from fastgan.ops import conv2d_resample, exact_convolutions, provider
 from fastgan.ops.conv2d_layer import op
-from tests.ops.cases import CONV2D_LAYER_CASES, DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
+from fastgan.ops.conv2d_layer.formulas import LayerCall, PerInput
+from fastgan.ops.conv2d_layer.passes import Epilogue
+from tests.ops import cases_conv2d_layer
+from tests.ops.cases import DTYPE_IDS, DTYPES, assert_close_to, poison_allocator
 from tests.ops.layers import DOUBLE, TAPS, by_definition, inputs, layer
 
 provider_context = provider  # the fixture of the same name hides it inside tests
-CASES = pytest.mark.parametrize("case", CONV2D_LAYER_CASES.values(), ids=CONV2D_LAYER_CASES)
+CASES = pytest.mark.parametrize("case", cases_conv2d_layer.CASES.values(), ids=cases_conv2d_layer.CASES)
 FORMATS = pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 
 
@@ -73,7 +76,7 @@ def test_gradcheck(provider, case):
 
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_saved_tensors_that_come_back_in_another_format(compiled_provider, name):
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32, "channels_last", requires_grad=True)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], torch.float32, "channels_last", requires_grad=True)
     dy = torch.randn(by_definition(tensors, arguments).shape, dtype=DOUBLE)
     expected = gradients(tensors, arguments, dy)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t.contiguous().clone(), lambda t: t):
@@ -81,7 +84,7 @@ def test_saved_tensors_that_come_back_in_another_format(compiled_provider, name)
 
 
 def test_parameters_left_out(compiled_provider):
-    tensors, arguments = inputs(CONV2D_LAYER_CASES["generator-up"], DOUBLE, requires_grad=True)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES["generator-up"], DOUBLE, requires_grad=True)
     full = gradients(tensors, arguments, torch.ones(2, 4, 10, 8))
     for name in tensors:
         alone = {key: t.detach().requires_grad_(key == name) for key, t in tensors.items()}
@@ -107,7 +110,7 @@ def test_gradgradcheck(provider, case):
 @pytest.mark.parametrize("second", ["x", "w", "styles", "b"])
 def test_second_gradient_of_each_input(compiled_provider, name, second):
     """Of the first gradient for one input alone, for all inputs: every term of the double backward by itself."""
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], DOUBLE, requires_grad=True)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], DOUBLE, requires_grad=True)
     if second not in tensors:
         return
 
@@ -137,11 +140,11 @@ def test_second_derivative_is_none_of_its_inputs(compiled_provider):
     assert torch.equal(ddy, ddnoise) and ddy.data_ptr() != ddnoise.data_ptr()
 
 
-@pytest.mark.parametrize("name", [name for name, case in CONV2D_LAYER_CASES.items() if "styles" in case[3]])
+@pytest.mark.parametrize("name", [name for name, case in cases_conv2d_layer.CASES.items() if "styles" in case[3]])
 def test_derivatives_where_the_convolution_is_kept(kernels, name, monkeypatch):
     """What halves with noise or bias keep; here in float64, which finite differences need."""
-    monkeypatch.setattr(op, "_keeps_sum", lambda x, w, in_scale, scale, noise, b: scale is not None)
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], DOUBLE, requires_grad=True)
+    monkeypatch.setattr(op, "_keeps_sum", lambda call: call.scale is not None)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], DOUBLE, requires_grad=True)
 
     def call(*values):
         return layer(dict(zip(tensors, values, strict=True)), arguments)
@@ -183,7 +186,7 @@ def test_gradient_of_styles_under_a_large_bias_in_half_precision(kernels, dtype,
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", ["generator", "generator-up", "discriminator-down"])
 def test_opcheck(compiled_provider, name, memory_format):
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32, memory_format, requires_grad=True)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], torch.float32, memory_format, requires_grad=True)
     styles, b = tensors.get("styles"), tensors["b"]
     scale = None if styles is None else (1 + torch.rand(2, tensors["w"].shape[0])).requires_grad_()
     noise = tensors.get("noise")
@@ -206,12 +209,26 @@ def test_opcheck(compiled_provider, name, memory_format):
         torch.library.opcheck(backward, (dy, *inputs_[:6], *y_or_u, mask, *settings, want))
 
 
+def test_the_operators_take_a_call_in_its_own_order():
+    def names(operator):
+        return [a.name for a in getattr(torch.ops.fastgan, f"conv2d_layer{operator}_native").default._schema.arguments]
+
+    call = LayerCall(*LayerCall._fields)  # each field holds its name
+    assert names("") == [*call.forward_arguments, "keep_mask", "keep_u"]
+    assert names("_backward") == ["dy", *call.derivative_arguments, "want"]
+    dd = [f"dd{name}" for name in PerInput._fields]
+    assert names("_double_backward") == [*dd, "dy", *call.derivative_arguments, "want"]
+    again = LayerCall.of_derivative(call.derivative_arguments)
+    assert again == call._replace(residual=None) and call.inputs == PerInput._fields
+    assert call.epilogue == Epilogue(*Epilogue._fields)
+
+
 # 4. compile
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.needs_compiler)])
 def test_compile(provider, backend):
-    tensors, arguments = inputs(CONV2D_LAYER_CASES["generator-up"], torch.float32, requires_grad=True)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES["generator-up"], torch.float32, requires_grad=True)
     eager = gradients(tensors, arguments, torch.ones(2, 4, 10, 8))
 
     def loss(*values):

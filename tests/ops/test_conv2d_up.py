@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.ops.conv2d_layer.gemm import GemmPasses
-from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Fir, Passes
+from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, GpuPasses, Passes
+from fastgan.ops.fir import FirPass
 from tests.ops.cases import arranged, assert_close_to, poison_allocator
 from tests.ops.layers import TAPS
-from tests.ops.test_implicit_gemm import ACTS, DTYPES, Conv, Layer, launched
+from tests.ops.test_conv2d import ACTS, DTYPES, Conv, Layer, launched
 
 pytestmark = pytest.mark.usefixtures("shim")
 PRECISIONS = [name for name in DTYPES if name != "fp64"]
@@ -152,8 +152,8 @@ def test_unaligned(precision):
         ({"f": torch.outer(TAPS, TAPS)}, False),
         ({"f": TAPS[:3]}, False),
         ({"f": None}, False),
-        ({"up": 2}, False),
-        ({"down": 2}, False),
+        ({"up": (2, 2)}, False),
+        ({"down": (2, 2)}, False),
         ({"dtype": torch.float64}, False),
     ],
 )
@@ -164,12 +164,13 @@ def test_what_is_fused(changes, fused):
     w = torch.randn(4, 3, 3, 3, dtype=dtype)
     settings = {"stride": 2, "transposed": True, "padding": (0, 0, 0, 0), "fast": False}
     convolution = Convolution(**settings | {key: changes[key] for key in settings.keys() & changes})
-    settings = {"f": TAPS, "up": 1, "down": 1, "padding": (2, 1, 0, 2), "gain": 4.0, "flip": True}
-    fir = Fir(**settings | {key: changes[key] for key in ("f", "up", "down") if key in changes})
+    settings = {"f": TAPS, "up": (1, 1), "down": (1, 1), "padding": (2, 1, 0, 2), "gain": 4.0}
+    settings |= {"flip_filter": True}
+    fir = FirPass(**settings | {key: changes[key] for key in ("f", "up", "down") if key in changes})
     if fir.f is not None and dtype == torch.float64:
         fir = fir._replace(f=fir.f.double())
     before = launched()
-    y, _ = GemmPasses("shim", contiguous=False, fused_up=True).convolve_up(
+    y, _ = GpuPasses("shim", contiguous=False, fused_up=True).convolve_up(
         x, w, None, convolution, fir, Epilogue(), False
     )
     assert any(name.startswith("conv2d_up") for name in launched() - before) == fused

@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastgan.models.registry import build
 from fastgan.ops import exact_convolutions, provider, upfirdn2d
-from tests.ops.cases import CONV2D_LAYER_CASES, UPFIRDN_CASES
+from tests.ops import cases_conv2d_layer, cases_upfirdn2d
 from tests.ops.layers import inputs, layer
 
-LAYERS = pytest.mark.parametrize("name", CONV2D_LAYER_CASES)
+LAYERS = pytest.mark.parametrize("name", cases_conv2d_layer.CASES)
 
 
 def products(call):
@@ -33,7 +33,7 @@ def both(call):
 
 def passes(name, device="cpu"):
     """The forward pass of a layer, and both passes."""
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], torch.float32)
     tensors = {key: tensor.to(device).requires_grad_() for key, tensor in tensors.items()}
     arguments["f"] = None if arguments["f"] is None else arguments["f"].to(device)
 
@@ -65,7 +65,7 @@ def test_a_layer_without_values_counts_as_one_with(name):
 @LAYERS
 def test_a_penalty_on_a_layer_counts_about_what_the_reference_does(kernels, name):
     """The algorithms differ: what one keeps the other finds anew, and torch counts the zeros of strided adjoints."""
-    tensors, arguments = inputs(CONV2D_LAYER_CASES[name], torch.float32, requires_grad=True)
+    tensors, arguments = inputs(cases_conv2d_layer.CASES[name], torch.float32, requires_grad=True)
 
     def penalty():
         y = layer(tensors, arguments)
@@ -78,9 +78,9 @@ def test_a_penalty_on_a_layer_counts_about_what_the_reference_does(kernels, name
     assert 0.4 * reference <= mine <= 1.34 * reference
 
 
-@pytest.mark.parametrize("name", UPFIRDN_CASES)
+@pytest.mark.parametrize("name", cases_upfirdn2d.CASES)
 def test_upfirdn2d_counts_as_the_reference_does(kernels, name):
-    shape, taps, arguments = UPFIRDN_CASES[name]
+    shape, taps, arguments = cases_upfirdn2d.CASES[name]
     x, f = torch.randn(shape), None if taps is None else torch.rand(taps)
     with kernels():
         mine, reference = both(lambda: upfirdn2d(x, f, **arguments))

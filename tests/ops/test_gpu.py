@@ -19,29 +19,20 @@ import torch
 from fastgan.ops import (
     bias_act,
     exact_convolutions,
-    modulated_conv2d,
-    native,
     provider,
     providers,
     setup_filter,
     upfirdn2d,
 )
 from fastgan.ops.bias_act.activations import ACTIVATIONS
-from tests.ops.cases import (
-    BIAS_ACT_SHAPES,
-    CONV2D_LAYER_CASES,
-    DTYPE_IDS,
-    DTYPES,
-    FORMATS,
-    UPFIRDN_CASES,
-    arranged,
-    assert_close_to,
-)
+from fastgan.ops.operator import OPERATORS
+from tests.ops import cases_bias_act, cases_conv2d_layer, cases_upfirdn2d
+from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to
 from tests.ops.layers import inputs, layer
+from tests.ops.operators import cases_of
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
-OPS = ["bias_act", "conv2d_layer", "upfirdn2d"]
 
 
 @pytest.fixture(params=["native", "triton"])
@@ -122,28 +113,9 @@ def test_the_bias_gradient_is_the_same_in_every_run(kernels, dtype, memory_forma
         assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def device_call(op):
-    """(call, leaves, dy) of an operator at the size of a small layer, on the device."""
-    x, b = moved([random((2, 32, 64, 64), torch.float32), random((32,), torch.float32)])
-    f = setup_filter([1, 3, 3, 1], device=CUDA)
-    if op == "conv2d_layer":
-        x, w, styles = moved(
-            [x.contiguous(memory_format=torch.channels_last), torch.randn(24, 32, 3, 3), torch.rand(2, 32)]
-        )
-        settings = {"padding": 1, "b": torch.randn(24, device=CUDA), "act": "lrelu"}
-        return (
-            lambda *leaves: modulated_conv2d(*leaves, **settings),
-            [x, w, styles],
-            torch.randn(2, 24, 64, 64, device=CUDA),
-        )
-    if op == "bias_act":
-        return lambda x, b: bias_act(x, b, act="lrelu", clamp=1.0), [x, b], torch.randn_like(x)
-    return lambda x: upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1]), [x], torch.randn(2, 32, 128, 128, device=CUDA)
-
-
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", OPERATORS)
 def test_a_side_stream_sees_its_input(kernels, op):
-    call, leaves, dy = device_call(op)
+    call, leaves, dy = cases_of(op).device_call(CUDA)
     expected = derivatives(call, leaves, dy)
     late = [torch.full_like(t, float("nan")) for t in (*leaves, dy)]
     side = torch.cuda.Stream()
@@ -158,9 +130,9 @@ def test_a_side_stream_sees_its_input(kernels, op):
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "forward+backward"])
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", OPERATORS)
 def test_a_captured_graph_follows_its_inputs(kernels, op, backward):
-    call, leaves, dy = device_call(op)
+    call, leaves, dy = cases_of(op).device_call(CUDA)
 
     def step():
         if backward:
@@ -186,16 +158,14 @@ def test_a_captured_graph_follows_its_inputs(kernels, op, backward):
         assert all(torch.equal(one, true) for one, true in zip(captured, step(), strict=True))
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", OPERATORS)
 def test_a_second_device(kernels, op):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one CUDA device")
-    call, leaves, dy = device_call("bias_act")
-    if op == "upfirdn2d":
-        call, leaves = lambda x: upfirdn2d(x, torch.ones(3, device=x.device) / 3, padding=1), leaves[:1]
-    expected = derivatives(call, leaves, dy)
     other = torch.device("cuda", 1)
-    mine = derivatives(call, moved(leaves, other), dy.to(other))  # while device 0 is the current one
+    call, leaves, dy = cases_of(op).device_call(CUDA)
+    expected = derivatives(call, leaves, dy)
+    mine = derivatives(cases_of(op).device_call(other)[0], moved(leaves, other), dy.to(other))  # device 0 is current
     assert all(t.device == other for t in mine)
     assert all(torch.equal(one.to(true.device), true) for one, true in zip(mine, expected, strict=True))
 
@@ -205,9 +175,9 @@ def test_a_second_device(kernels, op):
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
-@pytest.mark.parametrize("shape", BIAS_ACT_SHAPES.values(), ids=BIAS_ACT_SHAPES)
+@pytest.mark.parametrize("shape", cases_bias_act.SHAPES.values(), ids=cases_bias_act.SHAPES)
 def test_bias_act(kernels, shape, dtype, memory_format):
-    once = (shape, dtype, memory_format) == (BIAS_ACT_SHAPES["odd"], torch.float32, "contiguous")
+    once = (shape, dtype, memory_format) == (cases_bias_act.SHAPES["odd"], torch.float32, "contiguous")
     everywhere = ("lrelu", "swish") if kernels == "triton" and not once else ACTIVATIONS
     for act, clamp in itertools.product(everywhere, (None, 0.7)):
         x, b = random(shape, dtype, memory_format), random(shape[1:2], dtype)
@@ -230,7 +200,7 @@ def test_bias_act_of_other_axes(kernels, dim):
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
-@pytest.mark.parametrize("case", UPFIRDN_CASES.values(), ids=UPFIRDN_CASES)
+@pytest.mark.parametrize("case", cases_upfirdn2d.CASES.values(), ids=cases_upfirdn2d.CASES)
 def test_upfirdn2d(kernels, case, dtype, memory_format):
     shape, taps, arguments = case
     x, f = random(shape, dtype, memory_format), None if taps is None else torch.randn(taps)
@@ -246,7 +216,7 @@ def test_upfirdn2d(kernels, case, dtype, memory_format):
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("case", CONV2D_LAYER_CASES.values(), ids=CONV2D_LAYER_CASES)
+@pytest.mark.parametrize("case", cases_conv2d_layer.CASES.values(), ids=cases_conv2d_layer.CASES)
 def test_conv2d_layer(kernels, case, dtype, memory_format):
     tensors, arguments = inputs(case, dtype, memory_format, requires_grad=True)
     f = arguments["f"]
@@ -299,7 +269,8 @@ def test_bias_act_by_finite_differences(kernels, act):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_opcheck(kernels, memory_format):
     x, b = moved([random((2, 3, 4, 5), torch.float32, memory_format), random((3,), torch.float32)])
-    operators, settings = torch.ops.fastgan, (1, native.activations.index("lrelu"), 0.2, 1.5, 0.8)
+    lrelu = OPERATORS["bias_act"].registered[kernels].numbering.index("lrelu")
+    operators, settings = torch.ops.fastgan, (1, lrelu, 0.2, 1.5, 0.8)
     forward = getattr(operators, f"bias_act_{kernels}")
     torch.library.opcheck(forward, (x, b, *settings, True))
     mask = forward(x, b, *settings, True)[1]
@@ -311,17 +282,13 @@ def test_opcheck(kernels, memory_format):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"])
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", [op for op in OPERATORS if hasattr(cases_of(op), "large_call")])
 def test_more_than_2_to_the_31_elements(kernels, op, memory_format):
     shape = (2, 3, 18950, 18950)  # 2,154,615,000 elements, 2^31 is 2,147,483,648
     if torch.cuda.mem_get_info()[0] < 40 * 2**30:
         pytest.skip("the device has less than 40 GiB free")
     x = torch.empty(shape, dtype=torch.bfloat16, device=CUDA, memory_format=memory_format).normal_().requires_grad_()
-    f = setup_filter([1, 3, 3, 1], device=CUDA)
-
-    def call(x):
-        return bias_act(x, act="lrelu", clamp=1.0) if op == "bias_act" else upfirdn2d(x, f, padding=[2, 1, 2, 1])
-
+    call = cases_of(op).large_call
     y = call(x)
     (dx,) = torch.autograd.grad(y, x, x.detach())
     last = (

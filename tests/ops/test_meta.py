@@ -7,14 +7,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fastgan.ops import native, provider, setup_filter
-from tests.ops.operators import OPERATORS, examples
+from tests.ops.operators import CALLS, examples
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-@pytest.fixture(params=list(OPERATORS))
+@pytest.fixture(params=list(CALLS))
 def operator(request):
-    return OPERATORS[request.param]
+    return CALLS[request.param]
 
 
 @pytest.fixture(params=["contiguous", "channels_last", "strided"])

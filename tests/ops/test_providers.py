@@ -12,25 +12,30 @@ import torch
 
 import fastgan
 from fastgan.ops import exact_convolutions, native, providers
-from fastgan.ops.conv2d_layer import precision
-from fastgan.ops.defaults import DEFAULTS
+from fastgan.ops.operator import OPERATORS, PROVIDERS, Default, Operator
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_default_names_results_that_exist():
-    for row in DEFAULTS:
+    for row in (row for operator in OPERATORS.values() for row in operator.rows.values()):
         assert set(row.order) <= set(providers.NAMES) - {"reference"}
         file, device = row.provenance.split(": ")
         assert (ROOT / file).is_file() and device
 
 
-def test_each_call_has_one_row():
-    calls = [(row.op, row.device, dtype) for row in DEFAULTS for dtype in row.dtypes]
-    assert len(calls) == len(set(calls))
+def test_each_call_has_one_default():
+    row = Default("cpu", ("native",), "bench/results/cpu_targets.json: a CPU", ("float32",))
+    with pytest.raises(ValueError, match="blur has two defaults for float32 on cpu"):
+        Operator("blur", lambda: torch.zeros(1), defaults=(row, row))
 
 
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d"])
+def test_kernels_that_nothing_registers_are_refused():
+    with pytest.raises(ValueError, match="blur has cpu kernels, and no register"):
+        Operator("blur", lambda: torch.zeros(1), kernels=("cpu",))
+
+
+@pytest.mark.parametrize("op", OPERATORS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_unproven_is_never_the_default(op, dtype):
     assert providers.choose(op, "cuda", dtype) == "reference"
@@ -65,7 +70,7 @@ def test_a_library_without_cuda_says_so(monkeypatch):
     monkeypatch.setattr(native, "info", {"cuda": False})
     monkeypatch.setattr(native, "build_record", lambda: {"cuda_reason": "no CUDA compiler (nvcc) was found"})
     expected = "the native library was built without CUDA: no CUDA compiler"
-    assert native.refusal("cuda", torch.float32).startswith(expected)
+    assert PROVIDERS["native"].refusal("cuda", torch.float32).startswith(expected)
     with fastgan.provider("native"), pytest.raises(ValueError, match=expected):
         providers.choose("upfirdn2d", "cuda", torch.float32)
 
@@ -74,7 +79,9 @@ def test_resources_are_told_or_the_reason_is(native_provider):
     if torch.cuda.is_available() and native.info["cuda"]:
         kernels = native.kernel_resources()
         assert all(kernel["registers"] > 0 and kernel["max_threads"] >= 256 for kernel in kernels)
-        assert {kernel["name"].split()[0] for kernel in kernels} == {"bias_act", "upfirdn2d"}
+        names = {kernel["name"] for kernel in kernels}
+        for op, operator in OPERATORS.items():
+            assert any(name.startswith((op, *operator.schemas)) for name in names), op
     else:
         with pytest.raises(RuntimeError, match="without CUDA|driver|device"):
             native.kernel_resources()
@@ -116,19 +123,19 @@ def test_asynchronous_tasks_keep_their_own_blocks():
             for _ in range(3):
                 await asyncio.sleep(0.01)
                 await asyncio.sleep(0)
-                seen[name].append((providers._named.get(), precision._exact.get()))
+                seen[name].append((providers._named.get(), providers._exact.get()))
 
     async def outside():
         for _ in range(3):
             await asyncio.sleep(0)
-            assert (providers._named.get(), precision._exact.get()) == (before, False)
+            assert (providers._named.get(), providers._exact.get()) == (before, False)
 
     async def all_tasks():
         await asyncio.gather(task("reference"), task("native"), outside())
 
     before, of_thread = providers._named.get(), providers._named._of_thread()
     asyncio.run(all_tasks())
-    assert providers._named._of_thread() == of_thread and precision._exact._of_thread() is None
+    assert providers._named._of_thread() == of_thread and providers._exact._of_thread() is None
     assert seen == {name: [(name, True)] * 3 for name in ("reference", "native")}
 
 
@@ -139,12 +146,12 @@ def test_exact_convolutions_are_those_of_the_thread_that_asks():
         with exact_convolutions():
             inside.set()
             done.wait(10)
-            seen.append(precision.fast_products(torch.zeros(1)))
+            seen.append(providers.fast_products(torch.zeros(1)))
 
     thread = threading.Thread(target=exact)
     thread.start()
     inside.wait(10)
-    assert precision.fast_products(torch.zeros(1))
+    assert providers.fast_products(torch.zeros(1))
     done.set()
     thread.join()
     assert seen == [False]

@@ -8,16 +8,16 @@ from torch.autograd import forward_ad
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from fastgan.ops import provider
-from tests.ops.operators import OPERATORS, examples, in_memory
+from tests.ops.operators import CALLS, examples, in_memory
 
 
 def loop(function, batch):
     return torch.stack([function(one) for one in batch])
 
 
-@pytest.fixture(params=list(OPERATORS))
+@pytest.fixture(params=list(CALLS))
 def operator(request):
-    return OPERATORS[request.param]
+    return CALLS[request.param]
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import torch
 from fastgan.ops import bias_act, provider, triton_provider, upfirdn2d
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS
-from tests.ops.cases import UPFIRDN_CASES, arranged, assert_close_to
+from fastgan.ops.operator import OPERATORS, PROVIDERS
+from tests.ops.cases import arranged, assert_close_to
+from tests.ops.cases_upfirdn2d import CASES
 
 
 @pytest.fixture(params=["many-programs", "wide-offsets"])
@@ -53,7 +55,7 @@ def test_bias_act(launches, shape, memory_format):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("case", ["up2", "crop-up", "up3-down2", "channels33"])
 def test_upfirdn2d(launches, case, memory_format):
-    shape, taps, arguments = UPFIRDN_CASES[case]
+    shape, taps, arguments = CASES[case]
     x = arranged(torch.randn(shape, dtype=torch.float64), memory_format)
     f = torch.randn(taps)
     with launches():
@@ -89,12 +91,11 @@ def test_triton_knows_every_activation():
 
 
 def test_refusals(triton_installed, monkeypatch):
-    calls = {"bias_act": bias_act, "upfirdn2d": lambda x: upfirdn2d(x, None)}
-    for name, call in calls.items():
+    for name, operator in OPERATORS.items():
         with provider("triton"), pytest.raises(ValueError, match=f"{name} on cpu .* Triton kernels need a CUDA tensor"):
-            call(torch.zeros(1, 1, 2, 2))
-    assert triton_provider.refusal("cuda", torch.float32) is None
-    assert "no torch.int8 form" in str(triton_provider.refusal("cuda", torch.int8))
+            operator.example()
+    assert PROVIDERS["triton"].refusal("cuda", torch.float32) is None
+    assert "no torch.int8 form" in str(PROVIDERS["triton"].refusal("cuda", torch.int8))
     monkeypatch.setitem(ACTIVATIONS, "mish", ACTIVATIONS["swish"])
     with provider("triton"), pytest.raises(ValueError, match="do not know the activation 'mish'"):
         bias_act(torch.zeros(1, 2), act="mish")

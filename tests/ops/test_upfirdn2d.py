@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from fastgan.ops import downsample2d, filter2d, provider, setup_filter, upfirdn2d, upsample2d
-from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, UPFIRDN_CASES, arranged, assert_close_to, poison_allocator
+from tests.ops import cases_upfirdn2d
+from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to, poison_allocator
 
 provider_context = provider  # the fixture of the same name hides it inside tests
-CASES = pytest.mark.parametrize("case", UPFIRDN_CASES.values(), ids=UPFIRDN_CASES)
+CASES = pytest.mark.parametrize("case", cases_upfirdn2d.CASES.values(), ids=cases_upfirdn2d.CASES)
 
 
 def inputs(case, dtype, memory_format="contiguous", requires_grad=False):
@@ -130,7 +131,7 @@ def test_forward(provider, case, dtype, memory_format):
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("name", ["up2", "down2", "separable4", "up3-down2"])
 def test_memory_that_is_not_aligned(compiled_provider, name, dtype):
-    x, f, arguments = inputs(UPFIRDN_CASES[name], dtype, "unaligned")
+    x, f, arguments = inputs(cases_upfirdn2d.CASES[name], dtype, "unaligned")
     assert torch.equal(upfirdn2d(x, f, **arguments), upfirdn2d(x.clone(), f, **arguments))
 
 
@@ -193,7 +194,7 @@ def test_third_derivative(provider):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", ["up2", "down2", "crop-up", "up3-down2"])
 def test_opcheck(compiled_provider, name, memory_format):
-    x, f, arguments = inputs(UPFIRDN_CASES[name], torch.float32, memory_format, requires_grad=True)
+    x, f, arguments = inputs(cases_upfirdn2d.CASES[name], torch.float32, memory_format, requires_grad=True)
     up, down = arguments.get("up", 1), arguments.get("down", 1)
     padding = arguments["padding"]
     padding = [padding] * 4 if isinstance(padding, int) else padding

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.ops.conv2d_layer import raw  # noqa: F401  defines the operators
+from fastgan.ops.conv2d_layer import op  # noqa: F401  defines the operators
 from tests.ops.cases import poison_allocator
 
 pytestmark = pytest.mark.usefixtures("native_provider")

@@ -57,8 +57,6 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def activation_named(name: str) -> Activation:
-    """Look an activation up; unknown names are a ValueError that lists the known ones."""
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise ValueError(f"act must be one of {', '.join(ACTIVATIONS)}; got {name!r}")
-    return ACTIVATIONS[name]
+def mask_bytes(elements: int) -> int:
+    """Of a mask, which keeps two bits an element of y: slope side, clamped."""
+    return (elements + 3) // 4

@@ -1,18 +1,19 @@
-"""bias_act: public function, argument checks, and the registration of its compiled forms."""
+"""bias_act: public function, argument checks, torch operators with their derivatives, description."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import as_int, check_dense, number
+from fastgan.ops import providers
+from fastgan.ops.arguments import activation, as_int, check_dense, dense_format, exporting, in_format, sizes
 from fastgan.ops.bias_act import triton_form
-from fastgan.ops.bias_act.activations import ACTIVATIONS, activation_named
+from fastgan.ops.bias_act.activations import ACTIVATIONS, mask_bytes
 from fastgan.ops.bias_act.reference import bias_act_reference
-from fastgan.ops.exporting import exporting, sizes
 from fastgan.ops.gradients import needed
-from fastgan.ops.layout import dense_format, in_format
+from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register, transforming
 
 
@@ -51,22 +52,17 @@ def bias_act(
     >>> bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
     tensor([[-0.2000,  3.0000]])
     """
-    activation = activation_named(act)
+    function, alpha, gain, clamp = activation(act, alpha, gain, clamp)
     dim = _check(x, b, dim)
-    alpha = activation.alpha if alpha is None else number("alpha", alpha)
-    gain = activation.gain if gain is None else number("gain", gain)
-    clamp = None if clamp is None else number("clamp", clamp)
-    if clamp is not None and clamp < 0:
-        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
     if b is not None:
         b = b.to(x.dtype).contiguous()
     provider = providers.choose("bias_act", x.device.type, x.dtype, act)
     if provider == "reference":
         return bias_act_reference(x, b, dim, act, alpha, gain, clamp)
     x = in_format(x, dense_format(x, dim))
-    has_kink = activation.piecewise_linear and (act != "linear" or clamp is not None)
+    has_kink = function.piecewise_linear and (act != "linear" or clamp is not None)
     differentiable = x.requires_grad or (b is not None and b.requires_grad) or transforming()
-    compiled = _COMPILED[provider]
+    compiled = OPERATORS["bias_act"].registered[provider]
     index, bound = compiled.numbering.index(act), -1.0 if clamp is None else clamp
     # What is recorded may be differentiated where it runs, whatever holds here.
     keep_mask = has_kink and ((differentiable and torch.is_grad_enabled()) or exporting())
@@ -89,23 +85,23 @@ def _check(x: Tensor, b: Tensor | None, dim: int) -> int:
     return dim
 
 
-def _mask_bytes(elements: int) -> int:
-    return (elements + 3) // 4  # two bits an element: slope side, clamped
-
-
 _SETTINGS = "int dim, int act, float alpha, float gain, float clamp"
 
 
-class _Compiled:
-    """Forward, backward and double backward of one compiled provider, each an operator with its own derivative.
+class BiasAct:
+    """Forward, backward and double backward of one provider, each an operator with its own derivative.
 
     Args:
         provider: its name.
-        numbering: the activations that it knows, in the order that its operators' `act` counts.
+        kernels: as `Provider.kernels`.
+
+    Attributes:
+        numbering: the activations that it knows, in the order that its operators' `act` counts; none without a library.
     """
 
-    def __init__(self, provider: str, numbering: tuple[str, ...]):
-        self.numbering = numbering
+    def __init__(self, provider: str, kernels: Mapping[str, str]):
+        compiled = set(kernels.values()) & {"cpu", "cuda"}
+        self.provider, self.numbering = provider, _compiled_numbering(provider) if compiled else triton_form.NUMBERING
         self.forward_op = register(
             f"bias_act_{provider}",
             f"(Tensor x, Tensor? b, {_SETTINGS}, bool keep_mask) -> (Tensor, Tensor)",
@@ -127,7 +123,7 @@ class _Compiled:
         )
 
     def forward_fake(self, x, b, dim, act, alpha, gain, clamp, keep_mask):
-        return torch.empty_like(x), x.new_empty([_mask_bytes(x.numel()) if keep_mask else 0], dtype=torch.uint8)
+        return torch.empty_like(x), x.new_empty([mask_bytes(x.numel()) if keep_mask else 0], dtype=torch.uint8)
 
     def forward_context(self, ctx, inputs, output):
         x, b, *ctx.settings, ctx.keep_mask = inputs
@@ -177,25 +173,32 @@ class _Compiled:
         return torch.empty_like(dy), dy.new_empty([dy.shape[dim] if need_db else 0])
 
 
-def _native_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
-    if reason := native.refusal(device, dtype):
-        return reason
-    if act and act not in native.activations:
-        return f"the native library does not know the activation {act!r}"
+def _compiled_numbering(provider: str) -> tuple[str, ...]:
+    """What the provider's library says, () where there is none."""
+    try:
+        return tuple(getattr(torch.ops.fastgan, f"bias_act_activations_{provider}")().split(","))
+    except NotImplementedError:
+        return ()
+
+
+def _refusal(compiled: BiasAct, act: str) -> str | None:
+    if act and compiled.numbering and act not in compiled.numbering:
+        return f"the {compiled.provider} kernels do not know the activation {act!r}"
     return None
 
 
-def _triton_refusal(device: str, dtype: torch.dtype, act: str) -> str | None:
-    if act and act not in triton_form.NUMBERING:
-        return f"the Triton kernels do not know the activation {act!r}"
-    return triton_provider.refusal(device, dtype)
+def _example() -> Tensor:
+    x, b = torch.linspace(-1, 1, 2 * 3 * 6 * 5).reshape(2, 3, 6, 5), torch.tensor([0.5, 0.0, -0.5])
+    return bias_act(x, b, act="lrelu")
 
 
-_COMPILED = {
-    "native": _Compiled("native", native.activations),
-    "triton": _Compiled("triton", triton_form.NUMBERING),
-}
-triton_form.implement("triton", "CUDA")
-providers.register_provider("bias_act", "native", _native_refusal)
-providers.register_provider("bias_act", "triton", _triton_refusal)
-providers.register_provider("bias_act", "reference", lambda device, dtype, detail: None)
+OPERATORS["bias_act"] = Operator(
+    "bias_act",
+    _example,
+    kernels=("cpu", "cuda", "triton"),
+    register=BiasAct,
+    schemas={"bias_act_activations": "() -> str"},
+    triton=triton_form.LAUNCHES,
+    refusal=_refusal,
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: Intel Xeon with AVX-512, 2 cores"),),
+)

@@ -7,16 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.ops.registration import LIBRARY
+from fastgan.ops.bias_act.activations import mask_bytes
 
 # The activations that kernels/bias_act.py knows, in the numbering of the operators' `act`.
 NUMBERING = ("linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish")
-
-
-def implement(provider: str, key: str) -> None:
-    """Implement the operators `bias_act*_<provider>` for one dispatch key ("CUDA")."""
-    for name, function in (("", _forward), ("_backward", _backward), ("_double_backward", _double_backward)):
-        LIBRARY.impl(f"bias_act{name}_{provider}", function, key)
 
 
 def _forward(
@@ -25,7 +19,7 @@ def _forward(
     from fastgan.kernels import launch
 
     y = torch.empty_like(x)
-    mask = torch.empty([(x.numel() + 3) // 4 if keep_mask else 0], dtype=torch.uint8, device=x.device)
+    mask = torch.empty([mask_bytes(x.numel()) if keep_mask else 0], dtype=torch.uint8, device=x.device)
     if x.numel():
         with torch.cuda.device_of(x):
             plan = launch.bias_act_forward(
@@ -88,3 +82,11 @@ def _differentiate(
         if need_db:
             launch.bias_act_sum(partial, db).launch()
     return dx, db
+
+
+# Torch operators, less their provider -> what launches the kernels.
+LAUNCHES = {
+    "bias_act": _forward,
+    "bias_act_backward": _backward,
+    "bias_act_double_backward": _double_backward,
+}

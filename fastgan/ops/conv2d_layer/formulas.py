@@ -2,249 +2,233 @@
 
     u = R(w, in_scale·x),  v = scale·u + noise + b,  y = residual + act(v)
 
-act is piecewise linear: its slope m, from the mask, is a constant of every derivative. With g = m·dy and a = scale·g:
+R is a convolution with resampling. act is piecewise linear: its slope m, from the mask, is a constant of every
+derivative. With g = m·dy and a = scale·g, with Rᵀ and W for the gradients of R for its image and its weight:
 
     dx = in_scale·Rᵀ(w, a)    din_scale = Σ x·Rᵀ(w, a)    dw = W(in_scale·x, a)
     dscale = Σ g·u            dnoise = Σ g                db = Σ g
 
-where u is not kept but found from y: u = (y/m - noise - b)/scale. Differentiated as such, what the second derivative
-owes to dscale comes out as a gradient of y, and takes the way of any other gradient of y: one convolution less.
+The forward does not keep u: the backward computes it from y, u = (y/m - noise - b)/scale. dscale is then a function of
+y, noise, b and scale, and its second derivative a gradient of y, which takes the way of any other gradient of y: one
+convolution less.
 
-In half precision y, rounded to some 3 digits, holds little of a u that noise or b exceeds: there u itself is kept, and
+In half precision y has some 3 digits, too few for a u that is small beside noise or b. There u itself is kept, and
 dscale is differentiated as the function of x, w and in_scale that it then is.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from fastgan.ops.conv2d_layer.geometry import Geometry
-from fastgan.ops.conv2d_layer.passes import Epilogue, Passes
-from fastgan.ops.conv2d_layer.resampling import Resampling
-from fastgan.ops.layout import dense_format
+from fastgan.ops.arguments import dense_format
+from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
+from fastgan.ops.fir import FirPass, Sampling, Size
 
 
-class Layer(NamedTuple):
-    """One call of a layer, as its derivatives see it; shapes as in `op`."""
+class PerInput(NamedTuple):
+    """One thing for each input of a layer that has a gradient: the tensor, its gradient, or whether that is wanted."""
 
-    passes: Passes
+    x: Any = None
+    w: Any = None
+    in_scale: Any = None
+    scale: Any = None
+    noise: Any = None
+    b: Any = None
+
+
+class PerBackwardInput(NamedTuple):
+    """One thing for each input of `backward` that has a gradient."""
+
+    dy: Any = None
+    x: Any = None
+    w: Any = None
+    in_scale: Any = None
+    scale: Any = None
+    noise: Any = None
+    b: Any = None
+    y: Any = None
+
+
+class LayerCall(NamedTuple):
+    """One call of a layer: all that its operators carry. The order of their arguments is known here alone.
+
+    Attributes:
+        x, w, in_scale, scale, noise, b, residual: shapes as in `op`; residual is None after the forward, whose
+            derivatives do not depend on it.
+        f, up, down, padding: see `fir.Sampling`.
+        act, alpha, gain, clamp: see `passes.Epilogue`.
+        fast: see `passes.Convolution`.
+        y, u, mask: kept by the forward: y or u for the gradient of scale, the mask where there is a kink.
+    """
+
     x: Tensor
     w: Tensor
     in_scale: Tensor | None
+    scale: Tensor | None
+    noise: Tensor | None
+    b: Tensor | None
+    residual: Tensor | None
     f: Tensor | None
-    geometry: Geometry
+    up: int
+    down: int
+    padding: Any  # four ints; a list, as torch hands it on
+    act: int
+    alpha: float
+    gain: float
+    clamp: float
     fast: bool
-    epilogue: Epilogue
+    y: Tensor | None = None
+    u: Tensor | None = None
+    mask: Tensor | None = None
 
     @property
-    def resampling(self) -> Resampling:
-        kernel = (self.w.shape[2], self.w.shape[3])
-        return Resampling(self.passes, self.geometry, kernel, self.f, self.fast)
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """Those of `PerInput`."""
+        return self[:6]
+
+    @property
+    def settings(self) -> tuple:
+        """What is no tensor."""
+        return self[8:16]
+
+    @property
+    def forward_arguments(self) -> tuple:
+        """Those of the forward: LayerCall(*forward_arguments) is this call."""
+        return self[:16]
+
+    @property
+    def derivative_arguments(self) -> tuple:
+        """Those that both derivatives have: inputs, what is kept, f and settings."""
+        return self[:6] + self[16:] + self[7:16]
+
+    @classmethod
+    def of_derivative(cls, arguments: Sequence) -> LayerCall:
+        """From `derivative_arguments`."""
+        return cls._make((*arguments[:6], None, *arguments[9:], *arguments[6:9]))
+
+    @property
+    def epilogue(self) -> Epilogue:
+        return Epilogue(*self[3:7], *self[11:15])
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.up, self.down, tuple(self.padding))
+
+    def convolution(self, passes: Passes) -> ResampledConvolution:
+        return ResampledConvolution(passes, self.sampling, (self.w.shape[2], self.w.shape[3]), self.f, self.fast)
 
 
-def forward(layer: Layer, keep_mask: bool, keep_u: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+class ResampledConvolution:
+    """R(w, x) for one kernel size, and its gradients: a convolution, with a FIR pass before or after it.
+
+    Down-sampling is the FIR, then a strided convolution; up-sampling a transposed convolution, then the FIR. A 1×1
+    kernel is applied at the lower of the two rates.
+
+    Args:
+        passes: of the provider.
+        sampling: factors and padding.
+        kernel: (kh, kw).
+        f: FIR [taps] or [fh, fw], or None.
+        fast: as `Passes.convolve`.
+    """
+
+    def __init__(self, passes: Passes, sampling: Sampling, kernel: Size, f: Tensor | None, fast: bool):
+        up, down, padding = sampling
+        pointwise, none, one = kernel == (1, 1), (0, 0, 0, 0), (1, 1)
+        self.passes = passes
+        self.before = self.after = None
+        if up > 1:
+            crop = padding if pointwise else sampling.crop(kernel)
+            self.convolution = Convolution(1 if pointwise else up, not pointwise, none, fast)
+            self.after = FirPass(f, (up, up) if pointwise else one, one, crop, False, up**2)
+        elif down > 1:
+            self.before = FirPass(f, one, (down, down) if pointwise else one, padding, False, 1.0)
+            self.convolution = Convolution(1 if pointwise else down, False, none, fast)
+        else:
+            self.convolution = Convolution(1, False, padding, fast)
+
+    def forward(
+        self, x: Tensor, w: Tensor, in_scale: Tensor | None, e: Epilogue, keep_mask: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The epilogue of R(w, in_scale·x), and its mask."""
+        if self.before is not None:
+            x = self.passes.fir(x, self.before)
+        if self.after is None:
+            return self.passes.convolve(x, w, in_scale, self.convolution, e, keep_mask)
+        return self.passes.convolve_up(x, w, in_scale, self.convolution, self.after, e, keep_mask)
+
+    def gradients(
+        self, x: Tensor, w: Tensor, in_scale: Tensor | None, dy: Tensor, *, of_input: bool, of_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Rᵀ(w, dy) and W(in_scale·x, dy), where wanted: gradients of R(w, z) for z, and for w at in_scale·x."""
+        size = (x.shape[2], x.shape[3])
+        inner = size if self.before is None else self.before.output_size(size)
+        if self.after is not None:
+            between = self.convolution.output_size(inner, (w.shape[2], w.shape[3]))
+            dy = self.passes.fir(dy, self.after.adjoint(between, (dy.shape[2], dy.shape[3])))
+        dz = dw = None
+        if of_weight:
+            z = x if self.before is None else self.passes.fir(x, self.before)  # computed again: not worth its memory
+            dw = self.passes.weight_gradient(z, dy, in_scale, w, self.convolution)
+        if of_input:
+            if self.before is None:
+                dz = self.passes.input_gradient(dy, w, inner, self.convolution)
+            else:
+                adjoint = self.convolution.adjoint(inner, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
+                back, fir = w.transpose(0, 1).contiguous(), self.before.adjoint(size, inner)
+                dz, _ = self.passes.convolve_up(dy, back, None, adjoint, fir, Epilogue(), False)
+            dz = dz.contiguous(memory_format=dense_format(x))  # one channel has no format of its own
+        return dz, dw
+
+
+def forward(passes: Passes, call: LayerCall, keep_mask: bool, keep_u: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """y, its mask, empty if not kept, and u, None if not kept."""
-    operands = (layer.x, layer.w, layer.in_scale)
+    operands, convolution = call[:3], call.convolution(passes)
     if not keep_u:
-        return *layer.resampling.forward(*operands, layer.epilogue, keep_mask), None
-    u, _ = layer.resampling.forward(*operands, Epilogue())
-    return *layer.passes.epilogue(u, layer.epilogue, keep_mask), u
+        return *convolution.forward(*operands, call.epilogue, keep_mask), None
+    u, _ = convolution.forward(*operands, Epilogue())
+    return *passes.epilogue(u, call.epilogue, keep_mask), u
 
 
-class Gradients(NamedTuple):
-    """Of the inputs of a layer; None where not wanted."""
-
-    x: Tensor | None = None
-    w: Tensor | None = None
-    in_scale: Tensor | None = None
-    scale: Tensor | None = None
-    noise: Tensor | None = None
-    b: Tensor | None = None
-
-
-class Wanted(NamedTuple):
-    """Which gradients to compute."""
-
-    x: bool
-    w: bool
-    in_scale: bool
-    scale: bool
-    noise: bool
-    b: bool
-
-
-def backward(
-    layer: Layer, dy: Tensor, y: Tensor | None, u: Tensor | None, mask: Tensor | None, want: Wanted
-) -> Gradients:
-    """The first derivative. u, or else y, is read where scale's gradient is wanted."""
-    x, e, passes = layer.x, layer.epilogue, layer.passes
-    a, dscale, dnoise, db = passes.epilogue_backward(dy, mask, y, e, want.scale and u is None, want.noise, want.b)
+def backward(passes: Passes, call: LayerCall, dy: Tensor, want: PerInput) -> PerInput:
+    """The gradients of the inputs that are wanted, None for the others."""
+    u, e = call.u, call.epilogue
+    a, dscale, dnoise, db = passes.epilogue_backward(
+        dy, call.mask, call.y, e, want.scale and u is None, want.noise, want.b
+    )
     if want.scale and u is not None and e.scale is not None:
         dscale = passes.style_gradient(a, u, e.scale)[1] / e.scale
-    dx, dw, din_scale = _through_convolution(layer, a, want)
-    if want.noise and e.noise is not None and e.noise.shape[0] != x.shape[0]:
+    dx, dw, din_scale = through_convolution(passes, call, a, want)
+    if want.noise and e.noise is not None and e.noise.shape[0] != dy.shape[0]:
         dnoise = dnoise.sum(dim=0, keepdim=True)
-    return Gradients(
-        dx,
-        dw,
-        din_scale,
-        dscale if want.scale else None,
-        dnoise if want.noise else None,
-        db if want.b else None,
-    )
+    sums = (dscale if want.scale else None, dnoise if want.noise else None, db if want.b else None)
+    return PerInput(dx, dw, din_scale, *sums)
 
 
-def _through_convolution(
-    layer: Layer, a: Tensor, want: Wanted | WantedSecond
+def through_convolution(
+    passes: Passes, call: LayerCall, a: Tensor, want: PerInput | PerBackwardInput
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Of x, w and in_scale, from the gradient a of u."""
-    x, in_scale, of_input = layer.x, layer.in_scale, want.x or want.in_scale
-    dz, dw = layer.resampling.gradients(x, layer.w, in_scale, a, of_input=of_input, of_weight=want.w)
+    """Gradients of x, w and in_scale, from the gradient a of u."""
+    x, w, in_scale = call[:3]
+    of_input = want.x or want.in_scale
+    dz, dw = call.convolution(passes).gradients(x, w, in_scale, a, of_input=of_input, of_weight=want.w)
     din_scale = None
     if dz is not None and in_scale is not None:
         if want.in_scale:
-            dz, din_scale = layer.passes.style_gradient(dz, x, in_scale)
+            dz, din_scale = passes.style_gradient(dz, x, in_scale)
         else:
-            dz = _times(dz, in_scale)
+            dz = times(dz, in_scale)
     return dz if want.x else None, dw, din_scale
 
 
-class WantedSecond(NamedTuple):
-    """Which gradients of `backward` to compute."""
-
-    dy: bool
-    x: bool
-    w: bool
-    in_scale: bool
-    scale: bool
-    noise: bool
-    b: bool
-    y: bool
-
-
-class SecondGradients(NamedTuple):
-    """Of the inputs of `backward`; None where not wanted, or 0 whatever the values."""
-
-    dy: Tensor | None = None
-    x: Tensor | None = None
-    w: Tensor | None = None
-    in_scale: Tensor | None = None
-    scale: Tensor | None = None
-    noise: Tensor | None = None
-    b: Tensor | None = None
-    y: Tensor | None = None
-
-
-def double_backward(
-    layer: Layer,
-    dd: Gradients,
-    dy: Tensor,
-    y: Tensor | None,
-    u: Tensor | None,
-    mask: Tensor | None,
-    want: WantedSecond,
-) -> SecondGradients:
-    """The derivative of `backward`; dd are the gradients of its results.
-
-    With p = in_scale·ddx + ddin_scale·x and r = R(w, p) + R(ddw, in_scale·x), the tangent of u:
-
-        ddy = m·(scale·r + ddscale·u + ddnoise + ddb)       w = W(p, a)
-        x = ddin_scale·Rᵀ(w, a) + in_scale·Rᵀ(ddw, a)       in_scale = Σ ddx·Rᵀ(w, a) + x·Rᵀ(ddw, a)
-        scale = Σ r·a/scale - dscale·ddscale/scale           y = dy·ddscale/scale where m is not 0
-        noise, b = -Σ a·ddscale/scale²
-
-    Where u is kept, y, noise, b and scale owe nothing to ddscale; x, w and in_scale get what q = a·ddscale/scale, as a
-    gradient of u, gives them.
-    """
-    x, in_scale, e, passes = layer.x, layer.in_scale, layer.epilogue, layer.passes
-    a, dscale, _, _ = passes.epilogue_backward(dy, mask, y, e, need_scale=dd.scale is not None and u is None)
-    p = _sum(_times(dd.x, in_scale), None if dd.in_scale is None else _times(x, dd.in_scale))
-    r = _tangents(layer, p, dd.w) if want.dy or want.scale else None
-    out: dict[str, Tensor | None] = _second_of_convolution(layer, a, p, dd, want)
-    if want.scale and e.scale is not None and r is not None:
-        out["scale"] = _pixel_sum(r, a) / e.scale
-    slopes = e._replace(scale=None, noise=None, b=None, residual=None)
-    tangent = _sum(_times(r, e.scale), dd.noise, None if dd.b is None else dd.b[None, :, None, None])
-    if dd.scale is not None and e.scale is not None and u is not None:
-        tangent = _sum(tangent, _times(u, dd.scale))
-        if want.x or want.w or want.in_scale:
-            parts = _through_convolution(layer, a * _column(dd.scale / e.scale, a), want)
-            for name, part in zip(("x", "w", "in_scale"), parts, strict=True):
-                out[name] = _sum(out.get(name), part)
-    elif dd.scale is not None and e.scale is not None and y is not None:
-        ratio = dd.scale / e.scale
-        m = passes.epilogue_backward(torch.ones_like(dy), mask, None, slopes)[0]
-        v = torch.where(m == 0, 0, y / m)
-        for part in (e.noise, None if e.b is None else e.b[:, None, None]):
-            v = v if part is None else v - part
-        tangent = _sum(tangent, v * _column(ratio, v))
-        out["scale"] = _sum(out.get("scale"), -ratio * dscale) if want.scale else None
-        out["y"] = torch.where(m == 0, 0, dy) * _column(ratio, dy) if want.y else None
-        if want.noise or want.b:
-            loss = a * (-ratio / e.scale)[:, :, None, None]
-            over = [1] if e.noise is None or e.noise.shape[0] == len(loss) else [0, 1]
-            out["noise"] = loss.sum(dim=over, keepdim=True).to(a.dtype) if want.noise else None
-            out["b"] = loss.sum(dim=[0, 2, 3]).to(a.dtype) if want.b else None
-    if want.dy and tangent is not None:
-        tangent = tangent.to(dy.dtype).expand(dy.shape)
-        fresh = r is not None or dd.scale is not None  # else a view of ddnoise or ddb, which no result may be
-        dense = tangent.contiguous if fresh else tangent.clone
-        tangent = dense(memory_format=dense_format(dy))
-        out["dy"] = passes.epilogue_backward(tangent, mask, None, slopes)[0]
-    return SecondGradients(**out)
-
-
-def _tangents(layer: Layer, p: Tensor | None, ddw: Tensor | None) -> Tensor | None:
-    """R(w, p) + R(ddw, in_scale·x)."""
-    r = layer.resampling.forward(p, layer.w, None, Epilogue())[0] if p is not None else None
-    return _sum(r, layer.resampling.forward(layer.x, ddw, layer.in_scale, Epilogue())[0] if ddw is not None else None)
-
-
-def _second_of_convolution(
-    layer: Layer, a: Tensor, p: Tensor | None, dd: Gradients, want: WantedSecond
-) -> dict[str, Tensor | None]:
-    """What x, in_scale and w get."""
-    x, w, in_scale, resampling = layer.x, layer.w, layer.in_scale, layer.resampling
-    styled = want.in_scale and in_scale is not None
-    dz = dw = of_ddw = None
-    if (want.x and dd.in_scale is not None) or (styled and dd.x is not None):
-        dz, _ = resampling.gradients(x, w, None, a, of_input=True, of_weight=False)
-    if dd.w is not None and (want.x or styled):
-        of_ddw, _ = resampling.gradients(x, dd.w, None, a, of_input=True, of_weight=False)
-    if want.w and p is not None:
-        _, dw = resampling.gradients(p, w, None, a, of_input=False, of_weight=True)
-    out: dict[str, Tensor | None] = {"w": dw}
-    if want.x:
-        out["x"] = _sum(_times(dz, dd.in_scale) if dd.in_scale is not None else None, _times(of_ddw, in_scale))
-    if styled:
-        of_x = None if dd.x is None or dz is None else _pixel_sum(dd.x, dz)
-        out["in_scale"] = _sum(of_x, None if of_ddw is None else _pixel_sum(x, of_ddw))
-    return out
-
-
-def _column(scale: Tensor, x: Tensor) -> Tensor:
+def column(scale: Tensor, x: Tensor) -> Tensor:
     """[N, C] beside images [N, C, H, W]."""
     return scale[:, :, None, None].to(x.dtype)
 
 
-def _times(x: Tensor | None, scale: Tensor | None) -> Tensor | None:
+def times(x: Tensor | None, scale: Tensor | None) -> Tensor | None:
     """scale [N, C] times x [N, C, H, W]; None stands for 0 and for 1."""
-    return x if x is None or scale is None else x * _column(scale, x)
-
-
-def _sum(*terms: Tensor | None) -> Tensor | None:
-    """Of the terms that there are."""
-    total = None
-    for term in terms:
-        if term is not None:
-            total = term if total is None else total + term
-    return total
-
-
-def _pixel_sum(x: Tensor, y: Tensor) -> Tensor:
-    """Σ over H, W of x·y."""
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return (x.to(dtype) * y).sum(dim=[2, 3])
+    return x if x is None or scale is None else x * column(scale, x)

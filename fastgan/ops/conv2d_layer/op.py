@@ -9,21 +9,29 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import as_int, check_dense, flag, number
-from fastgan.ops.bias_act.activations import activation_named
+from fastgan.ops import providers
+from fastgan.ops.arguments import (
+    activation,
+    as_int,
+    autocasts,
+    check_dense,
+    dense_format,
+    exporting,
+    flag,
+    in_format,
+    sizes,
+)
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import triton_form
-from fastgan.ops.conv2d_layer.compiled import Compiled, autocasts
-from fastgan.ops.conv2d_layer.cpu import CpuPasses
-from fastgan.ops.conv2d_layer.gemm import GemmPasses
-from fastgan.ops.conv2d_layer.geometry import Geometry
-from fastgan.ops.conv2d_layer.precision import fast_products
+from fastgan.ops.conv2d_layer.autograd import LayerOperators
+from fastgan.ops.conv2d_layer.formulas import LayerCall
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
-from fastgan.ops.exporting import exporting, sizes
-from fastgan.ops.layout import dense_format, in_format
+from fastgan.ops.conv2d_layer.schemas import SCHEMAS
+from fastgan.ops.fir import Sampling, Size, checked_filter, checked_padding
+from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import transforming
-from fastgan.ops.upfirdn2d.op import check_filter, four_paddings
+
+_ACTIVATIONS = ("linear", "relu", "lrelu")  # of an epilogue, in the numbering of its `act`
 
 
 def conv2d_resample(
@@ -161,10 +169,8 @@ def modulated_conv2d(
     dcoefs = None
     if flag("demodulate", demodulate):
         if x.dtype == torch.float16 and 0 not in (*sizes(weight), *sizes(styles)):
-            fan_in = math.prod(sizes(weight)[1:])
-            weight = weight / (weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in)).clamp_min(
-                1e-8
-            )
+            largest = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
+            weight = weight / (largest * math.sqrt(math.prod(sizes(weight)[1:]))).clamp_min(1e-8)
             styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
         with torch.autocast(x.device.type, enabled=False) if autocasts(x.device.type) else nullcontext():
             dcoefs = demodulation_coefficients(weight, styles)
@@ -174,7 +180,8 @@ def modulated_conv2d(
             raise ValueError(f"input_gain must be a scalar or [I]=[{expected[1]}], got {list(input_gain.shape)}")
         _check_device("input_gain", input_gain, x)
         styles = styles * input_gain
-    options = (resample_filter, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
+    f = None if resample_filter is None else checked_filter(resample_filter, x, "resample_filter")
+    options = (f, up, down, padding, 1, flip_weight, act, alpha, gain, clamp)
     return _layer(x, weight, styles, dcoefs, noise, b, residual, *options)
 
 
@@ -203,54 +210,51 @@ def _layer(
             operands = (in_scale, scale, noise, b, residual)
             options = (f, up, down, padding, groups, flip_weight, act, alpha, gain, clamp)
             return _layer(x, w, *operands, *options)
-    activation = activation_named(act)
-    alpha = activation.alpha if alpha is None else number("alpha", alpha)
-    gain = activation.gain if gain is None else number("gain", gain)
-    clamp = None if clamp is None else number("clamp", clamp)
-    if clamp is not None and clamp < 0:
-        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
-    f = None if f is None else check_filter(f, x)
-    geometry = _geometry(x, w, f, up, down, padding)
+    function, alpha, gain, clamp = activation(act, alpha, gain, clamp)
+    f = None if f is None else checked_filter(f, x)
+    sampling, size = _sampling(x, w, f, up, down, padding)
     w, wide = w.to(x.dtype), torch.float64 if x.dtype == torch.float64 else torch.float32
     in_scale, scale = (s if s is None else s.to(wide).contiguous() for s in (in_scale, scale))
     o, _, *kernel = sizes(w)
-    if kernel != [1, 1] and flag("flip_weight", flip_weight) == (geometry.up > 1):
+    if kernel != [1, 1] and flag("flip_weight", flip_weight) == (sampling.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
-    size = geometry.output_size(sizes(x)[2:], kernel, (1, 1) if f is None else (sizes(f)[0], sizes(f)[-1]))
     noise, b, residual = _operands(x, o, size, noise, b, residual)
     provider = providers.choose("conv2d_layer", x.device.type, x.dtype, "groups" if groups > 1 else "")
+    memory_format = dense_format(x)
     if provider == "reference":
         settings = (act, alpha, gain, clamp)
-        y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, geometry, groups, *settings)
-        return in_format(y, dense_format(x))
-    memory_format = dense_format(x)
+        y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, sampling, groups, *settings)
+        return in_format(y, memory_format)
     x, w = in_format(x, memory_format), w.contiguous()
     if residual is not None:
         residual = in_format(residual, memory_format)
-    compiled = _COMPILED[provider]
-    smooth = not activation.piecewise_linear
-    late = smooth or (residual is not None and scale is not None)  # u is found from y, which must not hold more
-    index, bound = ("linear", "relu", "lrelu").index("linear" if smooth else act), -1.0 if clamp is None else clamp
-    epilogue = (index, alpha, 1.0, -1.0) if smooth else (index, alpha, gain, bound)
-    inputs = (x, w, in_scale, scale, noise, None if smooth else b, None if late else residual)
-    differentiable = any(t is not None and t.requires_grad for t in inputs) or transforming()
+    smooth = not function.piecewise_linear
+    # A smooth activation is bias_act's. The gradient of scale computes the convolution back from y: a residual in y
+    # would be in its way, and is added after.
+    late = smooth or (residual is not None and scale is not None)
+    if smooth:
+        epilogue = (0, alpha, 1.0, -1.0)
+    else:
+        epilogue = (_ACTIVATIONS.index(act), alpha, gain, -1.0 if clamp is None else clamp)
+    call = LayerCall(
+        x, w, in_scale, scale, noise, None if smooth else b, None if late else residual,
+        f, *sampling[:2], list(sampling.padding), *epilogue, providers.fast_products(x),
+    )  # fmt: skip
+    differentiable = any(t is not None and t.requires_grad for t in call[:7]) or transforming()
     # What is recorded may be differentiated where it runs, whatever holds here.
     wanted = (differentiable and torch.is_grad_enabled()) or exporting()
-    keep_mask = (index > 0 or epilogue[3] >= 0) and wanted
-    settings = (f, geometry.up, geometry.down, list(geometry.padding), *epilogue, fast_products(x))
-    keep_u = wanted and _keeps_sum(*inputs[:6])
-    y = compiled.forward_op(*inputs, *settings, keep_mask, keep_u)[0]
+    keep_mask = (epilogue[0] > 0 or epilogue[3] >= 0) and wanted
+    keep_u = wanted and _keeps_sum(call)
+    y = OPERATORS["conv2d_layer"].registered[provider].forward(*call.forward_arguments, keep_mask, keep_u)[0]
     if smooth:
         y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y if residual is None or not late else y + residual
 
 
-def _keeps_sum(
-    x: Tensor, w: Tensor, in_scale: Tensor | None, scale: Tensor | None, noise: Tensor | None, b: Tensor | None
-) -> bool:
+def _keeps_sum(call: LayerCall) -> bool:
     """Whether scale's gradient needs more digits of the convolution than the result has."""
-    rounded = x.dtype in (torch.float16, torch.bfloat16) and (noise is not None or b is not None)
-    return rounded and scale is not None and (scale.requires_grad or transforming())
+    rounded = call.x.dtype in (torch.float16, torch.bfloat16) and (call.noise is not None or call.b is not None)
+    return rounded and call.scale is not None and (call.scale.requires_grad or transforming())
 
 
 def _check_device(name: str, operand: Tensor, x: Tensor) -> None:
@@ -265,8 +269,7 @@ def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> 
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"x and {weight_name} must be 4-dimensional, got {list(x.shape)} and {list(w.shape)}")
     _check_device(weight_name, w, x)
-    o, i, *_ = sizes(w)
-    count = as_int(groups)
+    (o, i, *_), count = sizes(w), as_int(groups)
     if count is None or count < 1 or o % count:
         raise ValueError(f"groups must divide {weight_name}'s {o} output channels, got {groups!r}")
     if sizes(x)[1] != i * count:
@@ -276,22 +279,25 @@ def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> 
     return count
 
 
-def _geometry(x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]) -> Geometry:
+def _sampling(
+    x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]
+) -> tuple[Sampling, Size]:
+    """And the size of the result."""
     factors = (as_int(up), as_int(down))
     for name, factor, given in zip(("up", "down"), factors, (up, down), strict=True):
         if factor is None or factor < 1:
             raise ValueError(f"{name} must be an int of at least 1, got {given!r}")
     if min(factors) > 1:
         raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
-    geometry = Geometry.of(*factors, four_paddings(padding), f)
+    sampling = Sampling.of(*factors, checked_padding(padding), f)
     image, kernel = sizes(x)[2:], sizes(w)[2:]
-    height, width = geometry.output_size(image, kernel, (1, 1) if f is None else (sizes(f)[0], sizes(f)[-1]))
+    height, width = sampling.output_size(image, kernel, f)
     if height < 1 or width < 1:
         raise ValueError(
             f"padding {padding!r} leaves images of {image[0]}x{image[1]} no output under a kernel of "
             f"{kernel[0]}x{kernel[1]}: it would be {height}x{width}"
         )
-    return geometry
+    return sampling, (height, width)
 
 
 def _operands(
@@ -322,22 +328,23 @@ def _operands(
     return noise, b, residual
 
 
-def _native_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
-    return _GROUPS if detail == "groups" else native.refusal(device, dtype)
+def _refusal(operators: LayerOperators, detail: str) -> str | None:
+    return "groups above 1 are composed of other operators" if detail == "groups" else None
 
 
-def _triton_refusal(device: str, dtype: torch.dtype, detail: str) -> str | None:
-    return _GROUPS if detail == "groups" else triton_provider.refusal(device, dtype)
+def _example() -> Tensor:
+    x, w = torch.linspace(-1, 1, 2 * 3 * 6 * 5).reshape(2, 3, 6, 5), torch.linspace(-0.5, 0.5, 36).reshape(4, 3, 3, 1)
+    styles, f = torch.tensor([[1.0, 0.5, 2.0]] * 2), torch.tensor([0.25, 0.5, 0.25])
+    return modulated_conv2d(x, w, styles, up=2, padding=[0, 1], resample_filter=f, b=torch.ones(4), act="lrelu")
 
 
-_GROUPS = "groups above 1 are composed of other operators"
-_COMPILED = {
-    "native": Compiled(
-        "native", {"CPU": CpuPasses("native"), "CUDA": GemmPasses("native", contiguous=False, fused_up=True)}
-    ),
-    "triton": Compiled("triton", {"CUDA": GemmPasses("triton", contiguous=True, fused_up=False)}),
-}
-triton_form.implement("triton", "CUDA")
-providers.register_provider("conv2d_layer", "native", _native_refusal)
-providers.register_provider("conv2d_layer", "triton", _triton_refusal)
-providers.register_provider("conv2d_layer", "reference", lambda device, dtype, detail: None)
+OPERATORS["conv2d_layer"] = Operator(
+    "conv2d_layer",
+    _example,
+    kernels=("cpu", "cuda", "triton"),
+    register=LayerOperators,
+    schemas=SCHEMAS,
+    triton=triton_form.LAUNCHES,
+    refusal=_refusal,
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_layers.json: Intel Xeon with AVX-512, 2 cores"),),
+)

@@ -1,5 +1,6 @@
-"""What a convolution layer and its derivatives are composed of, for one provider: convolutions with an epilogue, their
-adjoints, FIR passes. Called below autograd."""
+"""What a convolution layer and its derivatives are composed of: convolutions with an epilogue, their adjoints, FIR
+passes. `Passes` has torch's convolutions between kernels of ours; `CpuPasses` and `GpuPasses` take our own convolutions
+where those serve better. Called below autograd."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastgan.ops.layout import dense_format
+from fastgan.ops.arguments import dense_format
+from fastgan.ops.fir import FirPass, Padding, Size, output_size
 
-Size = tuple[int, int]  # height, width
-Padding = tuple[int, int, int, int]  # x0, x1, y0, y1
+_NARROW = 16  # channels of a result that no convolution of oneDNN suits
+# Below these, transforms and weights cost Winograd's algorithm more than its products save; measured on an Intel Xeon
+# with AVX-512, as ratios to oneDNN.
+_LEAST_CHANNELS, _LEAST_TILES = 8, 16
 
 
 class Epilogue(NamedTuple):
@@ -66,16 +70,11 @@ class Convolution(NamedTuple):
 
     def output_size(self, size: Size, kernel: Size) -> Size:
         """(H', W') of an image of (H, W)."""
-        px0, px1, py0, py1 = self.padding
-        if self.transposed:
-            return (
-                (size[0] - 1) * self.stride + kernel[0] - py0 - py1,
-                (size[1] - 1) * self.stride + kernel[1] - px0 - px1,
-            )
-        return (
-            (size[0] + py0 + py1 - kernel[0]) // self.stride + 1,
-            (size[1] + px0 + px1 - kernel[1]) // self.stride + 1,
-        )
+        stride, transposed, padding, _ = self
+        if not transposed:
+            return output_size(size, kernel, (1, 1), (stride, stride), padding)
+        px0, px1, py0, py1 = padding
+        return (size[0] - 1) * stride + kernel[0] - py0 - py1, (size[1] - 1) * stride + kernel[1] - px0 - px1
 
     def adjoint(self, size: Size, result: Size, kernel: Size) -> Convolution:
         """From the gradient of a result of this size to that of an image of `size`, with w's O and I exchanged."""
@@ -88,41 +87,8 @@ class Convolution(NamedTuple):
         return self._replace(transposed=not self.transposed, padding=(px0, px1, py0, py1))
 
 
-class Fir(NamedTuple):
-    """One upfirdn2d; see there. f is None for the identity."""
-
-    f: Tensor | None
-    up: int
-    down: int
-    padding: Padding
-    gain: float
-    flip: bool = False
-
-    @property
-    def taps(self) -> Size:
-        return (1, 1) if self.f is None else (self.f.shape[0], self.f.shape[-1])
-
-    def output_size(self, size: Size) -> Size:
-        (fh, fw), (px0, px1, py0, py1) = self.taps, self.padding
-        return (
-            (size[0] * self.up + py0 + py1 - fh) // self.down + 1,
-            (size[1] * self.up + px0 + px1 - fw) // self.down + 1,
-        )
-
-    def adjoint(self, size: Size, result: Size) -> Fir:
-        """From the gradient of a result of this size to that of an input of `size`."""
-        (fh, fw), (px0, _, py0, _) = self.taps, self.padding
-        padding = (
-            fw - px0 - 1,
-            size[1] * self.up - result[1] * self.down + px0 - self.up + 1,
-            fh - py0 - 1,
-            size[0] * self.up - result[0] * self.down + py0 - self.up + 1,
-        )
-        return self._replace(up=self.down, down=self.up, padding=padding, flip=not self.flip)
-
-
 class Passes:
-    """The compiled passes of a provider; convolutions are torch's (oneDNN, cuDNN) between passes of ours.
+    """The passes of a provider; convolutions are torch's (oneDNN, cuDNN) between passes of ours.
 
     Args:
         provider: suffix of the raw operators.
@@ -154,7 +120,8 @@ class Passes:
         if not e.has_kink and e.gain == 1 and e.scale is None and not (need_scale or need_noise or need_b):
             empty = dy.new_empty([0])
             return dy, empty, empty, empty
-        inverse = (y, e.scale, e.noise, e.b) if need_scale else (None, e.scale, None, None)  # u is found from y
+        # For scale's gradient the kernel computes u back from y, which takes noise and b.
+        inverse = (y, e.scale, e.noise, e.b) if need_scale else (None, e.scale, None, None)
         settings = (e.act, e.alpha, e.gain, e.clamp)
         return self._raw("conv2d_epilogue_backward")(dy, mask, *inverse, *settings, need_scale, need_noise, need_b)
 
@@ -162,12 +129,12 @@ class Passes:
         """Gradients of x and styles from dz, that of z = styles·x."""
         return self._raw("conv2d_style_gradient")(dz, x, styles)
 
-    def fir(self, x: Tensor, fir: Fir) -> Tensor:
+    def fir(self, x: Tensor, fir: FirPass) -> Tensor:
         """upfirdn2d, in x's memory format."""
-        f, up, down, padding, gain, flip = fir
-        if f is None:
-            f = x.new_ones([1], dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
-        return self._raw("upfirdn2d")(x, f, up, up, down, down, *padding, flip, gain)
+        if fir.f is None:
+            one = x.new_ones([1], dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+            fir = fir._replace(f=one)
+        return self._raw("upfirdn2d")(x, *fir.arguments)
 
     def convolve(
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
@@ -190,7 +157,7 @@ class Passes:
         w: Tensor,
         in_scale: Tensor | None,
         convolution: Convolution,
-        fir: Fir,
+        fir: FirPass,
         e: Epilogue,
         keep_mask: bool,
     ) -> tuple[Tensor, Tensor]:
@@ -217,6 +184,92 @@ class Passes:
         return dw.contiguous()
 
 
+class CpuPasses(Passes):
+    """On a CPU: Winograd's algorithm where it is faster, matrix products for narrow 1×1 kernels, oneDNN elsewhere."""
+
+    def convolve(
+        self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
+    ) -> tuple[Tensor, Tensor]:
+        size = convolution.output_size((x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
+        if tile := _winograd_tile(x, w, convolution, size):
+            return self._raw("conv2d_winograd")(x, w, False, in_scale, *convolution.padding, *e, keep_mask, tile)
+        if in_scale is not None and _is_narrow(x, w, convolution):
+            matrices = w[:, :, 0, 0] * in_scale.to(w.dtype)[:, None]  # [N, O, I]: less than a pass over x
+            u = x.new_empty(x.shape[0], w.shape[0], *x.shape[2:])
+            torch.bmm(matrices, x.flatten(2), out=u.flatten(2))
+            return self.epilogue(u, e, keep_mask)
+        return super().convolve(x, w, in_scale, convolution, e, keep_mask)
+
+    def input_gradient(self, dy: Tensor, w: Tensor, size: tuple[int, int], convolution: Convolution) -> Tensor:
+        if tile := _winograd_tile(dy, w, convolution, size):
+            padding = _turned(convolution.padding, size, (dy.shape[2], dy.shape[3]))
+            return self._raw("conv2d_winograd")(dy, w, True, None, *padding, *Epilogue(), False, tile)[0]
+        return super().input_gradient(dy, w, size, convolution)
+
+    def weight_gradient(
+        self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
+    ) -> Tensor:
+        if tile := _winograd_tile(x, w, convolution, (dy.shape[2], dy.shape[3])):
+            padding = convolution.padding
+            return self._raw("conv2d_winograd_weight_gradient")(x, dy, in_scale, *padding, tile)
+        if in_scale is not None and _is_narrow(x, w, convolution):
+            matrices = torch.bmm(dy.flatten(2), x.flatten(2).transpose(1, 2))
+            return (matrices * in_scale.to(w.dtype)[:, None]).sum(dim=0)[:, :, None, None]
+        return super().weight_gradient(x, dy, in_scale, w, convolution)
+
+
+class GpuPasses(Passes):
+    """On a GPU: our own convolutions, products of matrices that read and write a layer's images once.
+
+    Args:
+        provider: suffix of the raw operators.
+        contiguous: whether the products take contiguous images too; else those go between passes through cuDNN.
+        fused_up: whether it has a kernel of a transposed convolution with the FIR after it.
+    """
+
+    def __init__(self, provider: str, contiguous: bool, fused_up: bool):
+        super().__init__(provider)
+        self.contiguous = contiguous
+        self.fused_up = fused_up
+
+    def _serves(self, x: Tensor) -> bool:
+        return self.contiguous or dense_format(x) == torch.channels_last
+
+    def convolve(
+        self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
+    ) -> tuple[Tensor, Tensor]:
+        if not self._serves(x):
+            return super().convolve(x, w, in_scale, convolution, e, keep_mask)
+        stride, transposed, padding, fast = convolution
+        return self._raw("conv2d")(x, w, in_scale, stride, transposed, *padding, *e, keep_mask, fast)
+
+    def convolve_up(
+        self,
+        x: Tensor,
+        w: Tensor,
+        in_scale: Tensor | None,
+        convolution: Convolution,
+        fir: FirPass,
+        e: Epilogue,
+        keep_mask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        if not (self.fused_up and self._serves(x) and _is_up(x, w, convolution, fir)) or fir.f is None:
+            return super().convolve_up(x, w, in_scale, convolution, fir, e, keep_mask)
+        padding = [of_fir - crop for of_fir, crop in zip(fir.padding, convolution.padding, strict=True)]
+        return self._raw("conv2d_up")(
+            x, w, fir.f, in_scale, *padding, fir.flip_filter, fir.gain, *e, keep_mask, convolution.fast
+        )
+
+    def weight_gradient(
+        self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
+    ) -> Tensor:
+        if not (self._serves(x) and self._serves(dy)):
+            return super().weight_gradient(x, dy, in_scale, w, convolution)
+        stride, transposed, padding, fast = convolution
+        kernel = (w.shape[2], w.shape[3])
+        return self._raw("conv2d_weight_gradient")(x, dy, in_scale, *kernel, stride, transposed, *padding, fast)
+
+
 def _convolution(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool) -> Tensor:
     return torch.ops.aten.convolution(x, w, None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1)
 
@@ -240,3 +293,34 @@ def _common_padding(x: Tensor, padding: Padding) -> tuple[Tensor, list[int]]:
     px0, px1, py0, py1 = padding
     py, px = max(0, min(py0, py1)), max(0, min(px0, px1))
     return _padded(x, (px0 - px, px1 - px, py0 - py, py1 - py)), [py, px]
+
+
+def _winograd_tile(x: Tensor, w: Tensor, convolution: Convolution, size: tuple[int, int]) -> int:
+    """The tile of Winograd's algorithm, 0 where another is better; size is the result's (H, W)."""
+    allowed = convolution.fast and w.shape[2:] == (3, 3) and convolution.stride == 1 and not convolution.transposed
+    if not allowed or dense_format(x) != torch.contiguous_format or min(w.shape[:2]) < _LEAST_CHANNELS:
+        return 0
+    for tile in (4, 2):
+        if x.shape[0] * -(-size[0] // tile) * -(-size[1] // tile) >= _LEAST_TILES:
+            return tile
+    return 0
+
+
+def _is_narrow(x: Tensor, w: Tensor, convolution: Convolution) -> bool:
+    """A modulated 1×1 kernel to a few channels, such as to-RGB: one product of matrices an image."""
+    plain = convolution == (1, False, (0, 0, 0, 0), convolution.fast)
+    return plain and w.shape[0] < _NARROW and w.shape[2:] == (1, 1) and x.is_contiguous() and x.numel() > 0
+
+
+def _turned(padding: Padding, size: tuple[int, int], result: tuple[int, int]) -> Padding:
+    """Padding of the gradient of a 3×3 convolution's result, which the kernel, turned by 180°, takes back to `size`."""
+    px0, py0 = 2 - padding[0], 2 - padding[2]
+    return px0, size[1] + 2 - result[1] - px0, py0, size[0] + 2 - result[0] - py0
+
+
+def _is_up(x: Tensor, w: Tensor, convolution: Convolution, fir: FirPass) -> bool:
+    """What the fused kernel is made for. Zeros that the convolution pads with are the FIR's as well."""
+    doubles = convolution.transposed and convolution.stride == 2 and w.shape[2:] == (3, 3)
+    padded = max(convolution.padding) <= 0
+    filters = fir.f is not None and fir.f.shape == (4,) and fir.f.dtype == torch.float32
+    return doubles and padded and filters and fir.up == fir.down == (1, 1) and x.dtype != torch.float64

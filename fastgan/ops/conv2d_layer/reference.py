@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastgan.ops.arguments import sizes
 from fastgan.ops.bias_act.op import bias_act
-from fastgan.ops.conv2d_layer.geometry import Geometry
-from fastgan.ops.exporting import sizes
+from fastgan.ops.fir import Padding, Sampling
 from fastgan.ops.upfirdn2d.op import upfirdn2d
 
 
@@ -21,7 +21,7 @@ def conv2d_layer_reference(
     b: Tensor | None,
     residual: Tensor | None,
     f: Tensor | None,
-    geometry: Geometry,
+    sampling: Sampling,
     groups: int,
     act: str,
     alpha: float,
@@ -34,7 +34,7 @@ def conv2d_layer_reference(
     """
     if in_scale is not None:
         x = x * in_scale[:, :, None, None].to(x.dtype)
-    y = _resampled_convolution(x, w, f, geometry, groups)
+    y = _resampled_convolution(x, w, f, sampling, groups)
     if scale is not None:
         column = scale[:, :, None, None].to(y.dtype)
         y = y * column if noise is None else torch.addcmul(noise, y, column)
@@ -45,8 +45,8 @@ def conv2d_layer_reference(
     return y if residual is None else y + residual
 
 
-def _resampled_convolution(x: Tensor, w: Tensor, f: Tensor | None, geometry: Geometry, groups: int) -> Tensor:
-    up, down, padding = geometry.up, geometry.down, geometry.padding
+def _resampled_convolution(x: Tensor, w: Tensor, f: Tensor | None, sampling: Sampling, groups: int) -> Tensor:
+    up, down, padding = sampling
     o, i, kh, kw = sizes(w)
     pointwise = kh == kw == 1
     if up == down == 1:
@@ -59,10 +59,10 @@ def _resampled_convolution(x: Tensor, w: Tensor, f: Tensor | None, geometry: Geo
         return upfirdn2d(F.conv2d(x, w, groups=groups), f, up=up, padding=padding, gain=up**2)
     w = w.reshape(groups, o // groups, i, kh, kw).transpose(1, 2).reshape(groups * i, o // groups, kh, kw)
     x = F.conv_transpose2d(x, w, stride=up, groups=groups)
-    return upfirdn2d(x, f, padding=geometry.crop(kh, kw), gain=up**2)
+    return upfirdn2d(x, f, padding=sampling.crop((kh, kw)), gain=up**2)
 
 
-def _convolution(x: Tensor, w: Tensor, padding: tuple[int, int, int, int], groups: int) -> Tensor:
+def _convolution(x: Tensor, w: Tensor, padding: Padding, groups: int) -> Tensor:
     px0, px1, py0, py1 = padding
     if px0 == px1 and py0 == py1 and min(px0, py0) >= 0:
         return F.conv2d(x, w, padding=(py0, px0), groups=groups)

@@ -8,21 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastgan.ops.layout import dense_format
-from fastgan.ops.registration import LIBRARY
-
-
-def implement(provider: str, key: str) -> None:
-    """Implement the operators of raw.py, save Winograd's, as `<name>_<provider>` for one dispatch key ("CUDA")."""
-    functions = {
-        "conv2d_epilogue": _epilogue,
-        "conv2d_epilogue_backward": _epilogue_backward,
-        "conv2d_style_gradient": _style_gradient,
-        "conv2d": _conv2d,
-        "conv2d_weight_gradient": _weight_gradient,
-    }
-    for name, function in functions.items():
-        LIBRARY.impl(f"{name}_{provider}", function, key)
+from fastgan.ops.arguments import dense_format
+from fastgan.ops.bias_act.activations import mask_bytes
+from fastgan.ops.conv2d_layer.passes import Convolution
 
 
 def _format(*images: Tensor | None) -> torch.memory_format:
@@ -36,7 +24,7 @@ def _sums_type(x: Tensor) -> torch.dtype:
 
 
 def _empty_mask(y: Tensor, keep_mask: bool) -> Tensor:
-    return torch.empty([(y.numel() + 3) // 4 if keep_mask else 0], dtype=torch.uint8, device=y.device)
+    return torch.empty([mask_bytes(y.numel()) if keep_mask else 0], dtype=torch.uint8, device=y.device)
 
 
 def _epilogue(
@@ -161,10 +149,9 @@ def _conv2d(
     from fastgan.kernels import conv2d_launch
 
     layout = _format(x, residual)
-    sizes = []
-    for size, taps, pad in zip(x.shape[2:], w.shape[2:], (pady0 + pady1, padx0 + padx1), strict=True):
-        sizes.append((size - 1) * stride + taps - pad if transposed else (size + pad - taps) // stride + 1)
-    y = torch.empty([len(x), len(w), *sizes], dtype=x.dtype, device=x.device, memory_format=layout)
+    convolution = Convolution(stride, transposed, (padx0, padx1, pady0, pady1), tf32)
+    size = convolution.output_size((x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
+    y = torch.empty([len(x), len(w), *size], dtype=x.dtype, device=x.device, memory_format=layout)
     mask = _empty_mask(y, keep_mask)
     if not y.numel():
         return y, mask
@@ -216,3 +203,13 @@ def _weight_gradient(
         conv2d_launch.conv2d_weight_gradient(slices, still, moved, in_scale, partial, last, geometry, tf32).launch()
         conv2d_launch.conv2d_weight_gradient_sum(partial, dw).launch()
     return dw
+
+
+# Torch operators of schemas.py, less their provider -> what launches the kernels; Winograd's are for CPUs.
+LAUNCHES = {
+    "conv2d_epilogue": _epilogue,
+    "conv2d_epilogue_backward": _epilogue_backward,
+    "conv2d_style_gradient": _style_gradient,
+    "conv2d": _conv2d,
+    "conv2d_weight_gradient": _weight_gradient,
+}

@@ -1,27 +1,24 @@
-"""upfirdn2d and the resampling functions built on it: public functions, argument checks, registration."""
+"""upfirdn2d and the resampling functions built on it: public functions, argument checks, torch operator,
+description."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from fastgan.ops import native, providers, triton_provider
-from fastgan.ops.arguments import as_int, check_dense, check_real, flag, number
-from fastgan.ops.exporting import sizes
-from fastgan.ops.layout import dense_format, in_format
+from fastgan.ops import fir, providers
+from fastgan.ops.arguments import check_dense, check_real, dense_format, flag, in_format, number, sizes
+from fastgan.ops.fir import checked_factors, checked_filter, checked_padding, checked_taps, keeping_padding
+from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register
 from fastgan.ops.upfirdn2d import triton_form
 from fastgan.ops.upfirdn2d.flops import upfirdn2d_flops
 from fastgan.ops.upfirdn2d.reference import upfirdn2d_reference
 
-_SEQUENCE = (list, tuple)  # a union of types would be built anew on every call
-# Bounds that no image needs: offsets stay within 64 bits, and a slip is named instead of asking for terabytes.
-_LARGEST_FACTOR = 2**12
-_LONGEST = 2**24
+# A bound that no image needs: a slip is named instead of asking for terabytes.
 _MOST_VALUES = 2**40
 
 
@@ -67,21 +64,20 @@ def upfirdn2d(
     check_dense("x", x)
     if x.ndim != 4:
         raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
-    f = check_filter(f, x)
-    up, down, padding = _pair("up", up), _pair("down", down), four_paddings(padding)
+    f = checked_filter(f, x)
+    up, down, padding = checked_factors("up", up), checked_factors("down", down), checked_padding(padding)
     flip_filter, gain = flag("flip_filter", flip_filter), number("gain", gain)
     n, c, h, w = sizes(x)
-    fh, fw = sizes(f)[0], sizes(f)[-1]
-    for axis, size, taps, low in (("x", w, fw, 0), ("y", h, fh, 2)):
+    taps = fir.taps_of(f)
+    for axis, size, length, low in (("x", w, taps[1], 0), ("y", h, taps[0], 2)):
         padded = size * up[low // 2] + padding[low] + padding[low + 1]
-        if padded < taps:
+        if padded < length:
             raise ValueError(
-                f"padding leaves {padded} samples along {axis}, but f has {taps} taps: the output would be empty"
+                f"padding leaves {padded} samples along {axis}, but f has {length} taps: the output would be empty"
             )
-        if padded > _LONGEST:
-            raise ValueError(f"padding and up make {padded} samples along {axis}, at most {_LONGEST} are supported")
-    height = (h * up[1] + padding[2] + padding[3] - fh) // down[1] + 1
-    width = (w * up[0] + padding[0] + padding[1] - fw) // down[0] + 1
+        if padded > fir.LONGEST:
+            raise ValueError(f"padding and up make {padded} samples along {axis}, at most {fir.LONGEST} are supported")
+    height, width = fir.output_size((h, w), taps, up, down, padding)
     # Not of a symbolic batch, which the comparison would bound.
     if not torch.compiler.is_compiling() and n * c * height * width > _MOST_VALUES:
         raise ValueError(
@@ -93,7 +89,7 @@ def upfirdn2d(
         y = upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
         return in_format(y, memory_format)
     x = in_format(x, memory_format)
-    return _COMPILED[provider](x, f, *up, *down, *padding, flip_filter, gain)
+    return OPERATORS["upfirdn2d"].registered[provider](x, f, *up, *down, *padding, flip_filter, gain)
 
 
 def setup_filter(
@@ -170,9 +166,8 @@ def filter2d(
     x: Tensor, f: Tensor | None, padding: int | Sequence[int] = 0, flip_filter: bool = False, gain: float = 1
 ) -> Tensor:
     """y = gain · (f ∗ x) at x's size; arguments as in `upfirdn2d`, `padding` is added to what keeps the size."""
-    extra, (fw, fh) = four_paddings(padding), _taps(f)
-    same = (fw // 2, (fw - 1) // 2, fh // 2, (fh - 1) // 2)
-    return upfirdn2d(x, f, padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
+    kept = keeping_padding(checked_padding(padding), checked_taps(f))
+    return upfirdn2d(x, f, padding=kept, flip_filter=flip_filter, gain=gain)
 
 
 def upsample2d(
@@ -184,10 +179,10 @@ def upsample2d(
     gain: float = 1,
 ) -> Tensor:
     """x up-sampled by `up` at unchanged brightness, [N, C, H·up, W·up]; arguments as in `upfirdn2d`."""
-    (ux, uy), extra, (fw, fh) = _pair("up", up), four_paddings(padding), _taps(f)
-    gain = number("gain", gain) * ux * uy
-    same = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
-    return upfirdn2d(x, f, up=(ux, uy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
+    up = checked_factors("up", up)
+    kept = keeping_padding(checked_padding(padding), checked_taps(f), up=up)
+    gain = number("gain", gain) * up[0] * up[1]
+    return upfirdn2d(x, f, up=up, padding=kept, flip_filter=flip_filter, gain=gain)
 
 
 def downsample2d(
@@ -199,95 +194,36 @@ def downsample2d(
     gain: float = 1,
 ) -> Tensor:
     """x filtered and decimated by `down`, [N, C, H/down, W/down]; arguments as in `upfirdn2d`."""
-    (dx, dy), extra, (fw, fh) = _pair("down", down), four_paddings(padding), _taps(f)
-    same = ((fw - dx + 1) // 2, (fw - dx) // 2, (fh - dy + 1) // 2, (fh - dy) // 2)
-    return upfirdn2d(x, f, down=(dx, dy), padding=_sum(extra, same), flip_filter=flip_filter, gain=gain)
+    down = checked_factors("down", down)
+    kept = keeping_padding(checked_padding(padding), checked_taps(f), down=down)
+    return upfirdn2d(x, f, down=down, padding=kept, flip_filter=flip_filter, gain=gain)
 
 
-def check_filter(f: Tensor | None, x: Tensor) -> Tensor:
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    if f is None:
-        return x.new_ones([1], dtype=dtype)
-    _taps(f)
-    if f.requires_grad:
-        raise ValueError("f must not require grad: upfirdn2d has gradients for x only")
-    if f.device != x.device:
-        raise ValueError(f"f must be on x's device {x.device}, got {f.device}")
-    return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
+def _register(provider: str, kernels: Mapping[str, str]) -> Callable:
+    """Register the operator of one provider; its derivative is itself with other arguments."""
 
-
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair: Any = _ints(value) if isinstance(value, _SEQUENCE) else _ints(value) * 2
-    if len(pair) != 2 or not all(factor is not None and 1 <= factor <= _LARGEST_FACTOR for factor in pair):
-        raise ValueError(f"{name} must be an int or [x, y], each from 1 to {_LARGEST_FACTOR}; got {value!r}")
-    return pair
-
-
-def four_paddings(value: int | Sequence[int]) -> tuple[int, int, int, int]:
-    sides: Any = _ints(value)
-    if len(sides) not in (1, 2, 4) or not all(side is not None and abs(side) <= _LONGEST for side in sides):
-        raise ValueError(f"padding must be an int, [x, y] or [x0, x1, y0, y1] within ±{_LONGEST}; got {value!r}")
-    if len(sides) < 4:
-        sides = (sides[0], sides[0], sides[-1], sides[-1])
-    return sides
-
-
-def _ints(value: int | Sequence[int]) -> tuple[int | None, ...]:
-    """One int, or those of a list; None for what is none."""
-    return tuple(as_int(each) for each in value) if isinstance(value, _SEQUENCE) else (as_int(value),)
-
-
-def _taps(f: Tensor | None) -> tuple[int, int]:
-    """(fw, fh) of a filter, which is checked."""
-    if f is None:
-        return (1, 1)
-    check_dense("f", f, optional=True)
-    if f.ndim not in (1, 2) or 0 in sizes(f):
-        raise ValueError(f"f must have shape [taps] or [fh, fw], got {list(f.shape)}")
-    return (sizes(f)[-1], sizes(f)[0])
-
-
-def _sum(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
-
-
-def _register_compiled(provider: str) -> Callable:
-    """Register one compiled provider; the derivative is the operator itself with other arguments."""
-
-    def output_size(x, f, ux, uy, dx, dy, px0, px1, py0, py1):
-        height = (x.shape[2] * uy + py0 + py1 - f.shape[0]) // dy + 1
-        width = (x.shape[3] * ux + px0 + px1 - f.shape[-1]) // dx + 1
-        return height, width
-
-    def fake(x, f, ux, uy, dx, dy, px0, px1, py0, py1, flip_filter, gain):
-        size = output_size(x, f, ux, uy, dx, dy, px0, px1, py0, py1)
-        return torch.empty(
-            (x.shape[0], x.shape[1], *size), dtype=x.dtype, device=x.device, memory_format=dense_format(x)
-        )
+    def fake(x, f, upx, upy, downx, downy, padx0, padx1, pady0, pady1, flip_filter, gain):
+        taps, padding = (f.shape[0], f.shape[-1]), (padx0, padx1, pady0, pady1)
+        size = fir.output_size(x.shape[2:], taps, (upx, upy), (downx, downy), padding)
+        shape = (x.shape[0], x.shape[1], *size)
+        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=dense_format(x))
 
     def setup_context(ctx, inputs, output):
-        x, f, *ctx.settings = inputs
-        ctx.input_size, ctx.output_size, ctx.memory_format = x.shape[2:], output.shape[2:], dense_format(x)
+        x, f, *numbers, flip_filter, gain = inputs
+        ctx.settings = numbers[:2], numbers[2:4], numbers[4:], flip_filter, gain
+        ctx.input_size, ctx.memory_format = x.shape[2:], dense_format(x)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(f)
 
     def backward(ctx, dy):
         if dy is None:
             return (None,) * 12
-        (f,) = ctx.saved_tensors
-        ux, uy, dx, dy_factor, px0, _, py0, _, flip_filter, gain = ctx.settings
-        (height, width), (out_height, out_width) = ctx.input_size, ctx.output_size
-        if height == 0 or width == 0:  # nothing but padding went in
-            return (dy.new_zeros((*dy.shape[:2], height, width)),) + (None,) * 11
-        padding = (
-            f.shape[-1] - px0 - 1,
-            width * ux - out_width * dx + px0 - ux + 1,
-            f.shape[0] - py0 - 1,
-            height * uy - out_height * dy_factor + py0 - uy + 1,
-        )
+        if 0 in ctx.input_size:  # nothing but padding went in
+            return dy.new_zeros((*dy.shape[:2], *ctx.input_size)), *(None,) * 11
+        (f,), (up, down, padding, flip_filter, gain) = ctx.saved_tensors, ctx.settings
+        padding = fir.adjoint_padding(ctx.input_size, dy.shape[2:], (f.shape[0], f.shape[-1]), up, down, padding)
         dy = in_format(dy, ctx.memory_format)
-        dx_ = compiled(dy, f, dx, dy_factor, ux, uy, *padding, not flip_filter, gain)
-        return (dx_,) + (None,) * 11
+        return compiled(dy, f, *down, *up, *padding, not flip_filter, gain), *(None,) * 11
 
     compiled = register(
         f"upfirdn2d_{provider}",
@@ -301,8 +237,16 @@ def _register_compiled(provider: str) -> Callable:
     return compiled
 
 
-_COMPILED = {name: _register_compiled(name) for name in ("native", "triton")}
-triton_form.implement("triton", "CUDA")
-providers.register_provider("upfirdn2d", "native", lambda device, dtype, _: native.refusal(device, dtype))
-providers.register_provider("upfirdn2d", "triton", lambda device, dtype, _: triton_provider.refusal(device, dtype))
-providers.register_provider("upfirdn2d", "reference", lambda device, dtype, _: None)
+def _example() -> Tensor:
+    x, f = torch.linspace(-1, 1, 2 * 3 * 6 * 5).reshape(2, 3, 6, 5), torch.tensor([0.25, 0.5, 0.25])
+    return upfirdn2d(x, f, up=2, padding=1)
+
+
+OPERATORS["upfirdn2d"] = Operator(
+    "upfirdn2d",
+    _example,
+    kernels=("cpu", "cuda", "triton"),
+    register=_register,
+    triton=triton_form.LAUNCHES,
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: Intel Xeon with AVX-512, 2 cores"),),
+)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.ops.exporting import sizes
+from fastgan.ops.arguments import sizes
 
 
 def upfirdn2d_reference(

@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastgan.ops.layout import dense_format
-from fastgan.ops.registration import LIBRARY
-
-
-def implement(provider: str, key: str) -> None:
-    """Implement the operator `upfirdn2d_<provider>` for one dispatch key ("CUDA")."""
-    LIBRARY.impl(f"upfirdn2d_{provider}", _upfirdn2d, key)
+from fastgan.ops import fir
+from fastgan.ops.arguments import dense_format
 
 
 def _upfirdn2d(
@@ -30,11 +25,15 @@ def _upfirdn2d(
 ) -> Tensor:
     from fastgan.kernels import launch
 
-    height = (x.shape[2] * upy + pady0 + pady1 - f.shape[0]) // downy + 1
-    width = (x.shape[3] * upx + padx0 + padx1 - f.shape[-1]) // downx + 1
-    shape = (x.shape[0], x.shape[1], height, width)
+    up, down, padding = (upx, upy), (downx, downy), (padx0, padx1, pady0, pady1)
+    size = fir.output_size(x.shape[2:], (f.shape[0], f.shape[-1]), up, down, padding)
+    shape = (x.shape[0], x.shape[1], *size)
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=dense_format(x))
     if y.numel():
         with torch.cuda.device_of(x):
-            launch.upfirdn2d(x, f, y, (upx, upy), (downx, downy), (padx0, pady0), flip_filter, gain).launch()
+            launch.upfirdn2d(x, f, y, up, down, (padx0, pady0), flip_filter, gain).launch()
     return y
+
+
+# Torch operator, less its provider -> what launches the kernel.
+LAUNCHES = {"upfirdn2d": _upfirdn2d}

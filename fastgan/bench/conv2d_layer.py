@@ -12,10 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.bench.case import CLAMP, TAPS, Case, Inputs, Shape, leaf
-from fastgan.bench.layer_compositions import COMPOSITIONS
+from fastgan.bench.conv2d_layer_compositions import COMPOSITIONS
 from fastgan.ops import conv2d_resample, modulated_conv2d, provider, setup_filter
 
 MOST_CHANNELS = 512
+# Layers of StyleGAN2 256² with base 16384, 16 images, and of 1024² with base 32768, four: those of 512 channels are
+# bound by products, or at 16² by too few of them, those of 64 and 32 by memory.
+CUDA_LAYERS: list[Shape] = [
+    (16, 512, 32, 32),
+    (16, 64, 256, 256),
+    (4, 32, 1024, 1024),
+    (4, 512, 64, 64),
+    (16, 512, 16, 16),
+]
+CPU_LAYERS: list[Shape] = [(4, 128, 64, 64), (8, 256, 16, 16)]
+SHAPES = {"cpu": CPU_LAYERS, "cuda": CUDA_LAYERS}
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ LAYERS = {
 }
 
 
-def layer_cases(shape: Shape) -> Iterator[Case]:
+def cases(shape: Shape) -> Iterator[Case]:
     """Every kind of layer at [N, C, H, W]; images of half the size have twice the channels, at most 512."""
     n, c, h, w = shape
     half = (n, min(2 * c, MOST_CHANNELS), h // 2, w // 2)

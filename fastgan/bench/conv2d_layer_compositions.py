@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.bench.case import CLAMP, Function
-from fastgan.bench.compositions import FILTERS, UPFIRDN2D, Composition, fir_kernel, format_of
+from fastgan.bench.upfirdn2d_compositions import COMPOSITIONS as FIRS
+from fastgan.bench.upfirdn2d_compositions import FILTERS, Composition, fir_kernel, format_of
 
 Inputs = Any  # of a LayerCase: x, w and what the layer has of styles, noise, b and residual are there
 
@@ -125,6 +126,6 @@ COMPOSITIONS: dict[str, dict[str, Function]] = {
         **{f"{way}, then conv2d": partial(_down, fir=fir) for way, fir in FILTERS.items()},
         "filter folded into conv2d": _down_folded,
     },
-    "skip down 2": {f"{way}, then conv2d": partial(_skip, fir=fir) for way, fir in UPFIRDN2D["down 2"].items()},
+    "skip down 2": {f"{way}, then conv2d": partial(_skip, fir=fir) for way, fir in FIRS["down 2"].items()},
     "from-RGB": {"conv2d, gain folded": partial(_plain, gain=sqrt(2), padding=0)},
 }

@@ -7,8 +7,6 @@ in_scale and their gradients are float32 for halves. A mask holds two bits an el
 
 from __future__ import annotations
 
-from fastgan.ops.registration import LIBRARY
-
 _ACT = "int act, float alpha, float gain, float clamp"
 _EPILOGUE = f"Tensor? scale, Tensor? noise, Tensor? b, Tensor? residual, {_ACT}, bool keep_mask"
 _GEOMETRY = "int stride, bool transposed, int padx0, int padx1, int pady0, int pady1"
@@ -17,7 +15,7 @@ SCHEMAS = {
     # u [N, O, H, W], scale [N, O], noise [N or 1, 1, H, W], b [O], residual [N, O, H, W] -> y, mask
     "conv2d_epilogue": f"(Tensor u, {_EPILOGUE}) -> (Tensor, Tensor)",
     # dy, y [N, O, H, W] -> du = scale·gain·act'·dy; sums of du/scale·u [N, O], of du/scale over O [N, 1, H, W] and over
-    # the rest [O]. u is found from y, so y is needed where need_scale, and there was no residual.
+    # the rest [O]. The first needs u, which is computed back from y, where need_scale; y then holds no residual.
     "conv2d_epilogue_backward": (
         f"(Tensor dy, Tensor? mask, Tensor? y, Tensor? scale, Tensor? noise, Tensor? b, {_ACT}, "
         "bool need_scale, bool need_noise, bool need_b) -> (Tensor, Tensor, Tensor, Tensor)"
@@ -49,9 +47,3 @@ SCHEMAS = {
         "(Tensor x, Tensor dy, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, int tile) -> Tensor"
     ),
 }
-
-
-def define(provider: str) -> None:
-    """Define every schema as `fastgan::<name>_<provider>`."""
-    for name, schema in SCHEMAS.items():
-        LIBRARY.define(f"{name}_{provider}{schema}")

@@ -1,14 +1,13 @@
-"""The operators in plain torch, every way that torch is quick at: what ours is compared with.
+"""upfirdn2d in plain torch, every way that torch is quick at: what ours is compared with.
 
-Each composition gives the numbers of the operator (tests compare them with the reference), those of upfirdn2d with the
-filter [1, 3, 3, 1] alone: some hold for no other, like bilinear interpolation of a zero-bordered image.
+Each composition gives the numbers of the operator (tests compare them with the reference) with the filter [1, 3, 3, 1]
+alone: some hold for no other, like bilinear interpolation of a zero-bordered image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import sqrt
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +107,7 @@ FILTERS: dict[str, Composition] = {
 }
 
 # What is computed -> way -> composition.
-UPFIRDN2D: dict[str, dict[str, Composition]] = {
+COMPOSITIONS: dict[str, dict[str, Composition]] = {
     "up 2": {
         "conv_transpose2d": lambda x: _transposed(x, False),
         "conv_transpose2d, planes": lambda x: _transposed(x, True),
@@ -127,24 +126,3 @@ UPFIRDN2D: dict[str, dict[str, Composition]] = {
     },
     "filter": {way: lambda x, fir=fir: fir(_filter_pad(x)) for way, fir in FILTERS.items()},
 }
-
-
-def bias_act_lrelu(clamp: float | None) -> dict[str, Callable[[Tensor, Tensor | None], Tensor]]:
-    """Ways to compute clamp(lrelu(x + b) · √2, ±clamp), functions of x [N, C, H, W] and b [C] or None."""
-
-    def bounded(y: Tensor) -> Tensor:
-        return y if clamp is None else y.clamp(-clamp, clamp)
-
-    def plus(x: Tensor, b: Tensor | None) -> Tensor:
-        return x if b is None else x + b[:, None, None]
-
-    def maximum(x: Tensor, b: Tensor | None) -> Tensor:
-        v = plus(x, b) * sqrt(2)
-        return bounded(torch.maximum(v, v * 0.2))
-
-    return {
-        "leaky_relu": lambda x, b: bounded(F.leaky_relu(plus(x, b), 0.2) * sqrt(2)),
-        "leaky_relu in place": lambda x, b: bounded(F.leaky_relu(plus(x, b) * sqrt(2), 0.2, inplace=True)),
-        "prelu": lambda x, b: bounded(F.prelu(plus(x, b), x.new_full([1], 0.2)) * sqrt(2)),
-        "maximum": maximum,
-    }
