@@ -258,15 +258,7 @@ void list_pass(KernelList& list, const std::string& name) {
   }
 }
 
-}  // namespace
-
-const BiasActKernels& bias_act_kernels() {
-  static const BiasActKernels kernels{run_pass<Pass::forward>, run_pass<Pass::backward>,
-                                      run_pass<Pass::double_backward>, workspace};
-  return kernels;
-}
-
-void bias_act_kernel_list(KernelList& list) {
+void list_kernels(KernelList& list) {
   for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
     dispatch_dtype(dtype, [&](auto t) {
       using T = decltype(t);
@@ -278,6 +270,15 @@ void bias_act_kernel_list(KernelList& list) {
       list.push_back({std::string("bias_act sum ") + type_name<T>(),
                       reinterpret_cast<const void*>(bias_act_sum_kernel<T>)});
     });
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
+}  // namespace
+
+const BiasActKernels& bias_act_kernels() {
+  static const BiasActKernels kernels{run_pass<Pass::forward>, run_pass<Pass::backward>,
+                                      run_pass<Pass::double_backward>, workspace};
+  return kernels;
 }
 
 }  // namespace cuda

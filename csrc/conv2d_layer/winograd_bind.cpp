@@ -5,6 +5,8 @@
 #include "common/torch_device.h"
 #include "conv2d_layer/winograd.h"
 
+#if !FASTGAN_SHIM
+
 namespace fastgan {
 namespace {
 
@@ -94,3 +96,4 @@ STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) {
   m.impl("conv2d_winograd_native", TORCH_BOX(&fastgan::convolve));
   m.impl("conv2d_winograd_weight_gradient_native", TORCH_BOX(&fastgan::weight_gradient));
 }
+#endif

@@ -1,5 +1,5 @@
 // The epilogue's kernels, of every instruction set and of the GPU under the shim, against the formula in double.
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 
 #include "guarded.h"
 #if defined(_OPENMP)

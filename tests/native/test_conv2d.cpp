@@ -1,7 +1,7 @@
-// Convolutions by implicit GEMM, the GPU's under the shim, against their definition in double.
+// Convolutions of the GPU, run by the shim, against their definition in double.
 #include <array>
 
-#include "conv2d_layer/gemm.h"
+#include "conv2d_layer/conv2d.h"
 #include "guarded.h"
 #if defined(_OPENMP)
 #include <omp.h>
@@ -272,5 +272,5 @@ int main() {
                        scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run_up(s.padding);
         }
-  std::printf("implicit_gemm: %d cases\n", count);
+  std::printf("conv2d: %d cases\n", count);
 }

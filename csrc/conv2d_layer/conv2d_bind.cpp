@@ -4,7 +4,7 @@
 #include <tuple>
 
 #include "common/torch_device.h"
-#include "conv2d_layer/gemm.h"
+#include "conv2d_layer/conv2d.h"
 
 #if FASTGAN_SHIM || FASTGAN_WITH_CUDA
 

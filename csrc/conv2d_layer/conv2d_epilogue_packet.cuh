@@ -1,7 +1,7 @@
 // What one GPU thread does with neighbouring elements of an epilogue: load, compute, store.
 #pragma once
-#include "conv2d_layer/epilogue.h"
-#include "cuda/packet.h"
+#include "conv2d_layer/conv2d_epilogue.h"
+#include "gpu/packet.h"
 // after what it is written in terms of
 #include "bias_act/formula.h"
 

@@ -1,9 +1,9 @@
 // How a convolution becomes a product of matrices: rows of the first are pixels of y, rows of the second channels of y,
 // and what is summed over are taps and, within each, channels of x.
 #pragma once
-#include "conv2d_layer/gemm_tile.cuh"
+#include "conv2d_layer/conv2d_tile.cuh"
 // after the types it is written in terms of
-#include "conv2d_layer/gemm.h"
+#include "conv2d_layer/conv2d.h"
 
 namespace fastgan {
 namespace cuda {

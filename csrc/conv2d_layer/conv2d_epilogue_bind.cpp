@@ -1,5 +1,5 @@
 // The epilogue of a convolution layer and its gradients as operators of torch. The schemas are defined in Python.
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 
 #include <optional>
 #include <string>

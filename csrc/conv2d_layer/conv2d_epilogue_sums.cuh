@@ -1,6 +1,6 @@
 // The sums of an epilogue's backward: where their parts lie, and the kernels that add them.
 #pragma once
-#include "conv2d_layer/epilogue_packet.cuh"
+#include "conv2d_layer/conv2d_epilogue_packet.cuh"
 
 namespace fastgan {
 namespace cuda {

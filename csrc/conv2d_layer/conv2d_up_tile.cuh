@@ -1,7 +1,7 @@
 // A block's part of a transposed convolution of stride 2 that a FIR follows: which inputs and weights it multiplies, and
 // how its sums are filtered.
 #pragma once
-#include "conv2d_layer/gemm_epilogue.cuh"
+#include "conv2d_layer/conv2d_finish.cuh"
 
 namespace fastgan {
 namespace cuda {

@@ -4,7 +4,7 @@
 // through memory too where the channels are split: 8 bytes for at least 8 elements. Threads: 256 a block, each with 2
 // packets of 16 bytes (32 for float64) in flight. Shared memory: up to 16 KiB a block to sum columns. Share of the copy
 // rate: not yet measured on a GPU. Registers: at most 127, 146 for float64.
-#include "conv2d_layer/epilogue_sums.cuh"
+#include "conv2d_layer/conv2d_epilogue_sums.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -242,14 +242,7 @@ void backward(const EpilogueArgs& a) {
   dispatch_dtype(a.dtype, [&](auto t) { run_backward<decltype(t)>(a); });
 }
 
-}  // namespace
-
-const EpilogueKernels& epilogue_kernels() {
-  static const EpilogueKernels kernels{forward, backward, workspace};
-  return kernels;
-}
-
-void conv2d_epilogue_kernel_list(KernelList& list) {
+void list_kernels(KernelList& list) {
   for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
     dispatch_dtype(dtype, [&](auto t) {
       using T = decltype(t);
@@ -264,6 +257,14 @@ void conv2d_epilogue_kernel_list(KernelList& list) {
       add("sum", epilogue_sum_kernel<T>);
       add("sum over channels", epilogue_noise_kernel<T>);
     });
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
+}  // namespace
+
+const EpilogueKernels& epilogue_kernels() {
+  static const EpilogueKernels kernels{forward, backward, workspace};
+  return kernels;
 }
 
 }  // namespace cuda

@@ -1,6 +1,6 @@
 // Groups of 16 elements of an epilogue, whole or not, and what they take of its operands.
 #pragma once
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 // after the arguments
 #include "bias_act/groups.h"
 

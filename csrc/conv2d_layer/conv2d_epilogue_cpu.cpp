@@ -1,10 +1,10 @@
 // The epilogue of a convolution layer on the CPU. Bytes per element: forward reads u and writes y and 2 bits, and reads the
 // residual if there is one; backward reads dy and 2 bits, and y or u if dscale is wanted, and writes du. Noise, scale and b
 // are read again and again, from a cache. Groups of 16 elements are handled at a time.
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 
 #include "common/parallel.h"
-#include "conv2d_layer/epilogue_groups.h"
+#include "conv2d_layer/conv2d_epilogue_groups.h"
 
 namespace fastgan {
 namespace FASTGAN_ISA {

@@ -1,7 +1,7 @@
 // What becomes of a tile's sums: scale, noise, bias, activation, gain, clamp, residual, mask.
 #pragma once
-#include "conv2d_layer/gemm_load.cuh"
-#include "cuda/number.h"
+#include "conv2d_layer/conv2d_load.cuh"
+#include "gpu/number.h"
 // after what they are written in terms of
 #include "bias_act/formula.h"
 

@@ -14,7 +14,7 @@
 // warpgroup), 168, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: x comes by asynchronous copies. Else, where it is scaled or not in whole packets, it goes through
 // registers. Share of the matrix rate: not yet run on a GPU.
-#include "conv2d_layer/gemm_epilogue.cuh"
+#include "conv2d_layer/conv2d_finish.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -171,6 +171,22 @@ void list_forms(KernelList& list) {
   }
 }
 
+void list_kernels(KernelList& list) {
+  list_forms<__half, true>(list);
+  list_forms<__nv_bfloat16, true>(list);
+  list_forms<float, true>(list);
+  list_forms<float, false>(list);
+  list_forms<double, false>(list);
+  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
+    dispatch_dtype(dtype, [&](auto t) {
+      using T = decltype(t);
+      list.push_back({std::string("conv2d weights ") + type_name<T>(),
+                      reinterpret_cast<const void*>(conv2d_weights_kernel<T>)});
+    });
+  list.push_back({"conv2d mask uint8", reinterpret_cast<const void*>(conv2d_mask_kernel)});
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
 }  // namespace
 
 int64_t conv2d_workspace(const Conv2dArgs& a) { return ConvMemory(a).bytes; }
@@ -213,21 +229,6 @@ void conv2d(const Conv2dArgs& a) {
       run<T, false>(l);
   });
   pack_mask(l);
-}
-
-void conv2d_kernel_list(KernelList& list) {
-  list_forms<__half, true>(list);
-  list_forms<__nv_bfloat16, true>(list);
-  list_forms<float, true>(list);
-  list_forms<float, false>(list);
-  list_forms<double, false>(list);
-  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
-    dispatch_dtype(dtype, [&](auto t) {
-      using T = decltype(t);
-      list.push_back({std::string("conv2d weights ") + type_name<T>(),
-                      reinterpret_cast<const void*>(conv2d_weights_kernel<T>)});
-    });
-  list.push_back({"conv2d mask uint8", reinterpret_cast<const void*>(conv2d_mask_kernel)});
 }
 
 }  // namespace cuda
