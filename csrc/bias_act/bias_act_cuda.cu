@@ -213,27 +213,13 @@ void run(BiasActLaunch l) {
   }
 }
 
-template <class... Acts>
-double negative_slope_of(const BiasActArgs& a, ActivationList<Acts...>) {
-  double slope = 1;
-  int number = 0;
-  const auto look = [&](auto act) {
-    using Act = decltype(act);
-    if constexpr (Act::piecewise)
-      if (number == a.act) slope = Act::negative_slope(a.alpha);
-    ++number;
-  };
-  (look(Acts()), ...);
-  return slope;
-}
-
 template <Pass pass>
 void run_pass(const BiasActArgs& a) {
   BiasActLaunch l;
   l.a = a;
   l.aligned = is_aligned(a.x) && is_aligned(a.dy) && is_aligned(a.ddx) && is_aligned(a.out) && is_aligned(a.mask) &&
               is_aligned(a.b);
-  l.negative_slope = negative_slope_of(a, Activations());
+  l.negative_slope = negative_slope(a.act, a.alpha, Activations());
   dispatch_dtype(a.dtype, [&](auto t) {
     using T = decltype(t);
     if constexpr (pass == Pass::double_backward)

@@ -11,7 +11,7 @@ namespace cuda {
 // What the kernel gets by value.
 struct ConvLaunch {
   Conv2dArgs a;
-  const void* w = nullptr;     // [out_channels, taps, taps, channels], packets aligned
+  const void* w = nullptr;     // [out_channels, kh, kw, channels], packets aligned
   int channels = 0;            // of x, up to whole packets; the rest of w is 0
   bool packets_in = false;     // pixels of x and in_scale are whole packets, aligned
   bool packets_out = false;    // those of y, residual, scale, b and mask
