@@ -97,8 +97,8 @@ CUDA_PLANTS = {
     ),
     "out-of-bounds: noise of what lies beyond the last element": Plant(
         EPILOGUE_PACKET,
-        "a.noise && live ? widen",
-        "a.noise ? widen",
+        "o.noise && live ? widen",
+        "o.noise ? widen",
         SANITIZER + r"conv2d_epilogue_packet\.cuh:\d+",
         "address",
         "conv2d_epilogue",
@@ -158,8 +158,8 @@ CUDA_PLANTS = {
     ),
     "unwritten output: the last channel of a part of a packet": Plant(
         FINISH,
-        "if (k < count) y[k] = packet.v[k];",
-        "if (k + 1 < count) y[k] = packet.v[k];",
+        "count = left < kPacket<T> ? left : kPacket<T>;",
+        "count = left < kPacket<T> ? left - 1 : kPacket<T>;",
         UNWRITTEN.format("y"),
         test="conv2d",
     ),
