@@ -47,22 +47,18 @@ class Epilogue {
     parallel_tasks((numel + task - 1) / task, thread_count(numel), [&](int64_t t, int) {
       int64_t plane = t * task / pixels, pixel = t * task % pixels;
       for (int64_t at = t * task; at < numel && at < (t + 1) * task; at += kGroup) {
-        float u[kGroup] = {}, scale[kGroup] = {}, noise[kGroup] = {}, b[kGroup] = {};
+        float u[kGroup] = {};
         for (int64_t i = 0, end = numel - at < kGroup ? numel - at : kGroup; i < end;) {
           // Up to the end of the plane.
           const int64_t run = pixels - pixel < end - i ? pixels - pixel : end - i;
-          const float* const from = noises ? noises + plane / a.out * o.noise_step + pixel : nullptr;
-          for (int64_t k = i; k < i + run; ++k) {
-            u[k] = a.y[at + k], scale[k] = scales ? scales[plane] : 1.0f;
-            noise[k] = from ? from[k - i] : 0.0f, b[k] = biases ? biases[plane % a.out] : 0.0f;
-          }
+          const float scale = scales ? scales[plane] : 1.0f, b = biases ? biases[plane % a.out] : 0.0f;
+          const float* const noise = noises ? noises + plane / a.out * o.noise_step + pixel : nullptr;
+          for (int64_t k = 0; k < run; ++k) u[i + k] = a.y[at + i + k] * scale + (noise ? noise[k] : 0.0f) + b;
           i += run;
           pixel += run;
           if (pixel == pixels) pixel = 0, ++plane;
         }
-        group(at, numel - at, [&](int i, V added) {
-          return finish(load(u + i * L), load(scale + i * L), added, load(noise + i * L), load(b + i * L));
-        });
+        group(at, numel - at, [&](int i, V added) { return finish(load(u + i * L), V(1.0f), added); });
       }
     });
   }
