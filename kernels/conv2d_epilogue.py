@@ -89,8 +89,8 @@ def conv2d_epilogue_kernel(
 
     v = tl.load(u + i, mask=inside, other=0.0).to(COMPUTE)
     result, bits = finish(
-        v, scale, noise, b, residual, n * channels + channel, n * noise_step + pixel, channel, i, inside, inside, inside,
-        gain, fall, clamp, CLAMPS, RELU, COMPUTE,
+        v, scale, noise, b, residual, n * channels + channel, n * noise_step + pixel, channel, i,
+        inside, inside, inside, gain, fall, clamp, CLAMPS, RELU, COMPUTE,
     )  # fmt: skip
     if mask is not None:
         bits = tl.where(inside, bits, 0) << (2 * lane)

@@ -139,7 +139,11 @@ PLANTS = {
                 "tl.store(y + i, result.to(y.dtype.element_ty))",
                 "beyond y",
             ),
-            "wrong stride: scale": ("scale + n * channels + channel", "scale + n + channel", "y is wrong"),
+            "wrong stride: scale": (
+                "n * channels + channel, n * noise_step",
+                "n + channel, n * noise_step",
+                "y is wrong",
+            ),
             "unwritten output: mask": ("mask=group * 4 < numel)", "mask=group * 4 + 3 < numel)", "mask is wrong"),
         },
     ),
