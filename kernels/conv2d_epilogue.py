@@ -1,7 +1,7 @@
 """What follows a convolution, in Triton: y = residual + clamp(act(scale·u + noise + b)·gain, ±clamp); its gradients.
 
 Each pass reads its tensors once and writes once. Halves are computed in float32. There are no atomics: partial sums are
-added in a fixed order by `bias_act_sum_kernel`. `activate` is also what `conv2d_kernel` ends with.
+added in a fixed order by `bias_act_sum_kernel`. `finish` is also what `conv2d_kernel` ends with.
 
 The mask holds 4 elements a byte in memory order, low bits first: bits as in bias_act.
 """
@@ -18,15 +18,30 @@ from fastgan.kernels.bias_act import number, rises, stops
 
 
 @triton.jit
-def activate(v, gain: tl.float64, fall: tl.float64, clamp: tl.float64, CLAMPS: tl.constexpr, RELU: tl.constexpr):
-    """v times gain, or `fall` where v is not positive, within ±clamp; and the two bits of the mask."""
-    gain, fall, clamp = number(gain, v.dtype), number(fall, v.dtype), number(clamp, v.dtype)
+def finish(
+    v, scale, noise, b, residual, scale_place, noise_place, channel, place, has_channel, has_pixel, inside,
+    gain: tl.float64, fall: tl.float64, clamp: tl.float64,
+    CLAMPS: tl.constexpr, RELU: tl.constexpr, COMPUTE: tl.constexpr,
+):  # fmt: skip
+    """residual + clamp(act(scale·v + noise + b)·gain) and the two bits of the mask; `fall` is the gain below 0.
+
+    Operands are None for none; of the others, what lies at the places, where it is inside.
+    """
+    if scale is not None:
+        v *= tl.load(scale + scale_place, mask=has_channel, other=0.0)
+    if noise is not None:
+        v += tl.load(noise + noise_place, mask=has_pixel, other=0.0).to(COMPUTE)
+    if b is not None:
+        v += tl.load(b + channel, mask=has_channel, other=0.0).to(COMPUTE)
+    gain, fall, clamp = number(gain, COMPUTE), number(fall, COMPUTE), number(clamp, COMPUTE)
     bits = rises(v, RELU).to(tl.int32)
     # relu makes 0 of infinity too
     result = tl.where(v < 0, 0.0, v) * gain if RELU else v * tl.where(v > 0, gain, fall)
     if CLAMPS:
         bits |= stops(result, clamp).to(tl.int32) << 1
         result = tl.where(result > clamp, clamp, tl.where(result < -clamp, -clamp, result))  # NaN stays
+    if residual is not None:
+        result += tl.load(residual + place, mask=inside, other=0.0).to(COMPUTE)
     return result, bits
 
 
@@ -73,18 +88,13 @@ def conv2d_epilogue_kernel(
         n, pixel, channel = row // channels, column, row % channels
 
     v = tl.load(u + i, mask=inside, other=0.0).to(COMPUTE)
-    if scale is not None:
-        v *= tl.load(scale + n * channels + channel, mask=inside, other=0.0)
-    if noise is not None:
-        v += tl.load(noise + n * noise_step + pixel, mask=inside, other=0.0).to(COMPUTE)
-    if b is not None:
-        v += tl.load(b + channel).to(COMPUTE)
-    result, bits = activate(v, gain, fall, clamp, CLAMPS, RELU)
+    result, bits = finish(
+        v, scale, noise, b, residual, n * channels + channel, n * noise_step + pixel, channel, i,
+        inside, inside, inside, gain, fall, clamp, CLAMPS, RELU, COMPUTE,
+    )  # fmt: skip
     if mask is not None:
         bits = tl.where(inside, bits, 0) << (2 * lane)
         tl.store(mask + group, tl.sum(bits, axis=1).to(tl.uint8), mask=group * 4 < numel)
-    if residual is not None:
-        result += tl.load(residual + i, mask=inside, other=0.0).to(COMPUTE)
     tl.store(y + i, result.to(y.dtype.element_ty), mask=inside)
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgan.kernels import launch
-from fastgan.kernels.conv2d_epilogue import conv2d_epilogue_backward_kernel, conv2d_epilogue_kernel
-from fastgan.kernels.conv2d_layer import (
+from fastgan.kernels.conv2d import (
     conv2d_kernel,
     conv2d_weight_gradient_kernel,
     conv2d_weight_gradient_sum_kernel,
 )
+from fastgan.kernels.conv2d_epilogue import conv2d_epilogue_backward_kernel, conv2d_epilogue_kernel
 from fastgan.kernels.launch import Plan, compute_type, divide_up, power_of_two
 
 

@@ -148,6 +148,21 @@ struct ActivationList {
   static constexpr bool piecewise[] = {Acts::piecewise...};
 };
 
+// The slope below 0 of the piecewise-linear activation of that number.
+template <class... Acts>
+double negative_slope(int act, double alpha, ActivationList<Acts...>) {
+  double slope = 1;
+  int number = 0;
+  const auto look = [&](auto of) {
+    using Act = decltype(of);
+    if constexpr (Act::piecewise)
+      if (number == act) slope = Act::negative_slope(alpha);
+    ++number;
+  };
+  (look(Acts()), ...);
+  return slope;
+}
+
 using Activations = ActivationList<Linear, Relu, LeakyRelu, Tanh, Sigmoid, Elu, Selu, Softplus, Swish>;
 
 }  // namespace FASTGAN_ISA

@@ -58,8 +58,6 @@ void set_bias(BiasActArgs& a, const std::optional<Tensor>& b, const Tensor& like
   a.b = b->const_data_ptr();
 }
 
-int64_t mask_bytes(int64_t numel) { return (numel + 3) / 4; }
-
 // A backend: its kernels, and where they run.
 #if !FASTGAN_SHIM
 struct Cpu : OnCpu {
@@ -81,7 +79,7 @@ std::tuple<Tensor, Tensor> forward(Tensor x, std::optional<Tensor> b, int64_t di
   BiasActArgs a = layout_of(x, dim);
   set_scalars(a, act, alpha, gain, clamp);
   set_bias(a, b, x);
-  Tensor y = empty_like_dense(x), mask = empty_bytes(x, keep_mask ? mask_bytes(a.numel) : 0);
+  Tensor y = empty_like_dense(x), mask = empty_mask(x, a.numel, keep_mask);
   if (a.numel == 0) return {y, mask};
   a.x = x.const_data_ptr();
   a.out = y.mutable_data_ptr();

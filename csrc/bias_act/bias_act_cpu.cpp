@@ -21,16 +21,16 @@ template <class T, class Formula>
 __attribute__((noinline)) Group<Accumulate<T>> edge_group(Streams<T> s, Formula formula, int64_t i, int64_t end,
                                                           Group<Accumulate<T>> bias) {
   const bool whole = end - i >= kGroup;
-  const size_t count = whole ? 0 : size_t(end - i), bytes = count * sizeof(T), mask_bytes = (count + 3) / 4;
+  const size_t count = whole ? 0 : size_t(end - i), bytes = count * sizeof(T), of_mask = size_t(mask_bytes(int64_t(count)));
   T x[kGroup] = {}, dy[kGroup] = {}, ddx[kGroup] = {}, out[kGroup];
   uint8_t mask[4] = {};
   if (s.x) __builtin_memcpy(x, s.x + i, bytes);
   if (s.dy) __builtin_memcpy(dy, s.dy + i, bytes);
   if (s.ddx) __builtin_memcpy(ddx, s.ddx + i, bytes);
-  if (s.mask) __builtin_memcpy(mask, s.mask + i / 4, mask_bytes);
+  if (s.mask) __builtin_memcpy(mask, s.mask + i / 4, of_mask);
   const Group<Accumulate<T>> result = formula(whole ? s : Streams<T>{x, dy, ddx, out, mask}, whole ? i : 0, bias);
   __builtin_memcpy(s.out + i, out, bytes);
-  if (s.mask && !s.dy) __builtin_memcpy(s.mask + i / 4, mask, mask_bytes);
+  if (s.mask && !s.dy) __builtin_memcpy(s.mask + i / 4, mask, of_mask);
   return result;
 }
 

@@ -213,27 +213,13 @@ void run(BiasActLaunch l) {
   }
 }
 
-template <class... Acts>
-double negative_slope_of(const BiasActArgs& a, ActivationList<Acts...>) {
-  double slope = 1;
-  int number = 0;
-  const auto look = [&](auto act) {
-    using Act = decltype(act);
-    if constexpr (Act::piecewise)
-      if (number == a.act) slope = Act::negative_slope(a.alpha);
-    ++number;
-  };
-  (look(Acts()), ...);
-  return slope;
-}
-
 template <Pass pass>
 void run_pass(const BiasActArgs& a) {
   BiasActLaunch l;
   l.a = a;
   l.aligned = is_aligned(a.x) && is_aligned(a.dy) && is_aligned(a.ddx) && is_aligned(a.out) && is_aligned(a.mask) &&
               is_aligned(a.b);
-  l.negative_slope = negative_slope_of(a, Activations());
+  l.negative_slope = negative_slope(a.act, a.alpha, Activations());
   dispatch_dtype(a.dtype, [&](auto t) {
     using T = decltype(t);
     if constexpr (pass == Pass::double_backward)
@@ -258,15 +244,7 @@ void list_pass(KernelList& list, const std::string& name) {
   }
 }
 
-}  // namespace
-
-const BiasActKernels& bias_act_kernels() {
-  static const BiasActKernels kernels{run_pass<Pass::forward>, run_pass<Pass::backward>,
-                                      run_pass<Pass::double_backward>, workspace};
-  return kernels;
-}
-
-void bias_act_kernel_list(KernelList& list) {
+void list_kernels(KernelList& list) {
   for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
     dispatch_dtype(dtype, [&](auto t) {
       using T = decltype(t);
@@ -278,6 +256,15 @@ void bias_act_kernel_list(KernelList& list) {
       list.push_back({std::string("bias_act sum ") + type_name<T>(),
                       reinterpret_cast<const void*>(bias_act_sum_kernel<T>)});
     });
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
+}  // namespace
+
+const BiasActKernels& bias_act_kernels() {
+  static const BiasActKernels kernels{run_pass<Pass::forward>, run_pass<Pass::backward>,
+                                      run_pass<Pass::double_backward>, workspace};
+  return kernels;
 }
 
 }  // namespace cuda

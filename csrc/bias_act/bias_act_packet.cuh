@@ -1,6 +1,6 @@
 // What one GPU thread does with neighbouring elements of bias_act: load, compute, store.
 #pragma once
-#include "cuda/packet.h"
+#include "gpu/packet.h"
 // after what they are written in terms of
 #include "bias_act/activations.h"
 #include "bias_act/formula.h"

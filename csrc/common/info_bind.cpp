@@ -1,14 +1,19 @@
-// What this library was built as.
+// What this library was built as; and, of one whose CUDA kernels the CPU runs, how often each has run.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <string>
 
 #include "common/isa.h"
-#if FASTGAN_WITH_CUDA
-#include "cuda/kernel_list.h"
+#if FASTGAN_SHIM || FASTGAN_WITH_CUDA
+#include "gpu/kernel_list.h"
 #endif
 
+#if FASTGAN_SHIM
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("shim_launches", TORCH_BOX(&fastgan::cuda::kernel_resources));
+}
+#else
 namespace {
 
 std::string native_info() {
@@ -36,3 +41,4 @@ STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
   m.impl("native_info", TORCH_BOX(&native_info));
   m.impl("cuda_kernel_resources", TORCH_BOX(&cuda_kernel_resources));
 }
+#endif

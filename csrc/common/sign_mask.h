@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "common/mask_size.h"
 #include "common/vec.h"
 
 namespace fastgan {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/dtype.h"
+#include "common/mask_size.h"
 
 namespace fastgan {
 
@@ -70,6 +71,11 @@ inline Tensor empty_vector(const Tensor& like, int64_t count, int32_t dtype) {
 
 inline Tensor empty_bytes(const Tensor& like, int64_t count) {
   return empty_vector(like, count, aoti_torch_dtype_uint8());
+}
+
+// Of so many elements; empty where it is not to be kept.
+inline Tensor empty_mask(const Tensor& like, int64_t elements, bool keep) {
+  return empty_bytes(like, keep ? mask_bytes(elements) : 0);
 }
 
 // An image batch [n, c, h, w] with the dtype of `like`.

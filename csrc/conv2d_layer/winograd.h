@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "common/isa.h"
+#include "conv2d_layer/operands.h"
 
 namespace fastgan {
 
@@ -26,15 +27,7 @@ struct WinogradArgs {
   int64_t n = 0, in = 0, out = 0, height = 0, width = 0, out_height = 0, out_width = 0;
   int64_t pad_y = 0, pad_x = 0;  // rows above and columns before the image; negative: cropped
   int tile = 4;                  // m: 2 or 4
-
-  // y = residual + clamp(act(scale * u + noise + b) * gain) of the convolution u.
-  const float* scale = nullptr;     // [n, out], or null
-  const float* noise = nullptr;     // [n, out_height, out_width], or null
-  int64_t noise_image = 0;          // from one image's noise to the next one's; 0: shared
-  const float* b = nullptr;         // [out], or null
-  const float* residual = nullptr;  // as y, or null
-  uint8_t* mask = nullptr;          // as that of bias_act, or null
-  double negative_slope = 1, gain = 1, clamp = -1;
+  LayerOperands operands;
 
   // Weight gradient, instead of y: dw [out, in, 3, 3] from x and dy.
   const float* dy = nullptr;

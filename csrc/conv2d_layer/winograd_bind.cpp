@@ -1,9 +1,12 @@
 // Winograd's convolutions as operators of torch, of the CPU alone. The schemas are defined in Python.
-#include <optional>
+#include <initializer_list>
+#include <string>
 #include <tuple>
 
-#include "common/torch_device.h"
+#include "conv2d_layer/torch_operands.h"
 #include "conv2d_layer/winograd.h"
+
+#if !FASTGAN_SHIM
 
 namespace fastgan {
 namespace {
@@ -20,64 +23,47 @@ void check_tensor(const Tensor& t, std::initializer_list<int64_t> sizes, const c
   STD_TORCH_CHECK(fits, "conv2d_winograd: ", name, " must be contiguous float32 of shape [", shape, "] on the CPU");
 }
 
-const float* data_of(const std::optional<Tensor>& t, std::initializer_list<int64_t> sizes, const char* name) {
-  if (!t) return nullptr;
-  check_tensor(*t, sizes, name);
-  return static_cast<const float*>(t->const_data_ptr());
-}
-
 // out: channels of the result.
-WinogradArgs arguments_of(const Tensor& x, const std::optional<Tensor>& in_scale, int64_t out, int64_t padx0,
-                          int64_t padx1, int64_t pady0, int64_t pady1, int64_t tile) {
+WinogradArgs arguments_of(const Tensor& x, const Optional& in_scale, int64_t out, const Padding& padding, int64_t tile) {
   STD_TORCH_CHECK(x.dim() == 4, "conv2d_winograd: x must have shape [N, C, H, W]");
   STD_TORCH_CHECK(tile == 2 || tile == 4, "conv2d_winograd: tile must be 2 or 4");
   WinogradArgs a;
   a.n = x.size(0), a.in = x.size(1), a.height = x.size(2), a.width = x.size(3);
   check_tensor(x, {a.n, a.in, a.height, a.width}, "x");
   a.out = out;
-  a.out_height = a.height + pady0 + pady1 - 2;
-  a.out_width = a.width + padx0 + padx1 - 2;
+  a.out_height = a.height + padding.y0 + padding.y1 - 2;
+  a.out_width = a.width + padding.x0 + padding.x1 - 2;
   STD_TORCH_CHECK(a.out_height > 0 && a.out_width > 0, "conv2d_winograd: the output would be empty");
-  a.pad_y = pady0;
-  a.pad_x = padx0;
+  a.pad_y = padding.y0;
+  a.pad_x = padding.x0;
   a.tile = int(tile);
   a.x = static_cast<const float*>(x.const_data_ptr());
-  a.in_scale = data_of(in_scale, {a.n, a.in}, "in_scale");
+  a.in_scale = static_cast<const float*>(scale_data(in_scale, x, a.in, "conv2d_winograd", "in_scale"));
   return a;
 }
 
-std::tuple<Tensor, Tensor> convolve(Tensor x, Tensor w, bool adjoint, std::optional<Tensor> in_scale, int64_t padx0,
-                                    int64_t padx1, int64_t pady0, int64_t pady1, std::optional<Tensor> scale,
-                                    std::optional<Tensor> noise, std::optional<Tensor> b,
-                                    std::optional<Tensor> residual, int64_t act, double alpha, double gain,
-                                    double clamp, bool keep_mask, int64_t tile) {
+std::tuple<Tensor, Tensor> convolve(Tensor x, Tensor w, bool adjoint, Optional in_scale, Padding padding, Operands operands,
+                                    Optional residual, Activation act, bool keep_mask, int64_t tile) {
   STD_TORCH_CHECK(w.dim() == 4, "conv2d_winograd: w must have shape [O, I, 3, 3]");
-  WinogradArgs a = arguments_of(x, in_scale, w.size(adjoint ? 1 : 0), padx0, padx1, pady0, pady1, tile);
+  WinogradArgs a = arguments_of(x, in_scale, w.size(adjoint ? 1 : 0), padding, tile);
   check_tensor(w, {adjoint ? a.in : a.out, adjoint ? a.out : a.in, 3, 3}, "w");
-  STD_TORCH_CHECK(act >= 0 && act <= 2, "conv2d_winograd: act must be 0 (linear), 1 (relu) or 2 (lrelu)");
+  const Images images{a.n, a.out, a.out_height, a.out_width, false};
+  a.operands = operands_of(operands, act, x, images, "conv2d_winograd");
+  if (residual) a.operands.residual = images_data(*residual, x, images, "conv2d_winograd", "residual");
   Tensor y = empty_images(x, a.n, a.out, a.out_height, a.out_width, false);
-  Tensor mask = empty_bytes(x, keep_mask ? (y.numel() + 3) / 4 : 0);
+  Tensor mask = empty_mask(x, y.numel(), keep_mask);
+  if (y.numel() == 0) return {y, mask};
   a.w = static_cast<const float*>(w.const_data_ptr());
   a.adjoint = adjoint;
-  a.scale = data_of(scale, {a.n, a.out}, "scale");
-  a.noise_image = noise && noise->size(0) != 1 ? a.out_height * a.out_width : 0;
-  a.noise = data_of(noise, {a.noise_image ? a.n : 1, 1, a.out_height, a.out_width}, "noise");
-  a.b = data_of(b, {a.out}, "b");
-  a.residual = data_of(residual, {a.n, a.out, a.out_height, a.out_width}, "residual");
-  a.negative_slope = act == 0 ? 1 : act == 1 ? 0 : alpha;
-  a.gain = gain;
-  a.clamp = clamp;
-  if (y.numel() == 0) return {y, mask};
   a.y = static_cast<float*>(y.mutable_data_ptr());
-  if (keep_mask) a.mask = static_cast<uint8_t*>(mask.mutable_data_ptr());
+  if (keep_mask) a.operands.mask = static_cast<uint8_t*>(mask.mutable_data_ptr());
   winograd_kernels(best_isa()).forward(a);
   return {y, mask};
 }
 
-Tensor weight_gradient(Tensor x, Tensor dy, std::optional<Tensor> in_scale, int64_t padx0, int64_t padx1,
-                       int64_t pady0, int64_t pady1, int64_t tile) {
+Tensor weight_gradient(Tensor x, Tensor dy, Optional in_scale, Padding padding, int64_t tile) {
   STD_TORCH_CHECK(dy.dim() == 4, "conv2d_winograd: dy must have shape [N, O, H, W]");
-  WinogradArgs a = arguments_of(x, in_scale, dy.size(1), padx0, padx1, pady0, pady1, tile);
+  WinogradArgs a = arguments_of(x, in_scale, dy.size(1), padding, tile);
   check_tensor(dy, {a.n, a.out, a.out_height, a.out_width}, "dy");
   Tensor dw = empty_images(x, a.out, a.in, 3, 3, false);
   if (dw.numel() == 0) return dw;
@@ -91,6 +77,7 @@ Tensor weight_gradient(Tensor x, Tensor dy, std::optional<Tensor> in_scale, int6
 }  // namespace fastgan
 
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) {
-  m.impl("conv2d_winograd_native", TORCH_BOX(&fastgan::convolve));
-  m.impl("conv2d_winograd_weight_gradient_native", TORCH_BOX(&fastgan::weight_gradient));
+  m.impl("conv2d_winograd_native", FASTGAN_BOX(fastgan::convolve));
+  m.impl("conv2d_winograd_weight_gradient_native", FASTGAN_BOX(fastgan::weight_gradient));
 }
+#endif

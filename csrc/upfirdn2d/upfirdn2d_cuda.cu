@@ -172,13 +172,7 @@ void list_fir(KernelList& list, const std::string& name) {
   add("packed full", upfirdn2d_packed_kernel<T, F, true>);
 }
 
-}  // namespace
-
-void upfirdn2d(const Upfirdn2dArgs& a) {
-  dispatch_dtype(a.dtype, [&](auto t) { run<decltype(t)>(a); });
-}
-
-void upfirdn2d_kernel_list(KernelList& list) {
+void list_kernels(KernelList& list) {
   for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
     dispatch_dtype(dtype, [&](auto t) {
       using T = decltype(t);
@@ -190,6 +184,13 @@ void upfirdn2d_kernel_list(KernelList& list) {
       list.push_back({std::string("upfirdn2d direct ") + type_name<T>(),
                       reinterpret_cast<const void*>(upfirdn2d_direct_kernel<T>)});
     });
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
+}  // namespace
+
+void upfirdn2d(const Upfirdn2dArgs& a) {
+  dispatch_dtype(a.dtype, [&](auto t) { run<decltype(t)>(a); });
 }
 
 }  // namespace cuda

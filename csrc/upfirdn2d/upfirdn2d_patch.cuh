@@ -1,7 +1,7 @@
 // upfirdn2d with filters that are known when it is compiled: a thread computes a patch of outputs in registers, input
 // row after input row, each of which is read once.
 #pragma once
-#include "cuda/gpu.h"
+#include "gpu/gpu.h"
 // after the types it is written in terms of
 #include "upfirdn2d/upfirdn2d.h"
 

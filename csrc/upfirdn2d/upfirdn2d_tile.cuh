@@ -1,7 +1,7 @@
 // upfirdn2d with any factors and any filter, in any layout: in tiles where their inputs fit into shared memory, else
 // each output by itself.
 #pragma once
-#include "cuda/gpu.h"
+#include "gpu/gpu.h"
 // after the types it is written in terms of
 #include "upfirdn2d/upfirdn2d.h"
 

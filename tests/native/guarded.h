@@ -12,6 +12,7 @@
 
 #include "common/dtype.h"
 #include "common/isa.h"
+#include "common/mask_size.h"
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else

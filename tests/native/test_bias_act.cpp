@@ -69,7 +69,7 @@ class Runner {
   Runner(const Case& c, Numbers& numbers)
       : c_(c), n_(c.outer * c.channels * c.inner), x_(numbers.eighths(n_, 4)), b_(numbers.eighths(c.channels, 2)),
         dy_(numbers.eighths(n_, 2)), ddx_(numbers.eighths(n_, 2)), x(c.dtype, x_), b(c.dtype, b_), dy(c.dtype, dy_),
-        ddx(c.dtype, ddx_), mask(size_t(n_ + 3) / 4) {
+        ddx(c.dtype, ddx_), mask(size_t(mask_bytes(n_))) {
     args_.numel = n_;
     args_.channels = c.channels;
     args_.inner = c.inner;

@@ -1,5 +1,5 @@
 // The epilogue's kernels, of every instruction set and of the GPU under the shim, against the formula in double.
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 
 #include "guarded.h"
 #if defined(_OPENMP)
@@ -53,19 +53,20 @@ class Runner {
         noises_((c.shared_noise ? 1 : c.samples) * c.pixels), u_(c.dtype, numbers.eighths(n_, 4)),
         dy_(c.dtype, numbers.eighths(n_, 2)), residual_(c.dtype, numbers.eighths(n_, 2)),
         scale_(wide_, scales(numbers)), noise_(c.dtype, numbers.eighths(noises_, 2)),
-        b_(c.dtype, numbers.eighths(c.channels, 2)), mask_(size_t(n_ + 3) / 4) {
+        b_(c.dtype, numbers.eighths(c.channels, 2)), mask_(size_t(mask_bytes(n_))) {
     args_.samples = c.samples;
     args_.channels = c.channels;
     args_.pixels = c.pixels;
     args_.channels_last = c.channels_last;
     args_.dtype = c.dtype;
-    args_.negative_slope = c.negative_slope;
-    args_.gain = kGain;
-    args_.clamp = c.clamp;
-    args_.scale = c.scale ? scale_.bytes.data() : nullptr;
-    args_.noise = c.noise ? noise_.bytes.data() : nullptr;
-    args_.noise_step = c.shared_noise ? 0 : c.pixels;
-    args_.b = c.b ? b_.bytes.data() : nullptr;
+    LayerOperands& o = args_.operands;
+    o.negative_slope = c.negative_slope;
+    o.gain = kGain;
+    o.clamp = c.clamp;
+    o.scale = c.scale ? scale_.bytes.data() : nullptr;
+    o.noise = c.noise ? noise_.bytes.data() : nullptr;
+    o.noise_step = c.shared_noise ? 0 : c.pixels;
+    o.b = c.b ? b_.bytes.data() : nullptr;
   }
 
   void run() {
@@ -81,13 +82,13 @@ class Runner {
     forward(true);
     EpilogueArgs a = args_;
     Guarded y(c_.dtype, stored_y());
-    a.mask = mask_.data();
+    a.operands.mask = mask_.data();
     a.y = y.data();
     for (int wanted = 0; wanted < 8; ++wanted) backward(a, wanted, "backward");
     for (double& slope : slopes_) slope = 1;
     a = args_;  // the gradient of a style
-    a.noise = a.b = nullptr;
-    a.gain = a.negative_slope = 1;
+    a.operands.noise = a.operands.b = nullptr;
+    a.operands.gain = a.operands.negative_slope = 1;
     a.u = u_.bytes.data();
     backward(a, 1, "style gradient");
     for (Guarded* t : {&u_.bytes, &dy_.bytes, &residual_.bytes, &scale_.bytes, &noise_.bytes, &b_.bytes, &mask_, &y})
@@ -127,9 +128,9 @@ class Runner {
     Guarded y(size_t(n_) * size_of(c_.dtype));
     EpilogueArgs a = args_;
     a.u = u_.bytes.data();
-    a.residual = c_.residual ? residual_.bytes.data() : nullptr;
+    a.operands.residual = c_.residual ? residual_.bytes.data() : nullptr;
     a.out = y.data();
-    a.mask = keep_mask ? mask_.data() : nullptr;
+    a.operands.mask = keep_mask ? mask_.data() : nullptr;
     kernels_of(c_.backend).forward(a);
     for (int64_t i = 0; i < n_; ++i) {
       expect("y", y.value(c_.dtype, size_t(i)), rounded(c_.dtype, y_[size_t(i)] + (c_.residual ? residual_[i] : 0)));

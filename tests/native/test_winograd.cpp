@@ -41,25 +41,27 @@ class Test {
         in_scale(numbers, c.n * c.in, numbers.below(2)), scale(numbers, c.n * c.out, numbers.below(2)),
         noise(numbers, (shared_noise ? 1 : c.n) * pixels, numbers.below(2)), b(numbers, c.out, numbers.below(2)),
         residual(numbers, c.n * c.out * pixels, numbers.below(2)), dy(numbers, c.n * c.out * pixels, true) {
-    a.x = x.data(), a.w = w.data(), a.in_scale = in_scale.data(), a.scale = scale.data(), a.noise = noise.data();
-    a.b = b.data(), a.residual = residual.data(), a.dy = dy.data();
-    a.noise_image = shared_noise ? 0 : pixels;
+    a.x = x.data(), a.w = w.data(), a.in_scale = in_scale.data(), a.dy = dy.data();
+    LayerOperands& o = a.operands;
+    o.scale = scale.data(), o.noise = noise.data(), o.b = b.data(), o.residual = residual.data();
+    o.noise_step = shared_noise ? 0 : pixels;
     a.n = c.n, a.in = c.in, a.out = c.out, a.height = c.height, a.width = c.width;
     a.out_height = c.out_height, a.out_width = c.out_width, a.pad_y = c.pad_y, a.pad_x = c.pad_x;
     a.tile = c.tile;
     a.adjoint = c.adjoint;
     const double slopes[] = {1, 0, 0.25};
-    a.negative_slope = slopes[numbers.below(3)];
-    a.gain = numbers.below(2) ? 1.5 : 1;
-    a.clamp = numbers.below(2) ? 8 : -1;
+    o.negative_slope = slopes[numbers.below(3)];
+    o.gain = numbers.below(2) ? 1.5 : 1;
+    o.clamp = numbers.below(2) ? 8 : -1;
     keep_mask = numbers.below(3) > 0;
   }
 
   void forward() {
     const int64_t count = c.n * c.out * pixels;
-    Guarded y(size_t(count) * 4), mask(keep_mask ? size_t(count + 3) / 4 : 0);
+    Guarded y(size_t(count) * 4), mask(keep_mask ? size_t(mask_bytes(count)) : 0);
     a.y = reinterpret_cast<float*>(y.data());
-    a.mask = keep_mask ? mask.data() : nullptr;
+    const LayerOperands& o = a.operands;
+    a.operands.mask = keep_mask ? mask.data() : nullptr;
     winograd_kernels(c.backend.isa).forward(a);
     std::vector<double> us(static_cast<size_t>(count));
     double room = 0;  // a share of the largest sum of magnitudes: tiles mix large and small neighbours
@@ -70,17 +72,17 @@ class Test {
       room = std::max(room, 1e-5 * size);
     }
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t plane = i / pixels, o = plane % c.out, pixel = i % pixels;
-      const double added = noise.at((shared_noise ? 0 : plane / c.out * pixels) + pixel, 0) + b.at(o, 0);
+      const int64_t plane = i / pixels, channel = plane % c.out, pixel = i % pixels;
+      const double added = noise.at((shared_noise ? 0 : plane / c.out * pixels) + pixel, 0) + b.at(channel, 0);
       const double v = scale.at(plane, 1) * us[size_t(i)] + added;
-      const double value = a.gain * (v > 0 ? v : v * a.negative_slope);
-      const bool over = a.clamp >= 0 && std::fabs(value) > a.clamp;
-      const double want = (over ? std::copysign(a.clamp, value) : value) + residual.at(i, 0);
+      const double value = o.gain * (v > 0 ? v : v * o.negative_slope);
+      const bool over = o.clamp >= 0 && std::fabs(value) > o.clamp;
+      const double want = (over ? std::copysign(o.clamp, value) : value) + residual.at(i, 0);
       close(y.value(DType::f32, size_t(i)), want, room, "y", i);
       if (!keep_mask) continue;
       const int bits = mask.data()[i / 4] >> (i % 4 * 2);
       if (std::fabs(v) > room) check((bits & 1) == (v > 0), c.name() + ": sign of " + std::to_string(i));
-      if (std::fabs(std::fabs(value) - a.clamp) > room)
+      if (std::fabs(std::fabs(value) - o.clamp) > room)
         check((bits >> 1 & 1) == over, c.name() + ": clamped of " + std::to_string(i));
     }
     check(y.intact() && mask.intact(), c.name() + ": bytes around y or its mask");

@@ -1,4 +1,4 @@
-"""Provider "shim": the CUDA kernels on CPU tensors, their threads run by csrc/cuda/cpu_shim.h.
+"""Provider "shim": the CUDA kernels on CPU tensors, their threads run by csrc/gpu/cpu_shim.h.
 
 The library is built when this module is first imported, and again when its sources have changed.
 """

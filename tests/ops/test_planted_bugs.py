@@ -17,13 +17,13 @@ from fastgan.ops import bias_act, provider, upfirdn2d
 from tests.native.building import ROOT
 from tests.native.planting import Plant, altered, run_cpp_test
 
-BIAS_ACT, PACKET = "bias_act/bias_act_cuda.cu", "cuda/packet.h"
+BIAS_ACT, PACKET = "bias_act/bias_act_cuda.cu", "gpu/packet.h"
 EPILOGUE, EPILOGUE_PACKET, EPILOGUE_SUMS = (
-    f"conv2d_layer/epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
+    f"conv2d_layer/conv2d_epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
 )
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
-TILE_OF_GEMM, LOAD, GEMM_EPILOGUE = (f"conv2d_layer/gemm_{name}.cuh" for name in ("tile", "load", "epilogue"))
-WEIGHT_GRADIENT = "conv2d_layer/weight_gradient_cuda.cu"
+CONV2D_TILE, LOAD, FINISH = (f"conv2d_layer/conv2d_{name}.cuh" for name in ("tile", "load", "finish"))
+WEIGHT_GRADIENT = "conv2d_layer/conv2d_weight_gradient_cuda.cu"
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
 UNWRITTEN = "FAILED: cuda shim .*: {} is -?nan, not "
@@ -97,9 +97,9 @@ CUDA_PLANTS = {
     ),
     "out-of-bounds: noise of what lies beyond the last element": Plant(
         EPILOGUE_PACKET,
-        "a.noise && live ? widen",
-        "a.noise ? widen",
-        SANITIZER + r"epilogue_packet\.cuh:\d+",
+        "o.noise && live ? widen",
+        "o.noise ? widen",
+        SANITIZER + r"conv2d_epilogue_packet\.cuh:\d+",
         "address",
         "conv2d_epilogue",
     ),
@@ -125,52 +125,52 @@ CUDA_PLANTS = {
         test="conv2d_epilogue",
     ),
     "missing wait: a chunk is multiplied before its copies are there": Plant(
-        TILE_OF_GEMM, "    wait_copies<lead - 1>();\n", "", UNWRITTEN.format("y"), test="implicit_gemm"
+        CONV2D_TILE, "    wait_copies<lead - 1>();\n", "", UNWRITTEN.format("y"), test="conv2d"
     ),
     "missing barrier: a chunk is multiplied before it is there for all": Plant(
-        TILE_OF_GEMM,
+        CONV2D_TILE,
         "    sums.publish();\n    __syncthreads();",
         "    sums.publish();",
         UNWRITTEN.format("y"),
-        test="implicit_gemm",
+        test="conv2d",
     ),
     "too few stages: products still read what the next chunk overwrites": Plant(
-        TILE_OF_GEMM,
+        CONV2D_TILE,
         "lead = stages - 1 - Sums::in_flight;",
         "lead = stages - 1;",
         WRONG.format("y"),
-        test="implicit_gemm",
+        test="conv2d",
     ),
     "out-of-bounds: channels beyond the last are read one by one": Plant(
         LOAD,
         "    if (k < count) packet.v[k] = p[k];",
         "    packet.v[k] = p[k];",
-        SANITIZER + r"gemm_load\.cuh:\d+",
+        SANITIZER + r"conv2d_load\.cuh:\d+",
         "address",
-        "implicit_gemm",
+        "conv2d",
     ),
     "wrong stride: pixels of a row are counted by its height": Plant(
         LOAD,
         "((of_image * l.a.axis_y.in + at_y) * l.a.axis_x.in + at_x)",
         "((of_image * l.a.axis_y.in + at_y) * l.a.axis_y.in + at_x)",
         WRONG.format("y"),
-        test="implicit_gemm",
+        test="conv2d",
     ),
     "unwritten output: the last channel of a part of a packet": Plant(
-        GEMM_EPILOGUE,
-        "if (k < count) y[k] = packet.v[k];",
-        "if (k + 1 < count) y[k] = packet.v[k];",
+        FINISH,
+        "count = left < kPacket<T> ? left : kPacket<T>;",
+        "count = left < kPacket<T> ? left - 1 : kPacket<T>;",
         UNWRITTEN.format("y"),
-        test="implicit_gemm",
+        test="conv2d",
     ),
     "wrong stride: slices of dw overlap": Plant(
-        WEIGHT_GRADIENT, "from[slice * slice_size]", "from[slice * pitch]", WRONG.format("dw"), test="implicit_gemm"
+        WEIGHT_GRADIENT, "from[slice * slice_size]", "from[slice * pitch]", WRONG.format("dw"), test="conv2d"
     ),
 }
 
 
 @pytest.mark.parametrize("sanitizer", ["", "address"], ids=["plain", "address"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_epilogue", "implicit_gemm"])
+@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_epilogue", "conv2d"])
 def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
     run = run_cpp_test(op, sanitizer)
     assert run.returncode == 0 and re.fullmatch(rf"{op}: \d+ cases\n", run.stdout), run.stdout

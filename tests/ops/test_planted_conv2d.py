@@ -81,7 +81,7 @@ def check_backward(launch) -> None:
 # kernel -> its file, what checks it, and its plants: name -> (snippet, bug, message)
 PLANTS = {
     "conv2d_kernel": (
-        "conv2d_layer",
+        "conv2d",
         check_conv2d,
         {
             "out-of-bounds: y": (
@@ -98,7 +98,7 @@ PLANTS = {
         },
     ),
     "conv2d_weight_gradient_kernel": (
-        "conv2d_layer",
+        "conv2d",
         check_weight_gradient,
         {
             "out-of-bounds: partial": (
@@ -115,7 +115,7 @@ PLANTS = {
         },
     ),
     "conv2d_weight_gradient_sum_kernel": (
-        "conv2d_layer",
+        "conv2d",
         check_weight_gradient,
         {
             "out-of-bounds: dw": (
@@ -139,7 +139,11 @@ PLANTS = {
                 "tl.store(y + i, result.to(y.dtype.element_ty))",
                 "beyond y",
             ),
-            "wrong stride: scale": ("scale + n * channels + channel", "scale + n + channel", "y is wrong"),
+            "wrong stride: scale": (
+                "n * channels + channel, n * noise_step",
+                "n + channel, n * noise_step",
+                "y is wrong",
+            ),
             "unwritten output: mask": ("mask=group * 4 < numel)", "mask=group * 4 + 3 < numel)", "mask is wrong"),
         },
     ),

@@ -2,7 +2,7 @@
 // of the tile of its own. What it multiplies at a time, a chunk, is 64 bytes of numbers along the sum; chunks are fetched
 // ahead into further stages.
 #pragma once
-#include "cuda/gpu.h"
+#include "gpu/gpu.h"
 
 namespace fastgan {
 namespace cuda {

@@ -4,7 +4,7 @@
 // through memory too where the channels are split: 8 bytes for at least 8 elements. Threads: 256 a block, each with 2
 // packets of 16 bytes (32 for float64) in flight. Shared memory: up to 16 KiB a block to sum columns. Share of the copy
 // rate: not yet measured on a GPU. Registers: at most 127, 146 for float64.
-#include "conv2d_layer/epilogue_sums.cuh"
+#include "conv2d_layer/conv2d_epilogue_sums.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -75,8 +75,8 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_row
     pixel[u] = ((part * kInFlight + u) * width + lane % width) * kPacket<T>;
     noise_sum[u] = all_same<T>(A(0));
   }
-  const T* const noise = formula.from_y() && a.noise ? static_cast<const T*>(a.noise) + n * a.noise_step : nullptr;
-  const bool noise_aligned = l.aligned && a.noise_step % kPacket<T> == 0;
+  const T* const noise = formula.from_y() && a.operands.noise ? static_cast<const T*>(a.operands.noise) + n * a.operands.noise_step : nullptr;
+  const bool noise_aligned = l.aligned && a.operands.noise_step % kPacket<T> == 0;
   for (int64_t first = begin; first < end; first += rows) {
     const int64_t o = first + row, plane = (n * a.channels + o) * a.pixels;
     const bool live = o < end;
@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_row
       at[u] = place_at<T>(l.aligned, plane + pixel[u], live ? plane + a.pixels : plane);
       in[u] = formula.load(at[u]);
     }
-    const A scale = a.scale && live ? static_cast<const A*>(a.scale)[n * a.channels + o] : A(1);
-    const A b = a.b && live ? widen(static_cast<const T*>(a.b)[o]) : A(0);
+    const A scale = a.operands.scale && live ? static_cast<const A*>(a.operands.scale)[n * a.channels + o] : A(1);
+    const A b = a.operands.b && live ? widen(static_cast<const T*>(a.operands.b)[o]) : A(0);
     A sum = 0, product = 0;
 #pragma unroll
     for (int u = 0; u < kInFlight; ++u) {
@@ -132,8 +132,8 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_col
   const int64_t channel = slice * columns + column;
   const Place own = place_at<T>(l.aligned && a.channels % kPacket<T> == 0, channel, a.channels);
   const Terms<T> terms{
-      load_operand<T, A>(a.scale ? static_cast<const A*>(a.scale) + n * a.channels : nullptr, own, true, A(1)),
-      load_operand<T, T>(a.b, own, true, A(0))};
+      load_operand<T, A>(a.operands.scale ? static_cast<const A*>(a.operands.scale) + n * a.channels : nullptr, own, true, A(1)),
+      load_operand<T, T>(a.operands.b, own, true, A(0))};
   Values<T> sum = all_same<T>(A(0)), product = all_same<T>(A(0));
   for (int64_t first = begin; first < end; first += kInFlight * thread_rows) {
     Place at[kInFlight];
@@ -148,8 +148,8 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_col
     for (int u = 0; u < kInFlight; ++u) {
       const int64_t p = first + u * thread_rows + row;
       Terms<T> shifted = terms;
-      if (formula.from_y() && a.noise && p < end)
-        add_values(shifted.shift, all_same<T>(widen(static_cast<const T*>(a.noise)[n * a.noise_step + p])));
+      if (formula.from_y() && a.operands.noise && p < end)
+        add_values(shifted.shift, all_same<T>(widen(static_cast<const T*>(a.operands.noise)[n * a.operands.noise_step + p])));
       const typename EpilogueBackward<T>::Result r = formula.finish(in[u], shifted, at[u]);
       add_values(sum, r.g);
       add_values(product, r.product);
@@ -183,8 +183,8 @@ template <class T>
 EpilogueLaunch launch_of(const EpilogueArgs& a) {
   EpilogueLaunch l;
   l.a = a;
-  l.aligned = is_aligned(a.u) && is_aligned(a.y) && is_aligned(a.dy) && is_aligned(a.residual) && is_aligned(a.out) &&
-              is_aligned(a.mask) && is_aligned(a.scale) && is_aligned(a.noise) && is_aligned(a.b);
+  l.aligned = is_aligned(a.u) && is_aligned(a.y) && is_aligned(a.dy) && is_aligned(a.operands.residual) && is_aligned(a.out) &&
+              is_aligned(a.operands.mask) && is_aligned(a.operands.scale) && is_aligned(a.operands.noise) && is_aligned(a.operands.b);
   const auto between = [](int64_t least, int64_t value, int64_t most) { return std::max(least, std::min(value, most)); };
   if (a.channels_last) {
     const int width = lanes_of<T>(a.channels);
@@ -242,14 +242,7 @@ void backward(const EpilogueArgs& a) {
   dispatch_dtype(a.dtype, [&](auto t) { run_backward<decltype(t)>(a); });
 }
 
-}  // namespace
-
-const EpilogueKernels& epilogue_kernels() {
-  static const EpilogueKernels kernels{forward, backward, workspace};
-  return kernels;
-}
-
-void conv2d_epilogue_kernel_list(KernelList& list) {
+void list_kernels(KernelList& list) {
   for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
     dispatch_dtype(dtype, [&](auto t) {
       using T = decltype(t);
@@ -264,6 +257,14 @@ void conv2d_epilogue_kernel_list(KernelList& list) {
       add("sum", epilogue_sum_kernel<T>);
       add("sum over channels", epilogue_noise_kernel<T>);
     });
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
+}  // namespace
+
+const EpilogueKernels& epilogue_kernels() {
+  static const EpilogueKernels kernels{forward, backward, workspace};
+  return kernels;
 }
 
 }  // namespace cuda

@@ -13,7 +13,7 @@
 // Registers a thread (nvcc 13.0, sm_90a), streamed and not; none is spilled, nor for sm_80 and sm_120:
 //  halves 226, 254 (wide), 162, 185 (small); tf32 242, 254, 124, 188; plain 226, 248, 156, 166.
 // Share of the matrix rate: not yet run on a GPU.
-#include "conv2d_layer/up_tile.cuh"
+#include "conv2d_layer/conv2d_up_tile.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -82,6 +82,14 @@ void list_forms(KernelList& list) {
   list_tile<SmallUp<T, tensor>>(list, "small");
 }
 
+void list_kernels(KernelList& list) {
+  list_forms<__half, true>(list);
+  list_forms<__nv_bfloat16, true>(list);
+  list_forms<float, true>(list);
+  list_forms<float, false>(list);
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
 }  // namespace
 
 void conv2d_up(const Conv2dUpArgs& a) {
@@ -97,13 +105,6 @@ void conv2d_up(const Conv2dUpArgs& a) {
     case DType::f64: throw std::runtime_error("conv2d_up: x must not be float64");
   }
   pack_mask(up.l);
-}
-
-void conv2d_up_kernel_list(KernelList& list) {
-  list_forms<__half, true>(list);
-  list_forms<__nv_bfloat16, true>(list);
-  list_forms<float, true>(list);
-  list_forms<float, false>(list);
 }
 
 }  // namespace cuda

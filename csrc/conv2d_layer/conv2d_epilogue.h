@@ -1,37 +1,31 @@
 // The epilogue of a convolution layer, y = residual + clamp(act(scale u + noise + b) gain), as a pass of its own, and its
-// gradients. act is linear, relu or lrelu, told by its slope below 0. Neither torch nor CUDA headers.
+// gradients. Neither torch nor CUDA headers.
 #pragma once
 #include <cstdint>
 
 #include "common/dtype.h"
 #include "common/gpu_stream.h"
 #include "common/isa.h"
+#include "conv2d_layer/operands.h"
 
 namespace fastgan {
 
-// Images are [samples, channels, pixels], or in memory [samples, pixels, channels]: all of a call in one order. scale and
-// dscale are float32 for halves.
+// Images are [samples, channels, pixels], or in memory [samples, pixels, channels]: all of a call in one order. dscale
+// is float32 for halves.
 struct EpilogueArgs {
   const void* u = nullptr;         // forward; backward: null where dscale is to find it from y, not null only without mask
   const void* y = nullptr;         // backward: what forward gave, without a residual; null if dscale is not wanted
   const void* dy = nullptr;        // backward: gradient of the output
-  const void* residual = nullptr;  // forward, or null
   void* out = nullptr;             // forward: y; backward: du
-  uint8_t* mask = nullptr;         // as bias_act's, of scale u + noise + b; backward: null only for a constant slope, gain
-  const void* scale = nullptr;     // [samples, channels], or null for 1
-  const void* noise = nullptr;     // [samples or 1, pixels], or null
-  const void* b = nullptr;         // [channels], or null
+  LayerOperands operands;          // backward: without a residual; the mask null only for a constant slope, gain
   void* dscale = nullptr;          // [samples, channels] sum of g u, or null if not wanted; g = du / scale
   void* dnoise = nullptr;          // [samples, pixels] sum of g, or null
   void* db = nullptr;              // [channels] sum of g, or null
   void* workspace = nullptr;       // CUDA: workspace() bytes for parts of the sums
   GpuStream stream;                // CUDA: the stream to launch on
   int64_t samples = 0, channels = 1, pixels = 1;
-  int64_t noise_step = 0;  // elements from one sample's noise to the next one's: pixels, or 0 if they share it
   bool channels_last = false;
   DType dtype = DType::f32;
-  double negative_slope = 1, gain = 1;
-  double clamp = -1;  // negative: none
 };
 
 // Results do not depend on the number of threads, or on the GPU: sums are made of parts that the sizes alone decide.

@@ -13,13 +13,15 @@ using KernelList = std::vector<KernelEntry>;
 
 namespace cuda {
 
-// One a source.
-void bias_act_kernel_list(KernelList& list);
-void conv2d_epilogue_kernel_list(KernelList& list);
-void conv2d_kernel_list(KernelList& list);
-void conv2d_up_kernel_list(KernelList& list);
-void conv2d_weight_gradient_kernel_list(KernelList& list);
-void upfirdn2d_kernel_list(KernelList& list);
+// A source's kernels, entered when the library is loaded: `const KernelSource source(list_kernels);`.
+class KernelSource {
+ public:
+  explicit KernelSource(void (*list)(KernelList&)) { all().push_back(list); }
+  static std::vector<void (*)(KernelList&)>& all() {
+    static std::vector<void (*)(KernelList&)> sources;
+    return sources;
+  }
+};
 
 // JSON: [{"name", "registers", "static_shared_bytes", "local_bytes", "max_threads"}] as the current GPU's driver has loaded them,
 // or {"reason"} where there is none. Under the shim: [{"name", "launches"}] so far.

@@ -1,9 +1,7 @@
 // What one GPU thread does with neighbouring elements of an epilogue: load, compute, store.
 #pragma once
-#include "conv2d_layer/epilogue.h"
-#include "cuda/packet.h"
-// after what it is written in terms of
-#include "bias_act/formula.h"
+#include "conv2d_layer/conv2d_epilogue.h"
+#include "conv2d_layer/finish_packet.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -24,25 +22,9 @@ struct Terms {
 };
 
 template <class T>
-__device__ __forceinline__ Values<T> all_same(Accumulate<T> value) {
-  Values<T> values;
-#pragma unroll
-  for (int k = 0; k < kPacket<T>; ++k) values.v[k] = value;
-  return values;
-}
-
-template <class T>
 __device__ __forceinline__ void add_values(Values<T>& sum, const Values<T>& values) {
 #pragma unroll
   for (int k = 0; k < kPacket<T>; ++k) sum.v[k] = sum.v[k] + values.v[k];
-}
-
-// What a packet takes of an operand: its elements from `at` on, or the same one for all.
-template <class T, class Stored>
-__device__ __forceinline__ Values<T> load_operand(const void* tensor, const Place& at, bool along, Accumulate<T> absent) {
-  if (!tensor || at.count == 0) return all_same<T>(absent);
-  if (along) return load_values<T, Stored>(tensor, at);
-  return all_same<T>(widen(static_cast<const Stored*>(tensor)[at.i]));
 }
 
 // Of elements of the flat tensor.
@@ -50,6 +32,7 @@ template <class T>
 __device__ __forceinline__ Terms<T> load_terms(const EpilogueLaunch& l, const Place& at) {
   using A = Accumulate<T>;
   const EpilogueArgs& a = l.a;
+  const LayerOperands& o = a.operands;
   const int64_t inner = a.channels_last ? a.channels : a.pixels, runs = a.channels_last ? a.pixels : a.channels;
   int64_t run = at.i / inner, inside = at.i - run * inner, sample = run / runs, place = run - sample * runs;
   const auto channel = [&] { return a.channels_last ? inside : place; };
@@ -57,17 +40,17 @@ __device__ __forceinline__ Terms<T> load_terms(const EpilogueLaunch& l, const Pl
   Terms<T> terms;
   if (inner % kPacket<T> == 0) {  // one channel, or one pixel
     const auto from = [&](int64_t i) { return Place{i, at.count, at.whole}; };
-    terms.scale = load_operand<T, A>(a.scale, from(sample * a.channels + channel()), a.channels_last, A(1));
-    terms.shift = load_operand<T, T>(a.noise, from(sample * a.noise_step + pixel()), !a.channels_last, A(0));
-    add_values(terms.shift, load_operand<T, T>(a.b, from(channel()), a.channels_last, A(0)));
+    terms.scale = load_operand<T, A>(o.scale, from(sample * a.channels + channel()), a.channels_last, A(1));
+    terms.shift = load_operand<T, T>(o.noise, from(sample * o.noise_step + pixel()), !a.channels_last, A(0));
+    add_values(terms.shift, load_operand<T, T>(o.b, from(channel()), a.channels_last, A(0)));
     return terms;
   }
 #pragma unroll
   for (int k = 0; k < kPacket<T>; ++k) {
     const bool live = k < at.count;
-    terms.scale.v[k] = a.scale && live ? static_cast<const A*>(a.scale)[sample * a.channels + channel()] : A(1);
-    A shift = a.noise && live ? widen(static_cast<const T*>(a.noise)[sample * a.noise_step + pixel()]) : A(0);
-    if (a.b && live) shift += widen(static_cast<const T*>(a.b)[channel()]);
+    terms.scale.v[k] = o.scale && live ? static_cast<const A*>(o.scale)[sample * a.channels + channel()] : A(1);
+    A shift = o.noise && live ? widen(static_cast<const T*>(o.noise)[sample * o.noise_step + pixel()]) : A(0);
+    if (o.b && live) shift += widen(static_cast<const T*>(o.b)[channel()]);
     terms.shift.v[k] = shift;
     if (++inside == inner) {
       inside = 0;
@@ -79,33 +62,22 @@ __device__ __forceinline__ Terms<T> load_terms(const EpilogueLaunch& l, const Pl
 
 template <class T>
 struct EpilogueForward {
-  using V = Number<Accumulate<T>>;
   struct Inputs {
     Values<T> u, residual;
     Terms<T> terms;
   };
   const EpilogueLaunch& l;
-  Limit<V> limit;
-  Slopes<V> slopes;
+  FinishPacket<T> formula;
 
-  __device__ explicit EpilogueForward(const EpilogueLaunch& launch)
-      : l(launch), limit(launch.a), slopes(launch.a, launch.a.negative_slope) {}
+  __device__ explicit EpilogueForward(const EpilogueLaunch& launch) : l(launch), formula(launch.a.operands) {}
 
   __device__ __forceinline__ Inputs load(const Place& at) const {
-    return {load_values<T>(l.a.u, at), load_operand<T, T>(l.a.residual, at, true, Accumulate<T>(0)), load_terms<T>(l, at)};
+    return {load_values<T>(l.a.u, at), formula.load_residual(at), load_terms<T>(l, at)};
   }
   __device__ __forceinline__ void finish(const Inputs& in, const Place& at) const {
     unsigned mask = 0;
-    Values<T> y;
-#pragma unroll
-    for (int k = 0; k < kPacket<T>; ++k) {
-      const V v = in.terms.scale.v[k] * in.u.v[k] + in.terms.shift.v[k], value = slopes.value(v);
-      mask |= (unsigned(slopes.rises(v)) | unsigned(limit.stops(value)) << 1) << (2 * k);
-      y.v[k] = limit.clamp(value);
-      if (l.a.residual) y.v[k] = y.v[k] + in.residual.v[k];
-    }
-    store_values<T>(y, l.a.out, at);
-    if (l.a.mask) store_mask<T>(mask, l.a.mask, at);
+    store_values<T>(formula(mask, in.u, in.terms.scale, in.residual, in.terms.shift), l.a.out, at);
+    if (l.a.operands.mask) store_mask<T>(mask, l.a.operands.mask, at);
   }
 };
 
@@ -124,7 +96,7 @@ struct EpilogueBackward {
   Slopes<V> slopes;
 
   __device__ explicit EpilogueBackward(const EpilogueLaunch& launch)
-      : l(launch), slopes(launch.a, launch.a.negative_slope) {}
+      : l(launch), slopes(launch.a.operands, launch.a.operands.negative_slope) {}
 
   __device__ __forceinline__ bool from_y() const { return l.a.dscale && !l.a.u; }
 
@@ -132,7 +104,7 @@ struct EpilogueBackward {
     Inputs in = {};
     in.dy = load_values<T>(l.a.dy, at);
     if (l.a.dscale) in.other = load_values<T>(l.a.u ? l.a.u : l.a.y, at);
-    if (l.a.mask) in.mask = load_mask<T>(l.a.mask, at);
+    if (l.a.operands.mask) in.mask = load_mask<T>(l.a.operands.mask, at);
     return in;
   }
   // Writes du.
@@ -142,7 +114,7 @@ struct EpilogueBackward {
 #pragma unroll
     for (int k = 0; k < kPacket<T>; ++k) {
       V slope = slopes.positive;
-      if (l.a.mask) {
+      if (l.a.operands.mask) {
         const unsigned code = in.mask >> (2 * k);
         slope = select(code & 2, V(0), select(code & 1, slopes.positive, slopes.negative));
       }
@@ -150,8 +122,7 @@ struct EpilogueBackward {
       du.v[k] = terms.scale.v[k] * g;
       r.g.v[k] = g;
       r.product.v[k] = g * in.other.v[k];
-      if (from_y())  // y = slope (scale u + shift)
-        r.product.v[k] = select(slope == V(0), V(0), in.dy.v[k] * in.other.v[k] - g * terms.shift.v[k]);
+      if (from_y()) r.product.v[k] = product_from_y(slope, in.dy.v[k], in.other.v[k], g, terms.shift.v[k]);
     }
     store_values<T>(du, l.a.out, at);
     return r;

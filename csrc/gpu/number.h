@@ -2,7 +2,7 @@
 #pragma once
 #include <cmath>
 
-#include "cuda/gpu.h"
+#include "gpu/gpu.h"
 
 namespace fastgan {
 namespace cuda {

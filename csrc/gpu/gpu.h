@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #if FASTGAN_SHIM
-#include "cuda/cpu_shim.h"
+#include "gpu/cpu_shim.h"
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -19,7 +19,7 @@
 
 #include "common/dtype.h"
 #include "common/gpu_stream.h"
-#include "cuda/kernel_list.h"
+#include "gpu/kernel_list.h"
 
 // Dynamic shared memory as a T*, aligned to 1024 bytes; under the shim to 16.
 #if FASTGAN_SHIM

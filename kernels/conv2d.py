@@ -20,7 +20,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastgan.kernels.conv2d_epilogue import activate
+from fastgan.kernels.conv2d_epilogue import finish
 
 
 @triton.jit
@@ -82,22 +82,17 @@ def _finish(
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Store y of a tile, and its mask."""
-    if scale is not None:
-        v *= tl.load(scale + n * channels + o, mask=o < channels, other=0.0)
-    if noise is not None:
-        v += tl.load(noise + n * noise_step + pixel, mask=real, other=0.0).to(COMPUTE)
-    if b is not None:
-        v += tl.load(b + o, mask=o < channels, other=0.0).to(COMPUTE)
-    v, bits = activate(v, gain, fall, clamp, CLAMPS, RELU)
+    place, inside = pixel_place + o_place, real & (o < channels)
+    v, bits = finish(
+        v, scale, noise, b, residual, n * channels + o, n * noise_step + pixel, o, place, o < channels, real, inside,
+        gain, fall, clamp, CLAMPS, RELU, COMPUTE,
+    )  # fmt: skip
     if mask is not None:
         if LAST:
             _pack(bits, mask, pixel_place, o_place, real, o < channels, ROWS, COLUMNS)
         else:
             o_across = tl.trans(o < channels)
             _pack(tl.trans(bits), mask, tl.trans(o_place), pixel_place, o_across, real, COLUMNS, ROWS)
-    place, inside = pixel_place + o_place, real & (o < channels)
-    if residual is not None:
-        v += tl.load(residual + place, mask=inside, other=0.0).to(COMPUTE)
     tl.store(y + place, v.to(y.dtype.element_ty), mask=inside)
 
 

@@ -1,7 +1,7 @@
-// Convolutions by implicit GEMM, the GPU's under the shim, against their definition in double.
+// Convolutions of the GPU, run by the shim, against their definition in double.
 #include <array>
 
-#include "conv2d_layer/gemm.h"
+#include "conv2d_layer/conv2d.h"
 #include "guarded.h"
 #if defined(_OPENMP)
 #include <omp.h>
@@ -149,14 +149,15 @@ class Runner {
 
     Stored x(c_, c_.dtype, x_), w(c_, c_.dtype, w_), in_scale(c_, wide(), in_scale_), scale(c_, wide(), scales);
     Stored noise(c_, c_.dtype, noises), b(c_, c_.dtype, biases), residual(c_, c_.dtype, residuals);
-    Guarded y_bytes((size_t(numel_) + c_.unaligned) * size_of(c_.dtype)), mask(size_t(numel_ + 3) / 4);
+    Guarded y_bytes((size_t(numel_) + c_.unaligned) * size_of(c_.dtype)), mask(size_t(mask_bytes(numel_)));
     a.x = x.data(), a.w = w.data();
     a.in_scale = c_.scaled ? in_scale.data() : nullptr;
     a.y = y_bytes.data() + c_.unaligned * size_of(c_.dtype);
-    a.gain = 1.5, a.clamp = 2, a.negative_slope = 0.25, a.noise_per_image = c_.images > 1;
+    LayerOperands& o = a.operands;
+    o.gain = 1.5, o.clamp = 2, o.negative_slope = 0.25, o.noise_step = c_.images > 1 ? plane_ : 0;
     if (c_.epilogue) {
-      a.scale = scale.data(), a.noise = noise.data(), a.b = b.data(), a.residual = residual.data();
-      a.mask = mask.data();
+      o.scale = scale.data(), o.noise = noise.data(), o.b = b.data(), o.residual = residual.data();
+      o.mask = mask.data();
     }
     Guarded workspace(size_t(cuda::conv2d_workspace(a)));
     a.workspace = workspace.data();
@@ -272,5 +273,5 @@ int main() {
                        scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run_up(s.padding);
         }
-  std::printf("implicit_gemm: %d cases\n", count);
+  std::printf("conv2d: %d cases\n", count);
 }

@@ -1,11 +1,12 @@
-// Convolutions on the GPU as products of matrices that are never written down (implicit GEMM), with the epilogue of a
-// layer: y = residual + clamp(act(scale (w * (in_scale x)) + noise + b) gain). Neither torch nor CUDA headers.
+// Convolutions on the GPU as products of matrices that are never written down (implicit GEMM), finished as a layer is: y =
+// residual + clamp(act(scale (w * (in_scale x)) + noise + b) gain). Neither torch nor CUDA headers.
 #pragma once
 #include <cstdint>
 
 #include "common/dtype.h"
 #include "common/gpu_stream.h"
 #include "common/isa.h"
+#include "conv2d_layer/operands.h"
 
 namespace fastgan {
 
@@ -15,37 +16,31 @@ struct ConvAxis {
   int64_t in = 0, out = 0, taps = 1, pad0 = 0;
 };
 
-// Images are channels_last: [images, height, width, channels] in memory. scale and in_scale are float32 for halves.
+// Images are channels_last: [images, height, width, channels] in memory. in_scale is float32 for halves.
 struct Conv2dArgs {
   const void* x = nullptr;         // [images, axis_y.in, axis_x.in, in_channels]
-  const void* w = nullptr;         // [out_channels, in_channels, taps, taps], or with the channels last
+  const void* w = nullptr;         // [out_channels, in_channels, kh, kw], or with the channels last
   const void* in_scale = nullptr;  // [images, in_channels], or null for 1
-  const void* scale = nullptr;     // [images, out_channels], or null for 1
-  const void* noise = nullptr;     // [images or 1, axis_y.out, axis_x.out], or null
-  const void* b = nullptr;         // [out_channels], or null
-  const void* residual = nullptr;  // of the shape of y, or null
   void* y = nullptr;               // [images, axis_y.out, axis_x.out, out_channels]
-  uint8_t* mask = nullptr;         // as bias_act's, of scale u + noise + b; null for none
+  LayerOperands operands;
   void* workspace = nullptr;       // conv2d_workspace() bytes, beginning at 16
   GpuStream stream;
   int64_t images = 0, in_channels = 1, out_channels = 1;
   ConvAxis axis_y, axis_x;
   int64_t stride = 1;
-  bool transposed = false, w_channels_last = false, noise_per_image = false;
+  bool transposed = false, w_channels_last = false;
   DType dtype = DType::f32;
   bool tf32 = false;  // float32: on tensor cores, with 10 bits of mantissa
-  double negative_slope = 1, gain = 1;
-  double clamp = -1;  // negative: none
 };
 
-// The gradient of such a convolution for w. What is not there is not read: w, y, and all of the epilogue.
+// The gradient of such a convolution for w. What is not there is not read: w, y and the operands.
 struct ConvWeightGradientArgs {
   Conv2dArgs conv;
   const void* dy = nullptr;  // of the shape of y
-  void* dw = nullptr;        // [out_channels, in_channels, taps, taps]
+  void* dw = nullptr;        // [out_channels, in_channels, kh, kw]
 };
 
-// A 3x3 convolution transposed with stride 2, then a FIR along both axes, then the epilogue: u[p] is the sum over k of
+// A 3x3 convolution transposed with stride 2, then a FIR along both axes, finished as a layer: u[p] is the sum over k of
 // g[k] conv(x)[p - pad0 + k], zeros outside, where g is the filter, or it reversed. Not of float64.
 struct Conv2dUpArgs {
   Conv2dArgs conv;  // taps, stride, transposed as said; the axes' out and pad0 are of u

@@ -1,10 +1,11 @@
 // The epilogue of a convolution layer on the CPU. Bytes per element: forward reads u and writes y and 2 bits, and reads the
 // residual if there is one; backward reads dy and 2 bits, and y or u if dscale is wanted, and writes du. Noise, scale and b
 // are read again and again, from a cache. Groups of 16 elements are handled at a time.
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 
 #include "common/parallel.h"
-#include "conv2d_layer/epilogue_groups.h"
+#include "conv2d_layer/conv2d_epilogue_groups.h"
+#include "conv2d_layer/finish.h"
 
 namespace fastgan {
 namespace FASTGAN_ISA {
@@ -21,30 +22,27 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class T>
 struct Forward {
   using A = Accumulate<T>;
-  Limit<Vec<A>> limit;
-  Slopes<Vec<A>> slopes;
+  Finish<Vec<A>> finish;
   const T* u;
   const T* residual;
   T* y;
   uint8_t* mask;
   explicit Forward(const EpilogueArgs& a)
-      : limit(a), slopes(a, a.negative_slope), u(static_cast<const T*>(a.u)),
-        residual(static_cast<const T*>(a.residual)), y(static_cast<T*>(a.out)), mask(a.mask) {}
+      : finish(a.operands), u(static_cast<const T*>(a.u)), residual(static_cast<const T*>(a.operands.residual)),
+        y(static_cast<T*>(a.out)), mask(a.operands.mask) {}
 
   FASTGAN_INLINE void operator()(int64_t i, int64_t count, const Terms<A>& t) const {
     Group<A> g = load_some(u + i, count);
+    const Group<A> added = residual ? load_some(residual + i, count) : same(finish.nothing);
     Mask<A> positive[Group<A>::vectors], clamped[Group<A>::vectors];
     for (int j = 0; j < Group<A>::vectors; ++j) {
-      const Vec<A> v = t.scale.v[j] * g.v[j] + t.shift.v[j], value = slopes.value(v);
-      positive[j] = slopes.rises(v);
-      clamped[j] = limit.stops(value);
-      g.v[j] = limit.clamp(value);
+      const auto r = finish(g.v[j], t.scale.v[j], added.v[j], t.shift.v[j]);
+      g.v[j] = r.y, positive[j] = r.positive, clamped[j] = r.clamped;
     }
-    if (residual) add_group(g, load_some(residual + i, count));
     store_some(g, y + i, count);
     if (!mask) return;
     const uint32_t bits = pack_sign_mask(positive, clamped);
-    __builtin_memcpy(mask + i / 4, &bits, count < kGroup ? size_t(count + 3) / 4 : 4);
+    __builtin_memcpy(mask + i / 4, &bits, count < kGroup ? size_t(mask_bytes(count)) : 4);
   }
 };
 
@@ -92,15 +90,15 @@ struct Backward {
   const T* other;
   T* du;
   const uint8_t* mask;
-  int64_t mask_bytes;
+  int64_t mask_end;
   explicit Backward(const EpilogueArgs& a)
-      : slopes(A(a.gain * a.negative_slope), A(a.gain)), gain(A(a.gain)), dy(static_cast<const T*>(a.dy)),
-        other(static_cast<const T*>(with == Product::of_u ? a.u : a.y)), du(static_cast<T*>(a.out)), mask(a.mask),
-        mask_bytes((a.samples * a.channels * a.pixels + 3) / 4) {}
+      : slopes(A(a.operands.gain * a.operands.negative_slope), A(a.operands.gain)), gain(A(a.operands.gain)),
+        dy(static_cast<const T*>(a.dy)), other(static_cast<const T*>(with == Product::of_u ? a.u : a.y)),
+        du(static_cast<T*>(a.out)), mask(a.operands.mask), mask_end(mask_bytes(a.samples * a.channels * a.pixels)) {}
 
   // 16 elements from any, of which some may lie beyond the last.
   FASTGAN_INLINE uint32_t bits_at(int64_t i) const {
-    const int64_t left = mask_bytes - (i >> 2);
+    const int64_t left = mask_end - (i >> 2);
     uint64_t bits = 0;
     if (left >= 8)
       __builtin_memcpy(&bits, mask + (i >> 2), 8);
@@ -109,7 +107,6 @@ struct Backward {
     return uint32_t(bits >> (2 * (i & 3)));
   }
   FASTGAN_INLINE Result operator()(int64_t i, int64_t count, const Terms<A>& t) const {
-    const Vec<A> zero(A(0));
     const Group<A> d = load_some(dy + i, count);
     Group<A> value = {}, out;
     if (has_product) value = load_some(other + i, count);
@@ -120,8 +117,7 @@ struct Backward {
       r.g.v[j] = g;
       out.v[j] = t.scale.v[j] * g;
       if (with == Product::of_u) r.product.v[j] = g * value.v[j];
-      if (with == Product::of_y)  // y = slope (scale u + shift)
-        r.product.v[j] = select(slope == zero, zero, d.v[j] * value.v[j] - g * t.shift.v[j]);
+      if (with == Product::of_y) r.product.v[j] = product_from_y(slope, d.v[j], value.v[j], g, t.shift.v[j]);
     }
     store_some(out, du + i, count);
     return r;
@@ -155,7 +151,7 @@ void write_sums(const EpilogueArgs& a, const Parts<Accumulate<T>>& p) {
     }
     for (int64_t o = 0; a.dscale && o < a.channels; ++o) {
       const int64_t at = n * a.channels + o;
-      const double scale = a.u || !a.scale ? 1 : static_cast<const A*>(a.scale)[at];
+      const double scale = a.u || !a.operands.scale ? 1 : static_cast<const A*>(a.operands.scale)[at];
       static_cast<A*>(a.dscale)[at] = A(dscale[o] / scale);
     }
   }
@@ -254,9 +250,10 @@ void backward_with(const EpilogueArgs& a) {
 
 template <class T>
 void backward(const EpilogueArgs& a) {
+  const bool masked = a.operands.mask != nullptr;
   if (a.dscale && a.u) return backward_with<T, Product::of_u, false>(a);  // only the plain product with x
-  if (a.dscale) return a.mask ? backward_with<T, Product::of_y, true>(a) : backward_with<T, Product::of_y, false>(a);
-  a.mask ? backward_with<T, Product::none, true>(a) : backward_with<T, Product::none, false>(a);
+  if (a.dscale) return masked ? backward_with<T, Product::of_y, true>(a) : backward_with<T, Product::of_y, false>(a);
+  masked ? backward_with<T, Product::none, true>(a) : backward_with<T, Product::none, false>(a);
 }
 
 template <class F>

@@ -1,5 +1,5 @@
 // The gradient of a convolution for its weights, on the GPU: dw[o, i, tap] = sum over pixels of dy[o] in_scale[i] x[i] at
-// the tap. A product of matrices that are never written down (gemm_gradient.cuh), cut into slices of the pixels; each
+// the tap. A product of matrices that are never written down (conv2d_weight_gradient.cuh), cut into slices of the pixels; each
 // slice's sums are written in float32 (float64), and a small second kernel adds them in order. Bytes: dy once a column of
 // tiles, x once a tap and row of tiles, from the L2 cache for the most part; slices x dw in float32 written and read.
 //  tensor  halves: mma m16n8k16, float32 where tf32 is allowed: m16n8k8. Sums in float32.
@@ -8,7 +8,7 @@
 // pixels: 64 KiB, 32 (float64: 16). Registers: at most 255 (wide), 160, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: both operands come by asynchronous copies. Else, where x is scaled or they are not whole packets, they go
 // through registers. Share of the matrix rate: not yet run on a GPU.
-#include "conv2d_layer/gemm_gradient.cuh"
+#include "conv2d_layer/conv2d_weight_gradient.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -118,6 +118,34 @@ GradientLaunch launch_of(const ConvWeightGradientArgs& a) {
   return l;
 }
 
+template <class T, bool tensor, bool wide>
+void list_tile(KernelList& list) {
+  using Tile = TileOf<T, tensor, wide>;
+  const std::string name =
+      std::string("conv2d_weight_gradient ") + (tensor ? "tensor " : "plain ") + (wide ? "wide" : "small");
+  list.push_back({name + " streamed " + type_name<T>(),
+                  reinterpret_cast<const void*>(conv2d_weight_gradient_kernel<Tile, true>)});
+  list.push_back({name + " " + type_name<T>(),
+                  reinterpret_cast<const void*>(conv2d_weight_gradient_kernel<Tile, false>)});
+}
+
+void list_kernels(KernelList& list) {
+  list_tile<__half, true, true>(list);
+  list_tile<__half, true, false>(list);
+  list_tile<__nv_bfloat16, true, true>(list);
+  list_tile<__nv_bfloat16, true, false>(list);
+  list_tile<float, true, false>(list);
+  list_tile<float, false, false>(list);
+  list_tile<double, false, false>(list);
+  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
+    dispatch_dtype(dtype, [&](auto t) {
+      using T = decltype(t);
+      list.push_back({std::string("conv2d_weight_gradient sum ") + type_name<T>(),
+                      reinterpret_cast<const void*>(conv2d_weight_gradient_sum_kernel<T>)});
+    });
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
 }  // namespace
 
 int64_t conv2d_weight_gradient_workspace(const ConvWeightGradientArgs& a) {
@@ -144,37 +172,6 @@ void conv2d_weight_gradient(const ConvWeightGradientArgs& a) {
     launch(op, conv2d_weight_gradient_sum_kernel<typename Tile::T>, divide_up(numel, kThreads), kThreads, 0,
            a.conv.stream, l, int(Tile::side));
   });
-}
-
-namespace {
-
-template <class T, bool tensor, bool wide>
-void list_tile(KernelList& list) {
-  using Tile = TileOf<T, tensor, wide>;
-  const std::string name =
-      std::string("conv2d_weight_gradient ") + (tensor ? "tensor " : "plain ") + (wide ? "wide" : "small");
-  list.push_back({name + " streamed " + type_name<T>(),
-                  reinterpret_cast<const void*>(conv2d_weight_gradient_kernel<Tile, true>)});
-  list.push_back({name + " " + type_name<T>(),
-                  reinterpret_cast<const void*>(conv2d_weight_gradient_kernel<Tile, false>)});
-}
-
-}  // namespace
-
-void conv2d_weight_gradient_kernel_list(KernelList& list) {
-  list_tile<__half, true, true>(list);
-  list_tile<__half, true, false>(list);
-  list_tile<__nv_bfloat16, true, true>(list);
-  list_tile<__nv_bfloat16, true, false>(list);
-  list_tile<float, true, false>(list);
-  list_tile<float, false, false>(list);
-  list_tile<double, false, false>(list);
-  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
-    dispatch_dtype(dtype, [&](auto t) {
-      using T = decltype(t);
-      list.push_back({std::string("conv2d_weight_gradient sum ") + type_name<T>(),
-                      reinterpret_cast<const void*>(conv2d_weight_gradient_sum_kernel<T>)});
-    });
 }
 
 }  // namespace cuda

@@ -1,6 +1,6 @@
 // The sums of an epilogue's backward: where their parts lie, and the kernels that add them.
 #pragma once
-#include "conv2d_layer/epilogue_packet.cuh"
+#include "conv2d_layer/conv2d_epilogue_packet.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) epilogue_sum_kernel(Ep
     }
     db += warp_sum(sum);
     if (!a.dscale) continue;
-    const A scale = a.scale && !a.u ? static_cast<const A*>(a.scale)[n * a.channels + o] : A(1);
+    const A scale = a.operands.scale && !a.u ? static_cast<const A*>(a.operands.scale)[n * a.channels + o] : A(1);
     product = warp_sum(product) / scale;
     if (lane == 0) static_cast<A*>(a.dscale)[n * a.channels + o] = product;
   }

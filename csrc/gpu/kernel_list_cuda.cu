@@ -1,18 +1,17 @@
 // What the kernels take of the GPU that they are loaded on.
-#include "cuda/gpu.h"
-#include "cuda/kernel_list.h"
+#include "gpu/kernel_list.h"
+
+#include <algorithm>
+
+#include "gpu/gpu.h"
 
 namespace fastgan {
 namespace cuda {
 
 std::string kernel_resources() {
   KernelList list;
-  bias_act_kernel_list(list);
-  conv2d_epilogue_kernel_list(list);
-  upfirdn2d_kernel_list(list);
-  conv2d_kernel_list(list);
-  conv2d_up_kernel_list(list);
-  conv2d_weight_gradient_kernel_list(list);
+  for (const auto list_kernels : KernelSource::all()) list_kernels(list);
+  std::sort(list.begin(), list.end(), [](const KernelEntry& a, const KernelEntry& b) { return a.name < b.name; });
   std::string json;
   for (const KernelEntry& kernel : list) {
     json += (json.empty() ? "[" : ", ") + std::string("{\"name\": \"") + kernel.name + "\", ";

@@ -1,9 +1,9 @@
 // How a convolution becomes a product of matrices: rows of the first are pixels of y, rows of the second channels of y,
 // and what is summed over are taps and, within each, channels of x.
 #pragma once
-#include "conv2d_layer/gemm_tile.cuh"
+#include "conv2d_layer/conv2d_tile.cuh"
 // after the types it is written in terms of
-#include "conv2d_layer/gemm.h"
+#include "conv2d_layer/conv2d.h"
 
 namespace fastgan {
 namespace cuda {
@@ -11,7 +11,7 @@ namespace cuda {
 // What the kernel gets by value.
 struct ConvLaunch {
   Conv2dArgs a;
-  const void* w = nullptr;     // [out_channels, taps, taps, channels], packets aligned
+  const void* w = nullptr;     // [out_channels, kh, kw, channels], packets aligned
   int channels = 0;            // of x, up to whole packets; the rest of w is 0
   bool packets_in = false;     // pixels of x and in_scale are whole packets, aligned
   bool packets_out = false;    // those of y, residual, scale, b and mask

@@ -3,7 +3,7 @@
 // result are channels of the fixed operand, columns taps and, within each, channels of the moved one. The fixed one is dy,
 // and the moved one x; of a transposed convolution it is the other way round.
 #pragma once
-#include "conv2d_layer/gemm_load.cuh"
+#include "conv2d_layer/conv2d_load.cuh"
 
 namespace fastgan {
 namespace cuda {

@@ -2,8 +2,8 @@
 // x)) + noise + b) gain), with the mask of act. The product has a row for every pixel of y, a column for every channel,
 // and sums over taps and channels of x; none of its matrices is written down, and zeros that a transposed convolution
 // would insert are never multiplied. Bytes: reads x once from memory and once a tap from the caches, w once a row of tiles,
-// writes y and 2 bits an element. w is copied first (one pass that reads and writes it) where its memory is not [out,
-// taps, taps, in] in whole packets of 16 bytes.
+// writes y and 2 bits an element. w is copied first (one pass that reads and writes it) where its memory is not [out, kh,
+// kw, in] in whole packets of 16 bytes.
 //  tensor     halves: mma m16n8k16; float32 where tf32 is allowed: m16n8k8. Sums in float32.
 //  plain      float32 and float64, in FMA of their own.
 //  warpgroup  halves on compute capability 9.0, for much work: wgmma m64n128k16 by all warps of a block together; a
@@ -14,7 +14,7 @@
 // warpgroup), 168, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: x comes by asynchronous copies. Else, where it is scaled or not in whole packets, it goes through
 // registers. Share of the matrix rate: not yet run on a GPU.
-#include "conv2d_layer/gemm_epilogue.cuh"
+#include "conv2d_layer/conv2d_finish.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads) conv2d_mask_kernel(ConvLaunch l) {
   if (byte * 4 >= numel) return;
   unsigned bits = 0;
   for (int k = 0; k < 4 && byte * 4 + k < numel; ++k) bits |= unsigned(l.codes[byte * 4 + k]) << (2 * k);
-  l.a.mask[byte] = uint8_t(bits);
+  l.a.operands.mask[byte] = uint8_t(bits);
 }
 
 // Where the workspace's parts begin and end.
@@ -118,7 +118,7 @@ struct ConvMemory {
     copied = !(a.w_channels_last || taps == 1) || channels != a.in_channels || !is_aligned(a.w);
     if (copied) codes = a.out_channels * taps * channels * size;  // whole packets
     bytes = codes;
-    if (a.mask && a.out_channels % 4) bytes += a.images * a.axis_y.out * a.axis_x.out * a.out_channels;
+    if (a.operands.mask && a.out_channels % 4) bytes += a.images * a.axis_y.out * a.axis_x.out * a.out_channels;
   }
 };
 
@@ -171,6 +171,22 @@ void list_forms(KernelList& list) {
   }
 }
 
+void list_kernels(KernelList& list) {
+  list_forms<__half, true>(list);
+  list_forms<__nv_bfloat16, true>(list);
+  list_forms<float, true>(list);
+  list_forms<float, false>(list);
+  list_forms<double, false>(list);
+  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
+    dispatch_dtype(dtype, [&](auto t) {
+      using T = decltype(t);
+      list.push_back({std::string("conv2d weights ") + type_name<T>(),
+                      reinterpret_cast<const void*>(conv2d_weights_kernel<T>)});
+    });
+  list.push_back({"conv2d mask uint8", reinterpret_cast<const void*>(conv2d_mask_kernel)});
+}
+[[maybe_unused]] const KernelSource source(list_kernels);
+
 }  // namespace
 
 int64_t conv2d_workspace(const Conv2dArgs& a) { return ConvMemory(a).bytes; }
@@ -182,11 +198,11 @@ ConvLaunch prepare_conv2d(const Conv2dArgs& a) {
   l.channels = int(memory.channels);
   l.w = memory.copied ? a.workspace : a.w;
   l.packets_in = memory.channels == a.in_channels && is_aligned(a.x) && is_aligned(a.in_scale);
-  if (a.mask && a.out_channels % 4) l.codes = static_cast<uint8_t*>(a.workspace) + memory.codes;
+  if (a.operands.mask && a.out_channels % 4) l.codes = static_cast<uint8_t*>(a.workspace) + memory.codes;
   dispatch_dtype(a.dtype, [&](auto t) {
     using T = decltype(t);
-    l.packets_out = a.out_channels % kOutputs<T> == 0 && is_aligned(a.y) && is_aligned(a.residual) &&
-                    is_aligned(a.scale) && is_aligned(a.b) && is_aligned(a.mask);
+    l.packets_out = a.out_channels % kPacket<T> == 0 && is_aligned(a.y) && is_aligned(a.operands.residual) &&
+                    is_aligned(a.operands.scale) && is_aligned(a.operands.b) && is_aligned(a.operands.mask);
     const int64_t weights = a.out_channels * a.axis_y.taps * a.axis_x.taps * l.channels;
     if (memory.copied)
       launch("conv2d", conv2d_weights_kernel<T>, divide_up(weights, kThreads), kThreads, 0, a.stream, l);
@@ -213,21 +229,6 @@ void conv2d(const Conv2dArgs& a) {
       run<T, false>(l);
   });
   pack_mask(l);
-}
-
-void conv2d_kernel_list(KernelList& list) {
-  list_forms<__half, true>(list);
-  list_forms<__nv_bfloat16, true>(list);
-  list_forms<float, true>(list);
-  list_forms<float, false>(list);
-  list_forms<double, false>(list);
-  for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16})
-    dispatch_dtype(dtype, [&](auto t) {
-      using T = decltype(t);
-      list.push_back({std::string("conv2d weights ") + type_name<T>(),
-                      reinterpret_cast<const void*>(conv2d_weights_kernel<T>)});
-    });
-  list.push_back({"conv2d mask uint8", reinterpret_cast<const void*>(conv2d_mask_kernel)});
 }
 
 }  // namespace cuda

@@ -1,6 +1,6 @@
 // Neighbouring elements as one GPU thread handles them: load, store, and a mask of two bits an element.
 #pragma once
-#include "cuda/number.h"
+#include "gpu/number.h"
 
 namespace fastgan {
 namespace cuda {

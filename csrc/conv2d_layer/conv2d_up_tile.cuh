@@ -1,7 +1,7 @@
 // A block's part of a transposed convolution of stride 2 that a FIR follows: which inputs and weights it multiplies, and
 // how its sums are filtered.
 #pragma once
-#include "conv2d_layer/gemm_epilogue.cuh"
+#include "conv2d_layer/conv2d_finish.cuh"
 
 namespace fastgan {
 namespace cuda {
@@ -206,7 +206,7 @@ __device__ __forceinline__ void finish_up(const UpLaunch& up, const UpPart<Tile>
                                           float* memory) {
   using T = typename Tile::T;
   const Conv2dArgs& a = up.l.a;
-  const ConvEpilogue<T> epilogue(up.l);
+  const ConvFinish<T> epilogue(up.l);
   float g[4];
 #pragma unroll
   for (int k = 0; k < 4; ++k) g[k] = up.filter[up.flip ? k : 3 - k];
@@ -239,7 +239,7 @@ __device__ __forceinline__ void finish_up(const UpLaunch& up, const UpPart<Tile>
       }
     }
     __syncthreads();
-    constexpr int n = kOutputs<T>, outputs = Tile::slice / n;
+    constexpr int n = kPacket<T>, outputs = Tile::slice / n;
 #pragma unroll 1
     for (int i = int(threadIdx.x); i < Tile::out_down * Tile::out_across * outputs; i += kThreads) {
       const int own = i / outputs, first = i % outputs * n;

@@ -1,6 +1,6 @@
 // Groups of 16 elements of an epilogue, whole or not, and what they take of its operands.
 #pragma once
-#include "conv2d_layer/epilogue.h"
+#include "conv2d_layer/conv2d_epilogue.h"
 // after the arguments
 #include "bias_act/groups.h"
 
@@ -63,10 +63,11 @@ struct Run {
   const T* shifts = nullptr;
 
   FASTGAN_INLINE Run(const EpilogueArgs& a, int64_t run) {
+    const LayerOperands& o = a.operands;
     const int64_t runs = a.channels_last ? a.pixels : a.channels, sample = run / runs, place = run - sample * runs;
-    const A* const s = a.scale ? static_cast<const A*>(a.scale) + sample * a.channels : nullptr;
-    const T* const noise = a.noise ? static_cast<const T*>(a.noise) + sample * a.noise_step : nullptr;
-    const T* const b = static_cast<const T*>(a.b);
+    const A* const s = o.scale ? static_cast<const A*>(o.scale) + sample * a.channels : nullptr;
+    const T* const noise = o.noise ? static_cast<const T*>(o.noise) + sample * o.noise_step : nullptr;
+    const T* const b = static_cast<const T*>(o.b);
     if (a.channels_last) {
       scales = s;
       shifts = b;

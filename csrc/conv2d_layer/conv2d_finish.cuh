@@ -1,0 +1,72 @@
+// What becomes of a tile's sums: finish.h, and y and its mask in memory.
+#pragma once
+#include "conv2d_layer/conv2d_load.cuh"
+#include "conv2d_layer/finish_packet.cuh"
+
+namespace fastgan {
+namespace cuda {
+
+// Finishes neighbouring channels of a pixel: a packet, in whole bytes of the mask.
+template <class T>
+struct ConvFinish {
+  using A = Accumulate<T>;
+  const ConvLaunch& l;
+  FinishPacket<T> formula;
+
+  __device__ __forceinline__ explicit ConvFinish(const ConvLaunch& launch) : l(launch), formula(launch.a.operands) {}
+
+  // Channels `channel` to channel + a packet, as far as there are so many, of a pixel of y.
+  __device__ __forceinline__ void finish(const A* sums, const Pixel& pixel, int channel) const {
+    const Conv2dArgs& a = l.a;
+    const LayerOperands& o = a.operands;
+    const int64_t plane = a.axis_y.out * a.axis_x.out, place = pixel.y * a.axis_x.out + pixel.x;
+    const int left = int(a.out_channels) - channel, count = left < kPacket<T> ? left : kPacket<T>;
+    const bool whole = l.packets_out && count == kPacket<T>;
+    const Place at{(pixel.image * plane + place) * a.out_channels + channel, count, whole};
+    Values<T> u;
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k) u.v[k] = sums[k];
+    const Values<T> scale = load_operand<T, A>(o.scale, {pixel.image * a.out_channels + channel, count, whole}, true, A(1));
+    const Values<T> noise = load_operand<T, T>(o.noise, {pixel.image * o.noise_step + place, 1, false}, false, formula.nothing());
+    const Values<T> b = load_operand<T, T>(o.b, {channel, count, whole}, true, formula.nothing());
+    unsigned mask;
+    store_values<T>(formula(mask, u, scale, formula.load_residual(at), noise, b), a.y, at);
+    if (o.mask) store_bits(mask, at);
+  }
+
+ private:
+  // at.i is a multiple of 4, and so are the channels, where there are no codes.
+  __device__ __forceinline__ void store_bits(unsigned bits, const Place& at) const {
+    if (!l.codes) return store_mask<T>(bits, l.a.operands.mask, at);
+#pragma unroll
+    for (int k = 0; k < kPacket<T>; ++k)
+      if (k < at.count) l.codes[at.i + k] = bits >> (2 * k) & 3;
+  }
+};
+
+// Finishes a warp's part of a tile, 16 rows every Tile::rows_apart rows from first_row on. Its sums go through shared
+// memory, so that threads have neighbouring channels.
+template <class Tile>
+__device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixels& pixels,
+                                            const typename Tile::Sums& sums, unsigned char* memory, int first_row,
+                                            int first_column) {
+  using T = typename Tile::T;
+  using A = Accumulate<T>;
+  constexpr int n = kPacket<T>, across = Tile::warp_columns / n, pitch = Tile::pitch;
+  const ConvFinish<T> epilogue(l);
+  A* const own = reinterpret_cast<A*>(memory) + int(threadIdx.x) / 32 * Tile::warp_rows * pitch;
+  sums.store(own, pitch);
+  __syncwarp();
+#pragma unroll 2
+  for (int i = int(threadIdx.x) % 32; i < Tile::warp_rows * across; i += 32) {
+    const int own_row = i / across, column = i % across * n, row = own_row / 16 * Tile::rows_apart + own_row % 16;
+    if (first_row + row >= pixels.left || first_column + column >= l.a.out_channels) continue;
+    Pixel pixel = pixels.at(unsigned(first_row + row));
+    pixel.y = pixels.y.first + pixels.y.step * pixel.y;
+    pixel.x = pixels.x.first + pixels.x.step * pixel.x;
+    epilogue.finish(own + own_row * pitch + column, pixel, first_column + column);
+  }
+}
+
+}  // namespace cuda
+}  // namespace fastgan
