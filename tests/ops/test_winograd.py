@@ -261,7 +261,9 @@ def test_errors_name_the_argument():
         "tile must be 2 or 4": lambda: convolve(x, w, (1, 1, 1, 1), 3),
         r"w must be contiguous float32 of shape \[4, 3, 3, 3\]": lambda: convolve(x, w[..., :2], (1, 1, 1, 1), 4),
         "x must be contiguous": lambda: convolve(x.double(), w, (1, 1, 1, 1), 4),
-        r"b must be contiguous, of shape \[4\], with the dtype of x": lambda: convolve(x, w, (1, 1, 1, 1), 4, b=torch.randn(3)),
+        r"b must be contiguous, of shape \[4\], with the dtype of x": lambda: convolve(
+            x, w, (1, 1, 1, 1), 4, b=torch.randn(3)
+        ),
         "output would be empty": lambda: convolve(x, w, (-3, -3, 1, 1), 4),
         "dy must be contiguous": lambda: gradient(x, torch.randn(2, 4, 8, 7), (1, 1, 1, 1), 4),
         "act must be": lambda: convolve(x, w, (1, 1, 1, 1), 4, act=3),
