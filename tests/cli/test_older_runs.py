@@ -12,6 +12,7 @@ import pytest
 from fastgan.checkpoint import load_checkpoint, save_checkpoint
 from fastgan.cli.main import main
 from fastgan.models.registry import family
+from fastgan.models.stylegan2 import StyleGAN2Options
 from fastgan.train.config import RunConfig
 from fastgan.train.folder import latest_checkpoint
 from tests.cli.test_train import assert_same, state_of
@@ -58,7 +59,7 @@ OLD: dict[str, dict[str, Any]] = {
 
 def test_an_older_configuration_says_the_same() -> None:
     config = RunConfig.from_json(OLD["stylegan2"], "my.json")
-    assert config.training == family("stylegan2").options(
+    assert config.training == StyleGAN2Options(
         **TRAINING, g_lr=0.0025, d_lr=0.0025, channels_last=None, penalties={"r1": (3.0, 2)}, pl_interval=2
     )
     config = RunConfig.from_json(OLD["dcgan"], "my.json")
