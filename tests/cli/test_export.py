@@ -92,7 +92,7 @@ def test_dcgan_is_exported_too(tmp_path: Path, ending: str, capsys: pytest.Captu
     assert (images(file, [sampler.latents(SEEDS)[0]], ("z",)).int() - expected.int()).abs().max() <= 1
     for options, message in (
         (["--trunc", "0.7"], "truncation_psi must be 1: a dcgan generator maps no latents to styles; got 0.7"),
-        (["--inputs", "ws"], "inputs must be z: a dcgan generator has no ws"),
+        (["--inputs", "ws"], "inputs must be z: a dcgan generator maps no latents to styles"),
     ):
         assert main(["export", "--network", str(path), "--output", str(tmp_path / "no.pt2"), *options]) == 2
         assert message in capsys.readouterr().err and not (tmp_path / "no.pt2").exists()
