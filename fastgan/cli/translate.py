@@ -11,13 +11,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from fastgan.cli.families import bring
 from fastgan.cli.options.translate import TranslateOptions
 from fastgan.data.formats import IMAGE_SUFFIXES, suffix_of
 from fastgan.data.image import BrokenImageError, decode_alpha, decode_image, parse_color
 from fastgan.data.opening import open_store
 from fastgan.generate import Translator
 from fastgan.literal import literal
-from fastgan.models.registry import import_family
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report.grid import save_grid, save_image
 
@@ -41,7 +41,7 @@ def run(options: TranslateOptions) -> int:
     """
     background = parse_color(options.background)
     if options.cfg is not None:
-        import_family(options.cfg)
+        bring(options.cfg, options.network)
     names, read = _opened(options.source)
     files = _files(options, names)
     tune_cpu_allocator()

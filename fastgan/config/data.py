@@ -78,7 +78,9 @@ class DataOptions:
             check_int("max_images", self.max_images, 1, high=2**40)
 
     def located(self) -> DataOptions:
-        """The same, with the path where source lies now if nothing lies where it did."""
+        """The same, with the path where source lies now if nothing lies where it did, and held_out from the root."""
+        if self.held_out is not None and not os.path.isabs(self.held_out):
+            return dataclasses.replace(self, held_out=os.path.abspath(self.held_out)).located()
         if self.source in PACKAGED or os.path.lexists(self.path or "") or not os.path.lexists(self.source):
             return self
         return dataclasses.replace(self, path=os.path.abspath(self.source))

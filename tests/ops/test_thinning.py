@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.ops.cases import BIAS_ACT_SHAPES, UPFIRDN_CASES
+from tests.ops.cases_bias_act import SHAPES
+from tests.ops.cases_upfirdn2d import CASES
 from tests.ops.thinning import repeats
 
-LONG, ODD, PLAIN = BIAS_ACT_SHAPES["long"], BIAS_ACT_SHAPES["odd"], UPFIRDN_CASES["filter4"]
+LONG, ODD, PLAIN = SHAPES["long"], SHAPES["odd"], CASES["filter4"]
 FP64, FP32, FP16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 
 
@@ -37,7 +38,7 @@ def collected(request: pytest.FixtureRequest, gpu: bool, **parameters: Any) -> p
         (False, {"provider": "interpreter", "memory_format": "contiguous", "dtype": FP32, "shape": LONG}),
         (True, {"provider": "interpreter", "memory_format": "channels_last", "dtype": FP32, "shape": LONG}),
         (True, {"provider": "interpreter", "memory_format": "contiguous", "dtype": BF16, "shape": LONG}),
-        (True, {"provider": "interpreter", "case": UPFIRDN_CASES["long"]}),
+        (True, {"provider": "interpreter", "case": CASES["long"]}),
         (False, {"kernels": "triton", "memory_format": "strided"}),
     ],
 )
@@ -57,7 +58,7 @@ def test_what_is_left_out_in_the_interpreter(
         (True, {"kernels": "triton", "memory_format": "channels_last", "dtype": FP64, "shape": ODD}),
         (
             False,
-            {"kernels": "triton", "memory_format": "contiguous", "dtype": FP16, "case": UPFIRDN_CASES["separable4"]},
+            {"kernels": "triton", "memory_format": "contiguous", "dtype": FP16, "case": CASES["separable4"]},
         ),
         (True, {"kernels": "triton", "memory_format": "contiguous", "dtype": FP16, "case": PLAIN}),
     ],

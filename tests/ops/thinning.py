@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops.cases import BIAS_ACT_SHAPES, UPFIRDN_CASES
+from tests.ops import cases_bias_act, cases_upfirdn2d
 
 # About many programs, not about what each computes.
-LONG = (BIAS_ACT_SHAPES["long"], UPFIRDN_CASES["long"])
+LONG = (cases_bias_act.SHAPES["long"], cases_upfirdn2d.CASES["long"])
 # Which show fp64 and fp16 on a GPU.
-SHOWN = (BIAS_ACT_SHAPES["odd"], UPFIRDN_CASES["separable4"])
+SHOWN = (cases_bias_act.SHAPES["odd"], cases_upfirdn2d.CASES["separable4"])
 
 
 def repeats(item: pytest.Item) -> bool:
