@@ -13,7 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from fastgan.losses.penalties import PathLength, r1
 from fastgan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from fastgan.nn import EqualizedConv2d
-from fastgan.ops import defaults, provider, providers
+from fastgan.ops import provider, providers
+from fastgan.ops.operator import OPERATORS
 
 provider_context = provider  # the fixture of the same name hides it inside tests
 WEIGHT_GRADIENTS = ("aten::convolution_backward", "fastgan::conv2d_winograd_weight_gradient_native")
@@ -33,8 +34,7 @@ def networks(resolution=(16, 16), **options):
 
 def composed() -> AbstractContextManager:
     """Layers of torch's convolutions and our other operators, as where no fused form is proven."""
-    rest = {call: row for call, row in defaults._by_call.items() if call[0] != "conv2d_layer"}
-    return mock.patch.object(defaults, "_by_call", rest)
+    return mock.patch.dict(OPERATORS["conv2d_layer"].rows, clear=True)
 
 
 def kernels(call: Callable[[], object], names: tuple[str, ...] = CONVOLUTIONS) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -213,14 +215,17 @@ def test_the_operators_take_a_call_in_its_own_order():
     def names(operator):
         return [a.name for a in getattr(torch.ops.fastgan, f"conv2d_layer{operator}_native").default._schema.arguments]
 
-    call = LayerCall(*LayerCall._fields)  # each field holds its name
+    held: Any = LayerCall._fields  # each field holds its name
+    call = LayerCall(*held)
     assert names("") == [*call.forward_arguments, "keep_mask", "keep_u"]
     assert names("_backward") == ["dy", *call.derivative_arguments, "want"]
     dd = [f"dd{name}" for name in PerInput._fields]
     assert names("_double_backward") == [*dd, "dy", *call.derivative_arguments, "want"]
-    again = LayerCall.of_derivative(call.derivative_arguments)
+    derivative: Any = call.derivative_arguments
+    again = LayerCall.of_derivative(derivative)
     assert again == call._replace(residual=None) and call.inputs == PerInput._fields
-    assert call.epilogue == Epilogue(*Epilogue._fields)
+    names_of_epilogue: Any = Epilogue._fields
+    assert call.epilogue == Epilogue(*names_of_epilogue)
 
 
 # 4. compile

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -25,12 +27,10 @@ SHAPES = {"odd": (2, 5, 7, 3), "one": (1,), "empty": (0, 3, 2, 2), "long": (3, 1
 @pytest.fixture
 def cube(interpreter, monkeypatch):
     """The public function, and its description in OPERATORS while the test runs."""
-    if "tests.ops.cube.op" not in sys.modules:
-        from tests.ops.cube import op
-
+    loaded = "tests.ops.cube.op" in sys.modules
+    op: Any = importlib.import_module("tests.ops.cube.op")
+    if not loaded:
         op.DESCRIPTION = OPERATORS.pop("cube")
-    from tests.ops.cube import op
-
     monkeypatch.setitem(OPERATORS, "cube", op.DESCRIPTION)
     return op.cube
 
