@@ -18,6 +18,8 @@ class Statistics:
         total = values.sum()
         if name not in self._sums:
             self._sums[name] = torch.zeros(2, dtype=torch.float64, device=values.device)
+        elif self._sums[name].device != values.device:  # restored before anything was reported
+            self._sums[name] = self._sums[name].to(values.device)
         self._sums[name] += torch.stack([torch.full_like(total, values.numel()), total])
 
     def means(self) -> dict[str, float]:

@@ -124,3 +124,10 @@ def test_statistics_begin_anew_in_place():
     other.report("c", torch.tensor(1.0))
     other.load_state_dict(saved)
     assert other.means() == {"a": 7.0}
+
+
+def test_restored_statistics_follow_what_is_reported_to_its_device():
+    statistics = Statistics()
+    statistics.load_state_dict({"a": torch.tensor([1.0, 3.0], dtype=torch.float64)})
+    statistics.report("a", torch.ones(2, device="meta"))
+    assert statistics._sums["a"].device.type == "meta"
