@@ -48,6 +48,9 @@ class Translator:
             direction: "ab" or "ba", from which set into which; None: "ab", the only one of a model that learns one.
             device: where to put the generator.
 
+        Returns:
+            a translator.
+
         Raises:
             FileNotFoundError: there is no such file.
             CheckpointError: it is no checkpoint, or not of a model that translates images; the message names it.

@@ -21,7 +21,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Tensor) -> Tensor:
-        """uint8 [N, H, W, C]."""
+        """uint8 [N, H, W, C]: the images at `indices`, int64 [N]."""
         ...
 
 
@@ -77,6 +77,9 @@ class Evaluation:
 
         Args:
             sample: n -> uint8 batches [k, C, H, W], n images in all.
+
+        Returns:
+            values by figure, those of each metric in turn.
 
         Raises:
             TypeError, ValueError: it gives something else.
