@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from fastgan.checkpoint import load_checkpoint, save_checkpoint
+from fastgan.choices import METRICS
 from fastgan.cli.main import main
 from fastgan.models.registry import MODELS
 from fastgan.report import read_stats
@@ -208,7 +209,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
         (["--resolution", "17"], "resolution"),
         (["--kimg", "-1"], "kimg must be a number of at least 0.001, got -1.0"),
         (["--loss", "hing"], "loss must be one of"),
-        (["--metrics", "fid"], "metrics must be one of swd, got 'fid'"),
+        (["--metrics", "fid"], f"metrics must be one of {', '.join(METRICS)}, got 'fid'"),
         (["--classes", "smiley"], "smiley"),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--resume", "nowhere"], "--resume: nowhere does not exist"),

@@ -31,7 +31,7 @@ from fastgan.train.config import RunConfig
         ({"loss": ["hinge"]}, r"loss must be one of .*, got \['hinge'\]"),
         ({"mirror": 1}, "mirror must be one of False, True, got 1"),
         ({"metrics": "swd"}, "metrics must be a list of names, got 'swd'"),
-        ({"metrics": ["swd", "fid"]}, "metrics must be one of swd, got 'fid'"),
+        ({"metrics": ["swd", "fid"]}, "metrics must be one of .*swd.*, got 'fid'"),
         ({"metrics": [["swd_floor"]]}, "metrics must be a list of names"),
         ({"betas": 0.5}, r"betas must be two numbers in \[0, 1\), got 0.5"),
         ({"betas": [0.5, "0.9"]}, r"betas must be two numbers in \[0, 1\), got \[0.5, '0.9'\]"),
@@ -78,7 +78,7 @@ def test_a_floor_that_earlier_versions_recorded_as_a_metric_stands_for_its_metri
     assert replace(AdversarialOptions(), "training", metrics=recorded).metrics == ("swd",)
     tree = {"model": "dcgan", "training": {"metrics": recorded}}
     assert RunConfig.from_json(tree, "config.json").training.metrics == ("swd",)
-    with pytest.raises(ValueError, match="metrics must be one of swd, got 'swd_floor'"):
+    with pytest.raises(ValueError, match="metrics must be one of .*swd.*, got 'swd_floor'"):
         TrainingOptions(metrics=("swd_floor",))
 
 
