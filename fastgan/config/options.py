@@ -70,7 +70,7 @@ class TrainingOptions:
                 raise ValueError(f"batch must be a multiple of batch_gpu={self.batch_gpu}, got {self.batch}")
         check_choice("mirror", self.mirror, (False, True))
         check_choice("channels_last", self.channels_last, (None, False, True))
-        object.__setattr__(self, "metrics", as_names("metrics", self.metrics))
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(as_names("metrics", self.metrics))))
         for metric in self.metrics:
             check_choice("metrics", metric, tuple(METRICS))
 
