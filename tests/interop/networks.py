@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastgan.models.registry import build
+from fastgan.models import Styled, build
 
 CLASSES = 3
 NETWORKS = [
@@ -19,9 +19,10 @@ class Quiet(nn.Module):
     def __init__(self, G: nn.Module) -> None:
         super().__init__()
         self.G = G
+        self.fixed = {"noise_mode": "const"} if isinstance(G, Styled) else {}
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.G(z, c, noise_mode="const")
+        return self.G(z, c, **self.fixed)
 
 
 def network(name: str) -> nn.Module:

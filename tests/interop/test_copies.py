@@ -92,7 +92,7 @@ def test_weights_are_loaded_into_a_network_that_has_memory_or_none(name: str) ->
     small = {"w_dim": 6, "mapping_layers": 2} if kind == "stylegan2" else {}
     config = configure(kind, **sizes, **small, num_classes=3 if labels == "cond" else 0)
     make = family(kind).networks[part]
-    options = {"noise_mode": "const"} if part == "G" else {}
+    options = module.fixed if part == "G" else {}
     given = inputs(name, 4)
     expected = module(*given)
     with torch.device("meta"):
