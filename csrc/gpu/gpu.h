@@ -1,5 +1,5 @@
 // Included first by every CUDA source: what a kernel may use. Under nvcc these are CUDA's own; under FASTGAN_SHIM the same
-// names run the kernel on the CPU (cpu_shim.h). All PTX belongs here, each line beside a C++ twin.
+// names run the kernel on the CPU (cpu_shim.h, cpu_shim_twins.h). All PTX belongs here, each line beside a C++ twin.
 //
 // So that both can compile a source: kernels are started by launch(), shared memory is FASTGAN_SHARED and nothing else,
 // and no logic hangs on __CUDA_ARCH__.
@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #if FASTGAN_SHIM
-#include "gpu/cpu_shim.h"
+#include "gpu/cpu_shim_twins.h"
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

@@ -153,11 +153,12 @@ class Runner {
     a.x = x.data(), a.w = w.data();
     a.in_scale = c_.scaled ? in_scale.data() : nullptr;
     a.y = y_bytes.data() + c_.unaligned * size_of(c_.dtype);
-    LayerOperands& o = a.operands;
-    o.gain = 1.5, o.clamp = 2, o.negative_slope = 0.25, o.noise_step = c_.images > 1 ? plane_ : 0;
+    LayerOperands& operands = a.operands;
+    operands.gain = 1.5, operands.clamp = 2, operands.negative_slope = 0.25;
+    operands.noise_step = c_.images > 1 ? plane_ : 0;
     if (c_.epilogue) {
-      o.scale = scale.data(), o.noise = noise.data(), o.b = b.data(), o.residual = residual.data();
-      o.mask = mask.data();
+      operands.scale = scale.data(), operands.noise = noise.data(), operands.b = b.data();
+      operands.residual = residual.data(), operands.mask = mask.data();
     }
     Guarded workspace(size_t(cuda::conv2d_workspace(a)));
     a.workspace = workspace.data();
