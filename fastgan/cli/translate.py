@@ -11,6 +11,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from fastgan.bench.measure import out_of_memory
 from fastgan.cli.families import bring
 from fastgan.cli.options.translate import TranslateOptions
 from fastgan.data.formats import IMAGE_SUFFIXES, suffix_of
@@ -63,7 +64,7 @@ def run(options: TranslateOptions) -> int:
                 raise BrokenImageError(f"{error}; --skip-broken leaves such images out") from error
             broken.append(str(error))
             continue
-        made = translator.translate(image)
+        made = _translated(translator, image, where)
         files[name].parent.mkdir(parents=True, exist_ok=True)
         save_image(_tensor(made, alpha), files[name])
         if options.grid and len(shown) < 2 * _SHOWN:
@@ -76,6 +77,18 @@ def run(options: TranslateOptions) -> int:
         save_grid(_cells(shown), options.outdir / "grid.png", columns=min(len(shown), 8))
         console.print(literal(f"wrote {options.outdir / 'grid.png'}: inputs beside outputs"), soft_wrap=True)
     return 0
+
+
+def _translated(translator: Translator, image: Image.Image, where: str) -> Image.Image:
+    try:
+        return translator.translate(image)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(
+            f"{where}: to translate its {image.width}x{image.height} pixels takes more memory than there is; "
+            "make it smaller, or choose another --device"
+        ) from error
 
 
 def _opened(source: Path) -> tuple[tuple[str, ...], Callable[[str], bytes]]:
@@ -98,6 +111,7 @@ def _files(options: TranslateOptions, names: tuple[str, ...]) -> dict[str, Path]
     place, inside = outdir.resolve(), source.resolve()
     if source.is_dir() and (place == inside or inside in place.parents):
         raise ValueError(f"--outdir must lie outside of the source, {source}, of which its images would become a part")
+    reads = {inside, *((source / name).resolve() for name in names if source.is_dir())}
     files: dict[str, Path] = {}
     taken: dict[Path, str] = {Path("grid.png"): "grid.png of --grid"} if options.grid else {}
     for name in names:
@@ -107,8 +121,14 @@ def _files(options: TranslateOptions, names: tuple[str, ...]) -> dict[str, Path]
         if (other := taken.setdefault(path, name)) != name:
             raise ValueError(f"{source}: {other} and {name} would both be written to {outdir / path}; rename one")
         files[name] = outdir / path
-        if files[name].resolve() == inside:
-            raise ValueError(f"{files[name]} is the source itself; choose another --outdir")
+        target = files[name].resolve()
+        if target in reads or inside in target.parents:
+            raise ValueError(f"{files[name]} would replace or join the images of the source; choose another --outdir")
+    for path, name in taken.items():
+        if (folder := next((each for each in path.parents if each in taken), None)) is not None:
+            raise ValueError(
+                f"{source}: {taken[folder]} would be written to {outdir / folder}, the folder of {name}; rename one"
+            )
     return files
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fastgan.cli.main import main
@@ -127,7 +128,7 @@ def test_what_would_be_lost_is_refused_before_anything_is_written(
         ((source, tmp_path / "out"), "a.jpg and a.png would both be written to"),
         ((source, source), "--outdir must lie outside of the source"),
         ((source, source / "out"), "--outdir must lie outside of the source"),
-        ((only, only.parent), "is the source itself; choose another --outdir"),
+        ((only, only.parent), "would replace or join the images of the source"),
         ((only, only), "--outdir must be a folder"),
         ((tmp_path / "gone", tmp_path / "out"), "no such file or folder"),
     ):
@@ -138,3 +139,57 @@ def test_what_would_be_lost_is_refused_before_anything_is_written(
     given = ["--network", network, "--source", tmp_path / "grid", "--outdir", tmp_path / "out", "--grid"]
     assert translate(*given) == 2
     assert "grid.png of --grid and grid.png would both be written" in " ".join(capsys.readouterr().err.split())
+
+
+def test_no_image_that_is_read_is_replaced_from_above_or_through_links(
+    tmp_path: Path, network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = drawing(tmp_path / "p/in/in/a.png", seed=1)
+    read = drawing(tmp_path / "p/in/a.png")  # in/a.png of the source would be written here
+    real = drawing(tmp_path / "real/b.png")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/b.png").symlink_to(real)
+    before = [path.read_bytes() for path in (inner, read, real)]
+    for source, out in (("p/in", "p"), ("links", "real")):
+        assert translate("--network", network, "--source", tmp_path / source, "--outdir", tmp_path / out) == 2
+        assert "would replace or join the images of the source" in " ".join(capsys.readouterr().err.split())
+    assert [path.read_bytes() for path in (inner, read, real)] == before
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["in"]
+
+
+def test_a_file_where_another_needs_a_folder_is_refused_before_anything_is_written(
+    tmp_path: Path, network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawing(tmp_path / "in/a.jpg")
+    drawing(tmp_path / "in/a.png/b.png")
+    given = ["--network", network, "--source", tmp_path / "in", "--outdir", tmp_path / "out"]
+    assert translate(*given) == 2
+    assert "a.jpg would be written to" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "the folder of a.png/b.png; rename one" in said and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "a.png: to translate its 20x12 pixels takes more"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "a.png: to translate its 20x12 pixels takes more memory"),
+    ],
+)
+def test_an_image_too_large_for_the_memory_is_named(
+    tmp_path: Path,
+    network: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+) -> None:
+    def short(translator: Translator, image: Image.Image) -> Image.Image:
+        raise error
+
+    monkeypatch.setattr(Translator, "translate", short)
+    source = drawing(tmp_path / "in/a.png").parent
+    assert translate("--network", network, "--source", source, "--outdir", tmp_path / "out") == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setattr(Translator, "translate", lambda translator, image: torch.zeros(2).reshape(3))
+    with pytest.raises(RuntimeError, match="shape"):
+        translate("--network", network, "--source", source, "--outdir", tmp_path / "out")
