@@ -68,7 +68,15 @@ def _unless_broken(data: bytes, where: str, decode: Callable[[], _T]) -> _T:
 
 
 def _decoded(data: bytes, channels: int, background: tuple[int, int, int]) -> Image.Image:
-    image = _opened(data)
+    return flat_image(_opened(data), channels, background)
+
+
+def flat_image(image: Image.Image, channels: int = 3, background: tuple[int, int, int] = WHITE) -> Image.Image:
+    """What `decode_image` makes of an image that Pillow has opened.
+
+    Raises:
+        ValueError: its pixels are numbers of no known range.
+    """
     return _flatten(eight_bits(_upright(image), getattr(image, "tag_v2", {})), channels, background)
 
 

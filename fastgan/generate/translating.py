@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fastgan.data.image import flat_image
 from fastgan.generate.loading import device_named, load_translator, newest_checkpoint
 from fastgan.generate.quantise import to_uint8
 from fastgan.nn import evaluation_view
@@ -67,7 +68,7 @@ class Translator:
 
         Args:
             image: uint8 [C, H, W] or [N, C, H, W], C as G takes it, on any device; or an image of Pillow, which is
-                converted to G's channels.
+                turned as its EXIF data say, seen over white where it is transparent, and converted to G's channels.
 
         Returns:
             uint8, on the CPU, with G's output channels; or an image of Pillow, RGB or L.
@@ -76,8 +77,11 @@ class Translator:
             TypeError, ValueError: something else.
         """
         if isinstance(image, Image.Image):
-            pixels = np.asarray(image.convert("L" if self.G.in_channels == 1 else "RGB"))
-            made = self.translate(torch.tensor(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1))
+            if 0 in image.size:
+                raise ValueError(f"image must have at least one pixel, got {image.width}x{image.height}")
+            pixels = np.asarray(flat_image(image, self.G.in_channels))
+            tensor = torch.tensor(pixels, device="cpu")
+            made = self.translate(tensor.reshape(*pixels.shape[:2], -1).permute(2, 0, 1))
             made = made.permute(1, 2, 0).contiguous().numpy()
             return Image.fromarray(made[..., 0] if made.shape[2] == 1 else made)
         images = self._checked(image)
@@ -110,5 +114,5 @@ def _continued(side: int, multiple: int, smallest: int) -> tuple[int, Tensor]:
     """Where the image begins on the continued side, and which of its pixels each of that shows."""
     target = -(-max(side, smallest) // multiple) * multiple
     start, period = (target - side) // 2, max(2 * (side - 1), 1)
-    folded = (torch.arange(target) - start) % period
-    return start, torch.minimum(folded, period - folded) if side > 1 else torch.zeros(target, dtype=torch.int64)
+    folded = (torch.arange(target, device="cpu") - start) % period
+    return start, torch.minimum(folded, period - folded) if side > 1 else torch.zeros_like(folded)

@@ -101,6 +101,37 @@ def test_a_translation_does_not_depend_on_others_modes_or_random_numbers(tmp_pat
     assert before.shape == (3, 33, 40)
 
 
+def test_images_of_pillow_are_seen_as_files_are_read() -> None:
+    def pixel(image: Image.Image) -> Any:
+        return Translator(Same()).translate(image).getpixel((0, 0))
+
+    assert pixel(Image.new("RGBA", (3, 3), (255, 0, 0, 0))) == (255, 255, 255)  # its hidden red is not seen
+    assert pixel(Image.fromarray(np.full((3, 3), 32768, np.uint16))) == (127, 127, 127)
+    assert pixel(Image.fromarray(np.full((3, 3), 0.5, np.float32))) == (127, 127, 127)
+    image = Image.fromarray(pictures(4, 6, 3).numpy())
+    image.getexif()[0x0112] = 6
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    assert np.array_equal(np.asarray(Translator(Same()).translate(image)), np.asarray(upright))
+    with pytest.raises(ValueError, match="image must have at least one pixel, got 0x5"):
+        Translator(Same()).translate(Image.new("RGB", (0, 5)))
+
+
+@pytest.mark.parametrize("default", ["meta", "float64"])
+def test_defaults_of_torch_change_no_translation(tmp_path: Path, default: str) -> None:
+    translator = Translator.from_checkpoint(checkpoint(tmp_path))
+    image = pictures(3, 33, 1)
+    drawing = Image.fromarray(image.permute(1, 2, 0).numpy())
+    expected = translator.translate(image)
+    try:
+        torch.set_default_dtype(torch.float64 if default == "float64" else torch.float32)
+        with torch.device("meta" if default == "meta" else "cpu"):
+            assert torch.equal(Translator.from_checkpoint(tmp_path).translate(image), expected)
+            made = np.asarray(translator.translate(drawing))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(made, expected.permute(1, 2, 0).numpy())
+
+
 def test_directions(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, "cyclegan", in_channels=1, out_channels=3)
     assert Translator.from_checkpoint(tmp_path).G.in_channels == 1
