@@ -54,7 +54,7 @@ def run(options: TranslateOptions) -> int:
     channels = translator.G.in_channels
     bar = track(files, "Translating", console=progress, transient=True, disable=not progress.is_terminal)
     for name in bar:
-        where = literal(f"{options.source}/{name}" if options.source.is_dir() else f"{options.source}: {name}")
+        where = literal(_where(options.source, name))
         try:
             data = read(name)
             image = decode_image(data, where, channels=channels, background=background)
@@ -97,6 +97,13 @@ def _opened(source: Path) -> tuple[tuple[str, ...], Callable[[str], bytes]]:
         return (source.name,), lambda name: source.read_bytes()
     store = open_store(source)
     return store.names, store.read
+
+
+def _where(source: Path, name: str) -> str:
+    """How errors name an image of the source."""
+    if source.is_dir():
+        return f"{source}/{name}"
+    return str(source) if source.name == name else f"{source}: {name}"
 
 
 def _files(options: TranslateOptions, names: tuple[str, ...]) -> dict[str, Path]:

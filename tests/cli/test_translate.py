@@ -118,6 +118,16 @@ def test_broken_images_stop_it_or_are_left_out(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 
+def test_a_broken_image_is_named_once(tmp_path: Path, network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "x/a.png")
+    for source, where in (("a.png", "a.png"), ("a.zip", "a.zip: x/a.png")):
+        given = ["--network", network, "--source", tmp_path / source, "--outdir", tmp_path / "out"]
+        assert translate(*given) == 2
+        assert f"error: {tmp_path / where}: cannot be read" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_would_be_lost_is_refused_before_anything_is_written(
     tmp_path: Path, network: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
