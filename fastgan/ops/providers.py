@@ -178,9 +178,9 @@ def _refusal(operator: Operator, name: str, device: str, dtype: torch.dtype, det
         return f"{operator.name} has no {name} form"
     if exporting() and torch.onnx.is_in_onnx_export():
         return "ONNX has no operator of that kind; name 'reference', or none"
-    if operator.refusal is not None and (reason := operator.refusal(operator.registered[name], detail)):
+    if reason := operator.lacking.get((name, device)) or provider.refusal(device, dtype):
         return reason
-    return operator.lacking.get((name, device)) or provider.refusal(device, dtype)
+    return operator.refusal(operator.registered[name], detail) if operator.refusal is not None else None
 
 
 def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:

@@ -32,6 +32,12 @@ CASES = {
     "flipped": ((1, 2, 5, 4), 3, 3, {"flip_weight": False, "act": "lrelu"}),
     "rectangular": ((1, 2, 6, 5), 3, (2, 3), {"padding": [1, 0, 2, 1], "b": True, "act": "lrelu"}),
     "crop": ((1, 2, 8, 7), 3, 3, {"padding": [-1, 2, 0, -2]}),
+    "crop-to-a-pixel": (
+        (2, 3, 1, 4),
+        4,
+        (3, 1),
+        {"padding": [-2, -1, 2, 2], "b": True, "act": "lrelu", "residual": True},
+    ),
     "one-pixel": ((3, 2, 1, 1), 2, 3, {"styles": True, "b": True, "act": "lrelu"}),
     "one-channel": ((2, 2, 4, 6), 1, 3, {"styles": True, "noise": "const", "act": "lrelu"}),
     "channels24": ((1, 24, 6, 5), 24, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu", "clamp": 2.0}),

@@ -108,6 +108,19 @@ def test_a_checkpointed_discriminator_has_the_penalty_of_a_plain_one(native_prov
     torch.testing.assert_close(gradients(D, r1(saving, x).sum()), want)
 
 
+def test_a_penalty_inside_a_checkpoint(compiled_provider):
+    x, w, b = torch.randn(2, 4, 6, 5).requires_grad_(), torch.randn(3, 4, 3, 3).requires_grad_(), torch.randn(3)
+
+    def penalty(x):
+        y = conv2d_resample(x, w, padding=1, b=b, act="lrelu").square()
+        (grad,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        return grad.square().sum()
+
+    want = torch.autograd.grad(penalty(x), [x, w])
+    got = torch.autograd.grad(checkpoint(penalty, x, use_reentrant=False), [x, w])
+    torch.testing.assert_close(got, want)
+
+
 @pytest.mark.parametrize("of", ["x", "w", "styles", "b", "noise"])
 def test_a_pass_for_one_input_is_asked_for_that_one(compiled_provider, of, monkeypatch):
     """Of each input alone, by grad and by backward(inputs=...), the same as of all together."""

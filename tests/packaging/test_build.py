@@ -76,12 +76,16 @@ def test_none_makes_a_pure_wheel(audit, sources, tmp_path):
 
 PROBE = """
 import torch
-from fastgan.ops import bias_act, native, providers, upfirdn2d
+from fastgan.ops import bias_act, conv2d_resample, native, providers, upfirdn2d
 assert "cmake failed" in native.unavailable, native.unavailable
 assert providers.choose("upfirdn2d", "cpu", torch.float32) == "reference"
 y = bias_act(torch.tensor([[-1.0, 2.0]]), torch.tensor([0.0, 1.0]), act="lrelu", gain=1.0)
 assert torch.allclose(y, torch.tensor([[-0.2, 3.0]])), y
 assert upfirdn2d(torch.ones(1, 1, 2, 2), None, up=2).shape == (1, 1, 4, 4)
+x, w = torch.empty(2, 3, 4, 4, device="meta"), torch.empty(5, 3, 3, 3, device="meta")
+for act in "lrelu", "swish":
+    assert bias_act(x, act=act).shape == x.shape
+    assert conv2d_resample(x, w, padding=1, act=act).shape == (2, 5, 4, 4)
 """
 
 
@@ -107,6 +111,18 @@ def test_auto_without_a_working_compiler_installs_pure_python_and_says_why(audit
         text=True,
     )
     assert probe.returncode == 0, probe.stderr
+
+
+def test_the_folder_of_the_sources_is_no_pattern(sources, tmp_path):
+    if shutil.which("cmake") is None or shutil.which("ninja") is None or shutil.which("c++") is None:
+        pytest.skip("needs cmake, ninja and a compiler")
+    folder = tmp_path / "fastgan [1]"
+    shutil.copytree(sources / "csrc", folder / "csrc")
+    for name in "CMakeLists.txt", "pyproject.toml":
+        shutil.copy(sources / name, folder)
+    command = ["cmake", "-G", "Ninja", "-S", str(folder), "-B", str(tmp_path / "build"), "-DFASTGAN_CUDA=OFF"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_cpu_without_a_working_compiler_fails(sources, tmp_path):

@@ -182,7 +182,7 @@ def _compiled_numbering(provider: str) -> tuple[str, ...]:
 
 
 def _refusal(compiled: BiasAct, act: str) -> str | None:
-    if act and compiled.numbering and act not in compiled.numbering:
+    if act and act not in compiled.numbering:
         return f"the {compiled.provider} kernels do not know the activation {act!r}"
     return None
 

@@ -67,7 +67,7 @@ class LayerOperators:
         grads, needs = PerInput(), needed(ctx)
         want = list(needs[:6])
         if dy is not None and any(want):
-            call = _saved(ctx)
+            call, _ = _saved(ctx)
             results = self._backward(in_format(dy, ctx.memory_format), *call.derivative_arguments, want)
             grads = _where(want, results)
         return *grads, dy if needs[6] else None, *_NOT_DIFFERENTIABLE, None, None
@@ -76,11 +76,12 @@ class LayerOperators:
         dx, *sums = (grad if computed else None for grad, computed in zip(dd, ctx.want, strict=True))
         dx = None if dx is None else in_format(dx, ctx.memory_format)
         dd = PerInput(dx, *(None if grad is None else grad.contiguous() for grad in sums))
-        call, needs, grads = _saved(ctx), needed(ctx), PerBackwardInput()
+        call, (dy,) = _saved(ctx)
+        needs, grads = needed(ctx), PerBackwardInput()
         exist = second_formulas.second_derivatives(call, dd)
         want = [need and there for need, there in zip(needs, exist, strict=False)]
         if any(want):
-            dy = in_format(ctx.saved_tensors[-1], ctx.memory_format)
+            dy = in_format(dy, ctx.memory_format)
             grads = _where(want, self._double_backward(*dd, dy, *call.derivative_arguments, want))
         return *grads, None, None, *_NOT_DIFFERENTIABLE, None
 
@@ -96,14 +97,14 @@ def _save(ctx, call: LayerCall, y: Tensor | None, u: Tensor | None, mask: Tensor
     ctx.save_for_backward(*call.inputs, call.f, y, u, mask, *more)
 
 
-def _saved(ctx) -> LayerCall:
-    """What `_save` kept, images in the format that the mask was written for: hooks of saved tensors may bring them back
-    in another."""
-    x, w, in_scale, scale, noise, b, f, y, u, mask, *_ = ctx.saved_tensors
+def _saved(ctx) -> tuple[LayerCall, list[Tensor]]:
+    """What `_save` kept, the call's images in the format that the mask was written for: hooks of saved tensors may
+    bring them back in another. To be called once a pass: torch's checkpoints unpack nothing twice."""
+    x, w, in_scale, scale, noise, b, f, y, u, mask, *more = ctx.saved_tensors
     x = in_format(x, ctx.memory_format)
     y = None if y is None else in_format(y, ctx.memory_format)
     u = None if u is None else in_format(u, ctx.memory_format)
-    return LayerCall(x, w, in_scale, scale, noise, b, None, f, *ctx.settings, y=y, u=u, mask=mask)
+    return LayerCall(x, w, in_scale, scale, noise, b, None, f, *ctx.settings, y=y, u=u, mask=mask), more
 
 
 def _forward_fake(*arguments):

@@ -141,6 +141,7 @@ class Passes:
     ) -> tuple[Tensor, Tensor]:
         """The epilogue of w ∗ (in_scale·x), and its mask: x [N, I, H, W], w [O, I, kh, kw], in_scale [N, I]."""
         stride, transposed, (px0, px1, py0, py1), _ = convolution
+        layout = dense_format(x)  # before a crop to one pixel, which has no format of its own
         x = _scaled(x, in_scale)
         if transposed:
             py, px = max(0, min(py0, py1)), max(0, min(px0, px1))
@@ -149,7 +150,7 @@ class Passes:
         else:
             x, same = _common_padding(x, convolution.padding)
             u = _convolution(x, w, stride, same, False)
-        return self.epilogue(u.contiguous(memory_format=dense_format(x)), e, keep_mask)
+        return self.epilogue(u.contiguous(memory_format=layout), e, keep_mask)
 
     def convolve_up(
         self,
