@@ -62,7 +62,8 @@ def run(options: FamilyOptions) -> int:
     config, sets = resolve(_wanted(options), origin, branches=options.branch is not None)
     branch = Branch.of(origin, config, sets) if origin is not None and options.branch else None
     if outdir is not None:
-        check_apart(outdir, Path(config.data.place))
+        for place in filter(None, (config.data.place, config.data.held_out)):
+            check_apart(outdir, Path(place))
     if options.dry_run:
         _print_plan(config, sets, device, branch)
         return 0

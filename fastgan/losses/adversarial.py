@@ -9,69 +9,69 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _per_sample(values: Tensor) -> Tensor:
+def per_sample(values: Tensor) -> Tensor:
     """Mean over everything but the batch: [N, ...] -> [N], for patch discriminators too."""
     return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
 def nonsaturating_g(fake_logits: Tensor) -> Tensor:
     """-log σ(D(G(z))) = softplus(-D(G(z))), [N]. Source: Goodfellow et al. 2014, section 3."""
-    return _per_sample(F.softplus(-fake_logits))
+    return per_sample(F.softplus(-fake_logits))
 
 
 def logistic_d_real(real_logits: Tensor) -> Tensor:
     """-log σ(D(x)) = softplus(-D(x)), [N]. Source: Goodfellow et al. 2014, eq. 1."""
-    return _per_sample(F.softplus(-real_logits))
+    return per_sample(F.softplus(-real_logits))
 
 
 def logistic_d_fake(fake_logits: Tensor) -> Tensor:
     """-log(1 - σ(D(G(z)))) = softplus(D(G(z))), [N]. Source: Goodfellow et al. 2014, eq. 1."""
-    return _per_sample(F.softplus(fake_logits))
+    return per_sample(F.softplus(fake_logits))
 
 
 def wasserstein_g(fake_logits: Tensor) -> Tensor:
     """-D(G(z)), [N]. Source: Arjovsky et al. 2017, algorithm 1."""
-    return _per_sample(-fake_logits)
+    return per_sample(-fake_logits)
 
 
 def wasserstein_d_real(real_logits: Tensor) -> Tensor:
     """-D(x), [N]. Source: Arjovsky et al. 2017, algorithm 1."""
-    return _per_sample(-real_logits)
+    return per_sample(-real_logits)
 
 
 def wasserstein_d_fake(fake_logits: Tensor) -> Tensor:
     """D(G(z)), [N]. Source: Arjovsky et al. 2017, algorithm 1."""
-    return _per_sample(fake_logits)
+    return per_sample(fake_logits)
 
 
 def hinge_g(fake_logits: Tensor) -> Tensor:
     """-D(G(z)), [N]. Source: Miyato et al. 2018, eq. 17."""
-    return _per_sample(-fake_logits)
+    return per_sample(-fake_logits)
 
 
 def hinge_d_real(real_logits: Tensor) -> Tensor:
     """max(0, 1 - D(x)), [N]. Source: Miyato et al. 2018, eq. 16."""
-    return _per_sample(F.relu(1 - real_logits))
+    return per_sample(F.relu(1 - real_logits))
 
 
 def hinge_d_fake(fake_logits: Tensor) -> Tensor:
     """max(0, 1 + D(G(z))), [N]. Source: Miyato et al. 2018, eq. 16."""
-    return _per_sample(F.relu(1 + fake_logits))
+    return per_sample(F.relu(1 + fake_logits))
 
 
 def lsgan_g(fake_logits: Tensor) -> Tensor:
     """½(D(G(z)) - 1)², [N]. Source: Mao et al. 2017, eq. 9."""
-    return _per_sample((fake_logits - 1).square() / 2)
+    return per_sample((fake_logits - 1).square() / 2)
 
 
 def lsgan_d_real(real_logits: Tensor) -> Tensor:
     """½(D(x) - 1)², [N]. Source: Mao et al. 2017, eq. 9."""
-    return _per_sample((real_logits - 1).square() / 2)
+    return per_sample((real_logits - 1).square() / 2)
 
 
 def lsgan_d_fake(fake_logits: Tensor) -> Tensor:
     """½D(G(z))², [N]. Source: Mao et al. 2017, eq. 9."""
-    return _per_sample(fake_logits.square() / 2)
+    return per_sample(fake_logits.square() / 2)
 
 
 class Pairwise(NamedTuple):
@@ -100,7 +100,7 @@ def separate(
 
 def relativistic_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """softplus(-(D(x) - D(G(z)))), [N], pair by pair. Source: Jolicoeur-Martineau 2018, eq. 8."""
-    return _per_sample(F.softplus(fake_logits - real_logits))
+    return per_sample(F.softplus(fake_logits - real_logits))
 
 
 def relativistic_g(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
@@ -111,7 +111,7 @@ def relativistic_g(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
     """
     if real_logits is None:
         raise ValueError("real_logits must be given: a relativistic loss compares with them")
-    return _per_sample(F.softplus(real_logits - fake_logits))
+    return per_sample(F.softplus(real_logits - fake_logits))
 
 
 NONSATURATING = separate(nonsaturating_g, logistic_d_real, logistic_d_fake)

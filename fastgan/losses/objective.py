@@ -45,8 +45,9 @@ class Term:
         name: what statistics and the progress display call it.
         loss: move → [N] or scalar.
         weight: factor of the mean.
-        interval: 1 shares one backward and optimizer step with the player's other terms of interval 1; k > 1 (lazy
-            regularisation, Karras et al. 2020, app. B) has its own every k-th step, weighted ×k.
+        interval: 1 shares one backward and optimizer step with the player's other terms of interval 1; those of k > 1
+            (lazy regularisation, Karras et al. 2020, app. B) share one every k-th step, weighted ×k. That terms of one
+            interval share it keeps the pace of a player with several discriminators, of which each has a penalty.
 
     Raises:
         ValueError: an interval below 1.
@@ -63,9 +64,9 @@ class Term:
 
 
 def lazy_correction(terms: tuple[Term, ...]) -> float:
-    """c = 1 / (1 + Σ 1/k) over the lazy terms' intervals k: k/(k + 1) for one lazy term, 1 for none.
+    """c = 1 / (1 + Σ 1/k) over the different intervals k of lazy terms: k/(k + 1) for one, 1 for none.
 
     A player with lazy terms takes 1/c optimizer steps a training step; lr·c and β^c keep Adam's pace unchanged.
     Source: Karras et al. 2020, app. B.
     """
-    return 1 / (1 + sum(1 / term.interval for term in terms if term.interval > 1))
+    return 1 / (1 + sum(1 / k for k in {term.interval for term in terms} - {1}))

@@ -10,14 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastgan.losses.adversarial import per_sample
+
 DiscriminatorFn = Callable[[Tensor, "Tensor | None"], Tensor]
 
 
 def _input_gradient(D: DiscriminatorFn, x: Tensor, c: Tensor | None) -> Tensor:
-    """∂ΣD(x, c)/∂x, part of the graph; x is a leaf of its own."""
+    """∂ΣD(x, c)/∂x, part of the graph; x is a leaf of its own. Of several logits a sample their mean counts, as in the
+    losses: else a penalty would grow with the square of the number of patches."""
     x = x.detach().requires_grad_(True)
     logits = D(x, c)
-    (grad,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    (grad,) = torch.autograd.grad(per_sample(logits).sum(), x, create_graph=True)
     return grad
 
 

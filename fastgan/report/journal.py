@@ -35,7 +35,7 @@ class Journal:
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.floors: dict[str, float] = dict(earlier.get("floors") or {})
-        self.captions: tuple[str, ...] = ()
+        self.captions: tuple[str, ...] = tuple(earlier.get("captions") or ())
         self._begun: float = earlier.get("begun") or time.time()
         self._environment = describe_environment(device)
 

@@ -63,20 +63,24 @@ class Branch:
                 weights = (before.penalty_weight(name, resolution), now.penalty_weight(name, resolution))
                 follows[f"weight of {name}"] = weights
         changes |= {name: pair for name, pair in follows.items() if pair[0] != pair[1]}
-        differences, same_images = _compare_data(origin, config, sets)
-        same_pixels = same_images and not {"background", "channels", "transform"} & set(changes)
+        differences, same_images, same_held_out = _compare_data(origin, config, sets)
+        same_pixels = same_images and same_held_out and not {"background", "channels", "transform"} & set(changes)
         if differences:
             changes["data"] = ("as the run had read them", "; ".join(differences))
         same_seed = before.seed == now.seed
         anew = []
         if not same_images:
             anew.append("the order of the images begins anew: other images; so do the metrics")
+        elif not same_held_out:
+            anew.append("the metrics begin anew: other held-out pairs")
         elif not same_pixels:
             anew.append("the metrics begin anew: the images are prepared otherwise")
         if not same_seed:
             anew.append("random numbers and the order of the images begin anew: another seed")
         if getattr(now, "pl_weight", 0) and not getattr(before, "pl_weight", 0):
             anew.append("the running mean of path lengths begins: the run had none")
+        if (size := getattr(now, "buffer", 0)) and not (same_images and size == getattr(before, "buffer", 0)):
+            anew.append("the buffers of earlier translations begin anew")
         return Branch(origin.checkpoint, origin.kimg, changes, tuple(anew), same_images, same_pixels, same_seed)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,13 +105,23 @@ class Branch:
         state = tree["state"]
         for name, player in state["players"].items():
             mine = fresh["players"][name]
-            player["extras"] = mine["extras"] | player["extras"]
-            if not (self.same_images and self.same_seed):
+            kept = {each: extra for each, extra in player["extras"].items() if _fits(extra, mine["extras"].get(each))}
+            if not self.same_images:  # translations of other images
+                kept = {each: extra for each, extra in kept.items() if "images" not in extra}
+            player["extras"] = mine["extras"] | kept
+            if not (self.same_images and self.same_seed) or player["source"].keys() != mine["source"].keys():
                 player["source"] = mine["source"]
         if not self.same_seed:
             state["rng"] = fresh["rng"]
         if not self.same_pixels:
             tree["scores"] = []
+
+
+def _fits(extra: dict[str, Any], mine: dict[str, Any] | None) -> bool:
+    """Whether the state of an extra is one of the new run's extra: the same tensors, of the same shapes."""
+    return mine is not None and all(
+        getattr(extra.get(k), "shape", None) == getattr(v, "shape", None) for k, v in mine.items()
+    )
 
 
 def check_shapes(origin: Origin, config: RunConfig) -> None:
@@ -139,15 +153,19 @@ def _shapes(config: RunConfig) -> list[dict[str, Any]]:
     return [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in networks]
 
 
-def _compare_data(origin: Origin, config: RunConfig, sets: Mapping[str, Dataset]) -> tuple[list[str], bool]:
-    """In words how the data differ, and whether the images are the same."""
+def _compare_data(origin: Origin, config: RunConfig, sets: Mapping[str, Dataset]) -> tuple[list[str], bool, bool]:
+    """In words how the data differ, and whether the images that are trained on and those held out are the same."""
     now, before = fingerprints(sets, config.data.cond), origin.fingerprints
+    held = {name for name in {*now, *before} if name.startswith("held_")}
+    changed = [name for name in held if name not in now or name not in before or before[name].image_changes(now[name])]
+    now, before = ({name: each[name] for name in each if name not in held} for each in (now, before))
     if not before or set(now) != set(before):
         same = origin.config.data.same_place(config.data)
-        return ([] if same else ["whether the images are the same is not known"]), same
+        return ([] if same else ["whether the images are the same is not known"]), same, not changed
     images = [change for name in now for change in before[name].image_changes(now[name])]
     if images:
-        return images, False
+        return images, False, not changed
     if not all(each.complete for each in now.values()):
-        return ["as many images, not compared: a streamed set tells their content only as they are read"], True
-    return [change for name in now for change in before[name].changes(now[name])], True
+        told = ["as many images, not compared: a streamed set tells their content only as they are read"]
+        return told, True, not changed
+    return [change for name in now for change in before[name].changes(now[name])], True, not changed

@@ -127,6 +127,6 @@ class Player:
         self.parameters: list[Tensor] = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def stages(self, step: int) -> list[tuple[Term, ...]]:
-        """The groups of terms due at this step: those of interval 1 together, then each lazy one alone."""
-        lazy = [(term,) for term in self.terms if term.interval > 1 and step % term.interval == 0]
-        return [tuple(term for term in self.terms if term.interval == 1), *lazy]
+        """The groups of terms due at this step: those of interval 1 together, then those of each longer."""
+        due = {term.interval for term in self.terms if step % term.interval == 0}
+        return [tuple(term for term in self.terms if term.interval == each) for each in sorted(due)]

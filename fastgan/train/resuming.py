@@ -89,6 +89,8 @@ class Origin:
         """Raises ValueError where options make another run of it; where the data lie is no option of theirs."""
         passed_over = (*_MAY_CHANGE, *_PLACE)
         changed = {name: pair for name, pair in self.changes(asked).items() if name not in passed_over}
+        if self.config.data.held_out is None and asked.data.held_out is not None:  # no content to be known by
+            changed["held_out"] = (None, asked.data.held_out)
         if not self.fingerprints and not self.config.data.same_place(asked.data):
             changed["source"] = (self.config.data.source, asked.data.source)
         if changed:
@@ -111,9 +113,11 @@ class Origin:
             if changes := before.changes(now):
                 which = f" ({name})" if len(sets) > 1 else ""
                 what = "; ".join(changes)
-                place, moved = asked.place, not self.config.data.same_place(asked)
+                option, place, moved = "--data", asked.place, not self.config.data.same_place(asked)
+                if name.startswith("held_"):
+                    option, place, moved = "--held-out", asked.held_out, asked.held_out != self.config.data.held_out
                 advice = "give the place of the same images" if moved else "put back what was there"
-                data = f" --data {shlex.quote(place)}" if moved else ""
+                data = f" {option} {shlex.quote(str(place))}" if moved else ""
                 raise ValueError(
                     f"the data of {self.checkpoint} {'are not those at' if moved else 'changed at'} {place}{which}: "
                     f"{what}. To go on with the run, {advice}; to train on these instead: {self.branch_command()}{data}"
@@ -125,6 +129,9 @@ class Origin:
         lines = [f"going on from {self.checkpoint}, {self.kimg:.3f} kimg"]
         if not self.config.data.same_place(now.data):
             lines.append(f"the same images, which were at {self.config.data.place}, are at {now.data.place}")
+        before, length = self.config.training, now.training.kimg
+        if length != before.kimg and (getattr(before, "decay", 0) or getattr(before, "augment", "none") != "none"):
+            lines.append(f"what changes with progress follows the length of {length:g} kimg, which was {before.kimg:g}")
         if self.kimg >= now.training.kimg:
             lines.append(f"nothing is left to train of {now.training.kimg:g} kimg; a longer --kimg goes on")
         return lines

@@ -118,3 +118,66 @@ def test_what_does_not_go_with_translations_is_told(
     assert "no such file or folder" in message
     message = said("--cfg", "pix2pix", "--data", str(pairs), "--cond")
     assert "cond" in message
+
+
+def other_pairs(folder: Path, darker: int) -> Path:
+    """Four pairs that are not those of `pairs`."""
+    for side in ("a", "b"):
+        (folder / side).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (32, 32), (60 * number, 255 - darker, darker)).save(folder / side / f"{number}.png")
+    return folder
+
+
+def swd(run: Path) -> list[float]:
+    newest = latest_checkpoint(run)
+    assert newest is not None
+    return [figures["swd"] for figures in load_checkpoint(newest)[0]["scores"]]
+
+
+def test_pairs_that_are_held_out_later_or_others(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures of different pairs are in no list together, and the order of the images that are trained on goes on."""
+    first, second = other_pairs(tmp_path / "first", 10), other_pairs(tmp_path / "second", 200)
+    run, held, inside = tmp_path / "run", tmp_path / "held", first / "a" / "run"
+    begin = ["train", "--cfg", "pix2pix", "--data", str(pairs), "--outdir", str(run), "--kimg", "0.008"]
+    assert main([*begin, *STEPS, *SMALL]) == 0
+
+    def go_on(*options: object) -> int:
+        capsys.readouterr()
+        return main(["train", *map(str, options), "--device", "cpu", "--threads", "1"])
+
+    assert go_on("--resume", run, "--held-out", first, "--kimg", 0.016) == 2
+    assert "held_out is none, asked" in " ".join(capsys.readouterr().err.split()).lower()
+
+    assert go_on("--branch", run, "--held-out", first, "--outdir", inside, "--kimg", 0.016) == 2
+    assert not inside.exists()
+    assert go_on("--branch", run, "--held-out", first, "--outdir", held, "--kimg", 0.008 + 0.004) == 0
+    told = capsys.readouterr().out
+    assert "the metrics begin anew: other held-out pairs" in told and "order of the images" not in told
+    assert len(swd(held)) == 1
+
+    assert go_on("--resume", held, "--held-out", second, "--kimg", 0.016) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"are not those at {second} (held_" in message and f"--held-out {second}" in message
+    assert go_on("--resume", held, "--kimg", 0.016) == 0
+    told = capsys.readouterr().out
+    assert "what changes with progress follows the length of 0.016 kimg, which was 0.012" in told
+    assert json.loads((held / "run.json").read_text())["captions"] == ["input", "output", "target"]
+    assert len(swd(held)) == 2
+
+
+def test_buffers_of_a_branch(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, cpu = tmp_path / "run", ["--device", "cpu", "--threads", "1"]
+    assert train(pairs, "cyclegan", run, "--kimg", "0.008", "--set", "buffer=6", "num_blocks=1") == 0
+    go_on = ["train", "--branch", str(run), "--kimg", "0.012", *cpu]
+    assert main([*go_on, "--outdir", str(tmp_path / "smaller"), "--set", "buffer=4"]) == 0
+    assert "the buffers of earlier translations begin anew" in capsys.readouterr().out
+    other = other_pairs(tmp_path / "other", 10)
+    assert main([*go_on, "--outdir", str(tmp_path / "others"), "--data", str(other)]) == 0
+    assert "the buffers of earlier translations begin anew" in capsys.readouterr().out
+    filled = [int(value) for place, value in state(tmp_path / "others").items() if place.endswith("/filled")]
+    assert filled == [4, 4]
+    assert main([*go_on, "--outdir", str(tmp_path / "same")]) == 0
+    assert "the buffers" not in capsys.readouterr().out

@@ -119,6 +119,14 @@ def test_r1_by_hand():
     torch.testing.assert_close(r1(squares, x), 4 * x.square().sum(dim=[1, 2, 3]))
 
 
+def test_penalties_of_patches_are_those_of_their_mean():
+    """As losses take it, whatever the number of patches."""
+    x, other = torch.randn(3, 1, 1, 3), torch.randn(3, 1, 1, 3)
+    patches = lambda x, c=None: linear(x)[:, :, None, None] * torch.tensor([[0.5, 1.5, 1.0], [0.0, 2.0, 1.0]])  # noqa: E731
+    torch.testing.assert_close(r1(patches, x), r1(linear, x))
+    torch.testing.assert_close(gradient_penalty(patches, x, other), gradient_penalty(linear, x, other))
+
+
 def test_r1_reaches_through_an_augmentation_to_the_image():
     x = torch.randn(2, 1, 1, 3)
     torch.testing.assert_close(r1(lambda x, c: linear(10 * x), x), torch.full((2,), 1400.0))

@@ -40,11 +40,13 @@ class TinyD(nn.Module):
         return self.net(img.flatten(1))
 
 
-def tiny(**changes: Any) -> Game:
+def tiny(labelled: bool = False, **changes: Any) -> Game:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (9, 4, 4, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    labels, names = (torch.arange(9) % 3, tuple("xyz")) if labelled else (None, ())
+    dataset = ImageDataset(images, labels=labels, class_names=names)
     options = AdversarialOptions(**{"batch": 4, "kimg": 1, "tick": 1, **changes})
-    return play({"G": TinyG(), "D": TinyD()}, options, {"image": ImageDataset(images)}, torch.device("cpu"))
+    return play({"G": TinyG(), "D": TinyD()}, options, {"image": dataset}, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["r1", "r2", "wgan-gp", "zero-gp"])
@@ -84,6 +86,32 @@ def test_a_loss_that_compares_is_handed_real_logits_by_both_players():
         expected = softplus(sign * (D(fake) - D(move.batch["image"])))[:, 0]
         torch.testing.assert_close(value, expected)
     assert game.players[0].source.state_dict()["position"] == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ({"loss": "relativistic"}, True),
+        ({"penalties": {"wgan-gp": (1.0, 1)}}, True),
+        ({"penalties": {"zero-gp": (1.0, 4)}}, True),
+        ({"penalties": {"r1": (1.0, 1)}}, False),
+    ],
+)
+def test_images_that_are_compared_one_by_one_are_of_one_class(options, same):
+    game = tiny(labelled=True, **options)
+    for player in game.players if "loss" in options else game.players[1:]:
+        batches = [player.source.next() for _ in range(4)]
+        assert all(torch.equal(batch["c"], batch["label"]) for batch in batches) == same
+
+
+def test_a_lazy_penalty_sees_the_fakes_that_are_there():
+    game = tiny(penalties={"r2": (1.0, 2)})
+    G, calls = game.players[0].modules["G"], []
+    original = G.forward
+    G.forward = lambda z, c: calls.append(len(z)) or original(z, c)
+    state = TrainState(game)
+    step(state)
+    assert calls == [4, 4]  # for G's update and for D's
 
 
 def test_images_are_counted_by_what_the_discriminator_sees():

@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from fastgan.config.options import UnpairedOptions
+from fastgan.config.data import DataOptions
+from fastgan.config.options import PairedOptions, UnpairedOptions
 from fastgan.generate.quantise import to_uint8
 from fastgan.losses import Move
 from fastgan.train.game import Game
 from fastgan.train.games.buffer import ImageBuffer
+from fastgan.train.games.columns import Translated
 from fastgan.train.games.translation import play_unpaired
 from fastgan.train.loop import step
 from fastgan.train.players import Shared
+from fastgan.train.sets import PAIRS
 from fastgan.train.state import TrainState
 from tests.train.games import Points
 from tests.train.translating import TinyD, TinyG, paired, sides, unpaired
@@ -190,3 +194,44 @@ def test_impossible_translations_are_refused():
         play_unpaired(networks | {"G_ab": nn.Identity()}, UnpairedOptions(batch=2), sides(), torch.device("cpu"))
     with pytest.raises(ValueError, match="buffer must be 0 or hold a micro-batch of 32 images, got 8"):
         UnpairedOptions(buffer=8)
+
+
+def test_penalties_of_two_discriminators_share_a_step():
+    game = unpaired(penalties={"r1": (1.0, 2)}, decay=0.0)
+    player, rate = game.players[1], game.players[1].optimizer.param_groups[0]["lr"]
+    assert [[term.name for term in stage] for stage in player.stages(0)] == [["D_a", "D_b"], ["r1_a", "r1_b"]]
+    assert [[term.name for term in stage] for stage in player.stages(1)] == [["D_a", "D_b"]]
+    state = TrainState(game)
+    for _ in range(4):
+        step(state)
+    taken = {int(each["step"]) for name, each in player.optimizer.state.items() if name.ndim > 1}
+    assert taken == {6} and float(rate) * 6 == pytest.approx(0.002 * 4)
+
+
+def test_lazy_penalties_fill_the_buffer_no_second_time():
+    game = unpaired(penalties={"r2": (1.0, 1), "zero-gp": (1.0, 2)}, buffer=5)
+    state, buffer = TrainState(game), game.players[1].extras["buffer_b"]
+    assert isinstance(buffer, ImageBuffer)
+    for filled in (2, 4, 5):
+        step(state)
+        assert int(buffer.filled) == filled
+
+
+@pytest.mark.parametrize("make", [paired, unpaired])
+def test_images_are_counted_by_what_discriminators_see(make):
+    assert make(d_repeats=3).images_per_step == 6
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_pairs_that_are_shown_are_pairs_where_one_image_is_broken(tmp_path, stream):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for number in range(6):
+            Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(tmp_path / side / f"{number}.png")
+    (tmp_path / "a/0.png").write_bytes(b"no image")
+    (tmp_path / "b/4.png").write_bytes(b"no image")
+    sets = PAIRS.load(DataOptions(source=str(tmp_path), skip_broken=True, stream=stream))
+    shown = Translated(sets, PairedOptions(batch=4), torch.device("cpu"))
+    assert shown.difference(lambda a, b: a, lambda a, b: b) == 0
+    for dataset in sets.values():
+        dataset.close()

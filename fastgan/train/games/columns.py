@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from fastgan.config.options import TranslationOptions
-from fastgan.data import Dataset
+from fastgan.config.options import PairedOptions, TranslationOptions
+from fastgan.data import BrokenImageError, Dataset
 from fastgan.generate.quantise import to_uint8
 from fastgan.train.game import Pictures
 
@@ -30,6 +30,7 @@ class Translated:
 
     def __init__(self, sets: Mapping[str, Dataset], options: TranslationOptions, device: torch.device) -> None:
         self.held_out = "held_a" in sets
+        self.aligned = self.held_out or isinstance(options, PairedOptions)
         self.a, self.b = (sets.get(f"held_{side}", sets[side]) for side in ("a", "b"))
         self.size, self.device = options.micro_batch, device
         self.channels_last = options.uses_channels_last(device.type)
@@ -37,9 +38,18 @@ class Translated:
     def _images(self, dataset: Dataset, indices: Tensor) -> Tensor:
         return dataset.batch(indices, None, self.channels_last).to(self.device)
 
+    def _pair(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Both images of pairs; what stands in for one that cannot be read brings its partner."""
+        for _ in range(len(self.a) + 1):
+            a, at = self._images(self.a, indices), self.a.shown(indices) if self.aligned else indices
+            b, indices = self._images(self.b, at), self.b.shown(at)
+            if not self.aligned or torch.equal(at, indices):
+                return a, b
+        raise BrokenImageError(f"{self.a.name}: no image can be read together with its partner")
+
     def _pairs(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         for indices in torch.arange(min(count, len(self.a), len(self.b))).split(self.size):
-            yield self._images(self.a, indices), self._images(self.b, indices)
+            yield self._pair(indices)
 
     @torch.no_grad()
     def grid(self, columns: Mapping[str, Column]) -> Pictures:

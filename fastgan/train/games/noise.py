@@ -52,13 +52,16 @@ def play(
         dataset, options.micro_batch, seed=options.seed, mirror=options.mirror, channels_last=last, device=device
     )
     latents = Latents(options.micro_batch, G.z_dim, reals, device)
-    drawn = Drawn(reals, latents)
+    interpolates = not {"wgan-gp", "zero-gp"}.isdisjoint(options.penalties)
+    drawn = Drawn(reals, latents, same_labels=loss.paired or interpolates)
 
     def real(move: Move) -> Labelled:
         return Labelled(move.batch["image"], move.batch["label"])
 
     def fake(move: Move) -> Labelled:
-        return move.once("fake", lambda: _fake(G, move))
+        if "fake" not in move.batch:  # kept in the batch: lazy penalties see the same, and w_avg follows once a move
+            move.batch["fake"] = _fake(G, move)
+        return move.batch["fake"]
 
     def generator_loss(move: Move) -> Tensor:
         c = move.batch["c"]
@@ -123,11 +126,12 @@ class Latents:
 class Drawn:
     """Real images with their labels, and latents for as many generated ones."""
 
-    def __init__(self, reals: Batches, latents: Latents):
-        self.reals, self.latents = reals, latents
+    def __init__(self, reals: Batches, latents: Latents, same_labels: bool = False):
+        self.reals, self.latents, self.same_labels = reals, latents, same_labels
 
     def next(self) -> dict[str, Tensor]:
-        return self.reals.next() | self.latents.next()
+        batch = self.reals.next() | self.latents.next()
+        return batch | {"c": batch["label"]} if self.same_labels else batch
 
     def state_dict(self) -> dict:
         return self.reals.state_dict()

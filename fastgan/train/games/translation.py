@@ -72,7 +72,7 @@ def play_paired(
     return Game(
         players,
         {"G": average},
-        options.batch,
+        options.batch * options.d_repeats,
         reals=lambda: shown.grid({"a": a, "b": b}),
         preview=lambda: shown.grid({"input": a, "output": output, "target": b}),
         sample=lambda count: shown.translations(forward, count),
@@ -166,7 +166,7 @@ def _two_ways(
     return Game(
         players,
         averages,
-        options.batch,
+        options.batch * options.d_repeats,
         reals=lambda: shown.grid({"a": a, "b": b}),
         preview=lambda: shown.grid(columns),
         sample=lambda count: shown.translations(G_ab, count),
@@ -208,10 +208,10 @@ def _sides_of(
     """What D of a side sees: real images, and translations, some of which are earlier ones."""
 
     def fake(move: Move) -> Labelled:
-        made = _seen(move, side, G)
-        if buffer is not None:
-            made = move.once(f"seen_{side}", lambda made=made, buffer=buffer: buffer(made))
-        return Labelled(made, None)
+        if f"seen_{side}" not in move.batch:  # kept in the batch: lazy penalties must not fill the buffer again
+            made = _seen(move, side, G)
+            move.batch[f"seen_{side}"] = made if buffer is None else buffer(made)
+        return Labelled(move.batch[f"seen_{side}"], None)
 
     return lambda move: Labelled(move.batch[side], None), fake
 
