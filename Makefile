@@ -58,8 +58,7 @@ tree: lint-tools  ## Check sizes, names, the rooms of operators, and the paths t
 hooks: lint-tools  ## Have git check style and tree at each commit, and all of lint before a push.
 	@$(BIN)/pre-commit install
 
-docs:  ## Make the pages of the Python interface from its docstrings: build/docs/index.html.
-	@scripts/setup.sh --docs
+docs: setup  ## Make the pages of the Python interface from its docstrings: build/docs/index.html.
 	@$(BIN)/python scripts/api_pages.py
 
 # The CUDA kernels too, where CUDA's headers are: the CPU runs them.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with torch, the build tools and an editable fastgan, native library included; does nothing when all of it
-# is there and matches the sources. With --EXTRA, such as --lint or --docs, also what that extra of pyproject.toml names.
+# is there and matches the sources. With --EXTRA, such as --lint, also what that extra of pyproject.toml names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

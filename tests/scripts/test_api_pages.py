@@ -180,7 +180,6 @@ def test_what_a_class_leaves_untold_is_found(pages: ModuleType) -> None:
 
 
 def test_pages_are_made_of_what_is_given(pages: ModuleType, tmp_path: Path) -> None:
-    pytest.importorskip("pdoc")
     module = importlib.import_module("fastgan.nn.pixel_norm")
     pages.write_pages([fastgan.nn, module], tmp_path)
     page = (tmp_path / "fastgan/nn/pixel_norm.html").read_text(encoding="utf-8")
