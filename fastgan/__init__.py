@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastgan.calibration import calibrate
     from fastgan.generate import Sampler, Translator
     from fastgan.ops import (
         bias_act,
@@ -24,6 +25,7 @@ __all__ = [
     "Sampler",
     "Translator",
     "bias_act",
+    "calibrate",
     "conv2d_resample",
     "demodulation_coefficients",
     "downsample2d",
@@ -35,17 +37,18 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
 ]
-_GENERATE = ("Sampler", "Translator")
+# What lies above the operators -> the module that has it.
+_ABOVE = {"Sampler": "generate", "Translator": "generate", "calibrate": "calibration"}
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for, and torch with it: `fastgan --help` needs none of it, operators do without models."""
-    if name in _GENERATE:
-        return getattr(importlib.import_module("fastgan.generate"), name)
+    if name in _ABOVE:
+        return getattr(importlib.import_module(f"fastgan.{_ABOVE[name]}"), name)
     if name not in (*__all__, "ops"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     ops = importlib.import_module("fastgan.ops")  # `from fastgan import ops` would ask here again
-    globals().update({each: getattr(ops, each) for each in __all__ if each not in _GENERATE})
+    globals().update({each: getattr(ops, each) for each in __all__ if each not in _ABOVE})
     return globals()[name]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import shutil
+import tempfile
 
 import pytest
 import torch
@@ -14,6 +16,10 @@ from fastgan.ops import native, providers, triton_provider
 from tests.native import cuda_resources
 from tests.native.building import missing_tool
 from tests.ops.thinning import repeats
+
+# What the user's own `fastgan calibrate` found is not what the tests are about.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fastgan-tests-cache-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 if not torch.cuda.is_available():  # before anything imports Triton: its kernels then run on CPU tensors
     os.environ.setdefault("TRITON_INTERPRET", "1")

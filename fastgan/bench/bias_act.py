@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.bench.case import CLAMP, CPU_SHAPES, CUDA_SHAPES, Case, Shape
+from fastgan.bench.case import CLAMP, CPU_SHAPES, CUDA_SHAPES, Case, Inputs, Shape
 from fastgan.ops import bias_act
+from fastgan.ops.bias_act.activations import ACTIVATIONS
 
 SHAPES = {"cpu": CPU_SHAPES, "cuda": CUDA_SHAPES}
 
@@ -29,6 +30,28 @@ def cases(shape: Shape) -> Iterator[Case]:
             mask_bits=2,
             quick=bias and clamp is not None,
         )
+
+
+def more_cases(shape: Shape) -> Iterator[Case]:
+    """Every other activation, for calibration: what has a kink there, and what is smooth, of which swish is timed."""
+    for act, formula in ACTIVATIONS.items():
+        if act != "lrelu":
+            yield Case(
+                "bias_act",
+                f"{act} bias",
+                shape,
+                shape,
+                lambda i, act=act: bias_act(i.x, i.b, act=act),
+                {"silu": _silu} if act == "swish" else {},
+                True,
+                mask_bits=2 if formula.piecewise_linear else 0,
+                quick=act == "swish",
+            )
+
+
+def _silu(i: Inputs) -> Tensor:
+    v = i.x if i.b is None else i.x + i.b[:, None, None]
+    return F.silu(v) * sqrt(2)
 
 
 def compositions(clamp: float | None) -> dict[str, Callable[[Tensor, Tensor | None], Tensor]]:

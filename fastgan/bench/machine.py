@@ -9,13 +9,12 @@ import re
 import shutil
 import subprocess
 from datetime import datetime, timezone
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastgan.ops import native
+from fastgan.ops.identity import processor, version
 
 _CLOCKS = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.limit")
 
@@ -34,9 +33,9 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "fastgan": _version("fastgan"),
+        "fastgan": version("fastgan"),
         "torch": torch.__version__,
-        "triton": _version("triton"),
+        "triton": version("triton"),
         "nvcc": _nvcc(),
         "native": native.unavailable or native.info,
         "commit": _commit(),
@@ -47,15 +46,6 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         about |= {"device": torch.cuda.get_device_name(index), "capability": f"{major}.{minor}"}
         about |= {"properties": cuda_properties(index), "settings": _settings(index)}
     return about
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    try:
-        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        name = None
-    return name[1] if name else platform.processor() or platform.machine()
 
 
 def cuda_properties(index: int) -> dict[str, Any] | str:
@@ -72,13 +62,6 @@ def _settings(index: int) -> dict[str, str]:
     answer = _output("nvidia-smi", f"--id={identifier}", f"--query-gpu={','.join(_CLOCKS)}", "--format=csv,noheader")
     values = [value.strip() for value in (answer or "").split(",")]
     return dict(zip(_CLOCKS, values, strict=True)) if len(values) == len(_CLOCKS) else {}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _nvcc() -> str | None:

@@ -23,7 +23,7 @@ from rich.text import Text
 from fastgan.cli import devices, installation
 from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.data.opening import PACKAGED
-from fastgan.ops import provider, providers
+from fastgan.ops import provider, providers, verdicts
 from fastgan.ops.operator import OPERATORS
 
 # Vector extensions worth naming, of those the processor lists.
@@ -42,6 +42,7 @@ class Diagnosis:
         host: state of the compiled data loader, likewise.
         operators: which provider serves which operator, device and dtype.
         data: the packaged images.
+        calibration: of the device that serves: its file, state (a sentence), and who lost a place.
         libraries: what fastgan can use, required or not.
         environment: variables that change what fastgan does.
         notes: what is not broken and could be better, with what to do about it.
@@ -54,6 +55,7 @@ class Diagnosis:
     host: dict[str, Any] = field(default_factory=dict)
     operators: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     libraries: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -96,6 +98,7 @@ def diagnose() -> Diagnosis:
         found.operators = [dataclasses.asdict(row) for row in providers.report()]
         _try_operators(found.problems)
     found.data = _data(found.problems)
+    found.calibration = _calibration()
     found.libraries = _libraries(found.problems)
     return found
 
@@ -183,6 +186,19 @@ def _data(problems: list[str]) -> dict[str, Any]:
     return state
 
 
+def _calibration() -> dict[str, Any]:
+    """What `fastgan calibrate` found of the device that a training would take."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = verdicts.table(device)
+    found = {"file": str(verdicts.path()), "device": device.type}
+    if known is None:
+        return {**found, "state": verdicts.why_none(device), "lost": []}
+    record = known.record
+    left = f", {record.left} steps left out" if record.left else ""
+    state = f"{len(record.verdicts)} calls compared on {record.date}{left}"
+    return {**found, "state": state, "lost": [dataclasses.asdict(loss) for loss in record.losses]}
+
+
 def _libraries(problems: list[str]) -> list[dict[str, Any]]:
     """Every library that fastgan's metadata names, with what is installed of it."""
     try:
@@ -255,6 +271,9 @@ def _facts(found: Diagnosis) -> Table:
     if found.native.get("info", {}).get("cuda"):
         add("cuda kernels", machine["cuda_kernels"])
     add("c++ compiler", machine["compiler"] or "none found")
+    add("calibration", f"{found.calibration['device']}: {found.calibration['state']}")
+    for loss in found.calibration["lost"]:
+        add("", f"{loss['form']} of {loss['subject']} serves no {loss['dtype']}: {loss['reason']}")
     add("emoji64", found.data["reason"] or f"{found.data['images']} images")
     for name, value in found.environment.items():
         add(name, value)

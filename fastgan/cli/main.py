@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "dataset": "Make a training set, a folder or a zip, from images.",
     "report": "Write the HTML report of a run: curves, images through time, configuration.",
     "bench": "Time the operators beside plain torch on this machine.",
+    "calibrate": "Prove and time the kernels on this machine's device; the best then serve.",
     "doctor": "Tell what of fastgan works on this machine, and why the rest does not.",
 }
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastgan.choices import DATA_KINDS, chosen
+from fastgan.cli.calibrate import before_training
 from fastgan.cli.configuration import read_config
 from fastgan.cli.families import FamilyOptions
 from fastgan.cli.flags import fields_of
@@ -69,6 +70,7 @@ def run(options: FamilyOptions) -> int:
         return 0
     assert outdir is not None
     console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
+    before_training(options.calibrate, device, console)
     with contextlib.ExitStack() as stack:
         for dataset in sets.values():
             stack.enter_context(contextlib.closing(dataset))

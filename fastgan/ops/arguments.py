@@ -150,6 +150,11 @@ def dense_format(x: Tensor, dim: int = 1) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def layout_name(x: Tensor, dim: int = 1) -> str:
+    """`dense_format` in a word."""
+    return "channels_last" if dense_format(x, dim) == torch.channels_last else "nchw"
+
+
 def in_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     """x itself where it lies so, else a copy that does."""
     if memory_format == torch.contiguous_format:

@@ -1,17 +1,19 @@
 """How operators compute: which provider (native | triton | reference) and how exactly, named by a block or by default.
 
 `native` is the compiled library, `triton` the Triton kernels, for CUDA tensors, `reference` the pure-torch formula,
-which serves everywhere. The default is the first of the operator's `defaults` that can serve, else the reference;
-`provider("reference")` or FASTGAN_PROVIDER names one for all operators, and a named provider that cannot serve raises.
-Nothing falls back silently. What torch.jit.trace, torch.export and torch.onnx.export record is the reference unless
-another is named: plain torch, which runs where no fastgan is.
+which serves everywhere. The default is what `fastgan calibrate` measured on this device of such calls (`verdicts`),
+else the first of the operator's `defaults` that can serve, else the reference; `provider("reference")` or
+FASTGAN_PROVIDER names one for all operators, and a named provider that cannot serve raises. Nothing falls back
+silently. What torch.jit.trace, torch.export and torch.onnx.export record is the reference unless another is named:
+plain torch, which runs where no fastgan is.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,9 +22,10 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, triton_provider
+from fastgan.ops import native, triton_provider, verdicts
 from fastgan.ops.arguments import exporting
-from fastgan.ops.operator import OPERATORS, Operator, Provider, add_provider
+from fastgan.ops.operator import OPERATORS, PROVIDERS, Operator, Provider, add_provider
+from fastgan.ops.verdicts import Measured, Size
 
 NAMES = ("native", "triton", "reference")
 T = TypeVar("T")
@@ -77,6 +80,8 @@ class Scoped(Generic[T]):
 
 _named = Scoped[str]("fastgan.provider", os.environ.get("FASTGAN_PROVIDER", ""))  # "": the defaults decide
 _exact = Scoped[bool]("fastgan.exact_convolutions", False)
+_form = Scoped[str]("fastgan.form", "")  # "": what was measured decides, or a rule
+_heard = Scoped[list[Measured] | None]("fastgan.listening", None)
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ add_provider(Provider("triton", {"CUDA": "triton"}, _triton_refusal))
 
 
 def _check_name(name: str, where: str) -> None:
-    if name not in NAMES:
+    if name not in NAMES and name not in PROVIDERS:
         raise ValueError(f"{where} must be one of {', '.join(NAMES)}; got {name!r}")
 
 
@@ -183,36 +188,136 @@ def _refusal(operator: Operator, name: str, device: str, dtype: torch.dtype, det
     return operator.refusal(operator.registered[name], detail) if operator.refusal is not None else None
 
 
-def choose(op: str, device: str, dtype: torch.dtype, detail: str = "") -> str:
+def refusal(op: str, name: str, device: str, dtype: torch.dtype) -> str | None:
+    """Why a provider cannot serve an operator on a device type in a dtype; None where it can.
+
+    Args:
+        op: name of the operator.
+        name: of the provider.
+        device: "cpu", "cuda", ...
+        dtype: of the input.
+    """
+    return _refusal(OPERATORS[op], name, device, dtype, "")
+
+
+@contextmanager
+def listening() -> Iterator[list[Measured]]:
+    """Yields a list to which every call inside adds what a calibration would know it by."""
+    heard: list[Measured] = []
+    with _heard.holding(heard):
+        yield heard
+
+
+def choose(
+    op: str,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    detail: str = "",
+    call: Callable[[], tuple[str, str, Size]] | None = None,
+) -> str:
     """Name of the provider that serves this call.
 
     Args:
         op: operator name.
-        device: device type of the input ("cpu", "cuda", ...).
+        device: of the input, or its type alone ("cpu", "cuda", ...), of which nothing was measured.
         dtype: dtype of the input.
         detail: what else decides (for bias_act the activation).
+        call: makes the layout, kind and size by which measurements are looked up; see `verdicts.Measured`.
 
     Raises:
         ValueError: the provider named by `provider()` or FASTGAN_PROVIDER is unknown or cannot serve.
     """
-    operator = OPERATORS[op]
+    operator, where = OPERATORS[op], device if isinstance(device, str) else device.type
+    if call is not None and (heard := _heard.get()) is not None:
+        heard.append(Measured(op, str(dtype)[6:], *call()))
     if named := _named.get():
         _check_name(named, "FASTGAN_PROVIDER")
-        reason = _refusal(operator, named, device, dtype, detail)
+        reason = _refusal(operator, named, where, dtype, detail)
         if reason is not None:
-            raise ValueError(f"provider {named!r} cannot serve {op} on {device} {dtype}: {reason}")
+            raise ValueError(f"provider {named!r} cannot serve {op} on {where} {dtype}: {reason}")
         return named
     if exporting():
         return "reference"  # plain torch, which runs where no fastgan is
-    default = operator.rows.get((device, str(dtype)[6:]))
-    for name in default.order if default is not None else ():
-        if _refusal(operator, name, device, dtype, detail) is None:
+    for name in _order(operator, device, dtype, call):
+        if _refusal(operator, name, where, dtype, detail) is None:
             return name
     return "reference"
 
 
+def _order(
+    operator: Operator,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    call: Callable[[], tuple[str, str, Size]] | None,
+) -> tuple[str, ...]:
+    """Providers from the one that should serve, what lost its place left out."""
+    kind = str(dtype)[6:]
+    default = operator.rows.get((device if isinstance(device, str) else device.type, kind))
+    order = default.order if default is not None else ()
+    if isinstance(device, str):
+        return order
+    if torch.compiler.is_dynamo_compiling():
+        layout, of, _ = call() if call is not None else ("", "", ())
+        ranking, lost = verdicts.ranking_while_compiling(operator.name, str(device), kind, layout, of)
+        return tuple(name for name in ranking or order if name not in lost)
+    table = None if verdicts.silent else verdicts.table(device)
+    if table is None:
+        if default is None and device.type == "cuda":
+            _warn_uncalibrated(operator, device, dtype)
+        return order
+    ranking = table.ranking(Measured(operator.name, kind, *call())) if call is not None else ()
+    return tuple(name for name in ranking or order if table.loss(operator.name, name, kind) is None)
+
+
+@contextmanager
+def form(name: str) -> Iterator[None]:
+    """Inside, providers that have several ways to compute a part of an operator take this one, where it can serve."""
+    with _form.holding(name):
+        yield
+
+
+def choose_form(
+    subject: str, x: Tensor, forms: tuple[str, ...], rule: str, call: Callable[[], tuple[str, str, Size]]
+) -> str:
+    """The way in which a provider computes a part of an operator.
+
+    Args:
+        subject: "operator/provider".
+        x: the image.
+        forms: that compute it, the rule's among them.
+        rule: the form where nothing was measured.
+        call: as for `choose`.
+    """
+    if (heard := _heard.get()) is not None:
+        heard.append(Measured(subject, str(x.dtype)[6:], *call()))
+    if named := _form.get():
+        return named if named in forms else rule
+    table = None if verdicts.silent else verdicts.table(x.device)
+    if table is None:
+        return rule
+    of = Measured(subject, str(x.dtype)[6:], *call())
+    proved = [form for form in forms if table.loss(subject, form, of.dtype) is None]
+    order = [form for form in table.ranking(of) if form in proved]
+    return next(iter(order), rule if rule in proved else next(iter(proved), rule))
+
+
+_warned: set[torch.device] = set()
+
+
+def _warn_uncalibrated(operator: Operator, device: torch.device, dtype: torch.dtype) -> None:
+    """Once a device: that faster kernels wait to be proved."""
+    if device in _warned or all(_refusal(operator, name, "cuda", dtype, "") for name in operator.providers):
+        return
+    _warned.add(device)
+    warnings.warn(
+        f"no kernel of fastgan has been proved on {torch.cuda.get_device_name(device)} yet, plain torch serves: "
+        "`fastgan calibrate`, or fastgan.calibrate(), proves and times them, about a minute",
+        stacklevel=5,
+    )
+
+
 def _why_not(operator: Operator, name: str, device: str, dtype: torch.dtype, chosen: str) -> str:
-    """Why a provider that could serve is not the one that does."""
+    """Why a provider that could serve is not the one that does, where no measurement decides."""
     default = operator.rows.get((device, str(dtype)[6:]))
     if _named.get():
         return f"{chosen} is named by provider() or FASTGAN_PROVIDER"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-import re
 from importlib import metadata
-from pathlib import Path
 
 import torch
 
-from fastgan.ops import native
+from fastgan.ops import native, verdicts
+from fastgan.ops.identity import processor
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -31,19 +30,14 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {_processor()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {processor()}",
         "CPU threads": str(torch.get_num_threads()),
+        "calibration": _calibration(device),
         "native operators": native.unavailable or f"loaded ({info})",
     }
 
 
-def _processor() -> str:
-    try:
-        name = re.search(
-            r"^model name\s*:\s*(.+)$",
-            Path("/proc/cpuinfo").read_text(encoding="utf-8"),
-            re.MULTILINE,
-        )
-    except OSError:
-        name = None
-    return name[1] if name else platform.machine()
+def _calibration(device: torch.device) -> str:
+    """When that was made by which kernels are chosen: another may choose others, which round otherwise."""
+    known = verdicts.table(device)
+    return "none" if known is None else known.record.date

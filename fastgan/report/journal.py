@@ -38,6 +38,12 @@ class Journal:
         self.captions: tuple[str, ...] = tuple(earlier.get("captions") or ())
         self._begun: float = earlier.get("begun") or time.time()
         self._environment = describe_environment(device)
+        was = (earlier.get("environment") or {}).get("calibration", self._environment["calibration"])
+        if was != self._environment["calibration"]:
+            now = self._environment["calibration"]
+            self.notes.append(
+                f"kernels were chosen by the calibration {was}, now by {now}: results may round otherwise"
+            )
 
     def write(self, state: str) -> str | None:
         """run.json and report.html <- what is known now.

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -50,6 +50,9 @@ class TrainOptions:
     """cpu or cuda; default: cuda where there is one"""
     threads: int | None = None
     """CPU threads; default: torch's own"""
+    calibrate: Literal["never", "auto", "full"] = "auto"
+    """prove and time the kernels before: auto, for a minute, on a GPU of which nothing is known yet; full, all of them,
+    on any device"""
     tensorboard: bool = False
     """also write figures and grids for TensorBoard, to the run's folder tensorboard; needs fastgan[tensorboard]"""
     dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import providers
-from fastgan.ops.arguments import activation, as_int, check_dense, dense_format, exporting, in_format, sizes
+from fastgan.ops.arguments import (
+    activation,
+    as_int,
+    check_dense,
+    dense_format,
+    exporting,
+    in_format,
+    layout_name,
+    sizes,
+)
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS, mask_bytes
 from fastgan.ops.bias_act.reference import bias_act_reference
@@ -56,7 +65,8 @@ def bias_act(
     dim = _check(x, b, dim)
     if b is not None:
         b = b.to(x.dtype).contiguous()
-    provider = providers.choose("bias_act", x.device.type, x.dtype, act)
+    kind = "with a kink" if function.piecewise_linear else "smooth"
+    provider = providers.choose("bias_act", x.device, x.dtype, act, lambda: (layout_name(x, dim), kind, (x.numel(),)))
     if provider == "reference":
         return bias_act_reference(x, b, dim, act, alpha, gain, clamp)
     x = in_format(x, dense_format(x, dim))

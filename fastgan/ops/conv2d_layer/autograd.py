@@ -60,7 +60,7 @@ class LayerOperators:
             flops=flops.double_backward_flops,
         )
         for key, kind in kernels.items():
-            for name, function in _implementations(_PASSES[kind](provider)).items():
+            for name, function in _implementations(PASSES[kind](provider)).items():
                 LIBRARY.impl(f"{name}_{provider}", function, key)
 
     def _forward_backward(self, ctx, dy, dmask, du):
@@ -149,8 +149,8 @@ def _like_where_wanted(tensors, want, like) -> tuple[Tensor, ...]:
     )
 
 
-# What serves by which kernels.
-_PASSES: dict[str, Callable[[str], Passes]] = {
+# What serves by which kernels: kind, as `Provider.kernels` has it -> the passes of a provider.
+PASSES: dict[str, Callable[[str], Passes]] = {
     "cpu": CpuPasses,
     "cuda": lambda provider: GpuPasses(provider, contiguous=False, fused_up=True),
     "triton": lambda provider: GpuPasses(provider, contiguous=True, fused_up=False),

@@ -22,7 +22,7 @@ from fastgan.ops.arguments import (
     sizes,
 )
 from fastgan.ops.bias_act.op import bias_act
-from fastgan.ops.conv2d_layer import triton_form
+from fastgan.ops.conv2d_layer import products, triton_form
 from fastgan.ops.conv2d_layer.autograd import LayerOperators
 from fastgan.ops.conv2d_layer.formulas import LayerCall
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
@@ -219,7 +219,8 @@ def _layer(
     if kernel != [1, 1] and flag("flip_weight", flip_weight) == (sampling.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
     noise, b, residual = _operands(x, o, size, noise, b, residual)
-    provider = providers.choose("conv2d_layer", x.device.type, x.dtype, "groups" if groups > 1 else "")
+    detail, call = "groups" if groups > 1 else "", lambda: products.layer(x, w, sampling)
+    provider = providers.choose("conv2d_layer", x.device, x.dtype, detail, call)
     memory_format = dense_format(x)
     if provider == "reference":
         settings = (act, alpha, gain, clamp)

@@ -11,12 +11,18 @@ import torch
 from torch import Tensor
 
 from fastgan.ops.arguments import dense_format
+from fastgan.ops.conv2d_layer import products
 from fastgan.ops.fir import FirPass, Padding, Size, output_size
+from fastgan.ops.providers import choose_form
 
 _NARROW = 16  # channels of a result that no convolution of oneDNN suits
 # Below these, transforms and weights cost Winograd's algorithm more than its products save; measured on an Intel Xeon
 # with AVX-512, as ratios to oneDNN.
 _LEAST_CHANNELS, _LEAST_TILES = 8, 16
+# Forms of a 3×3 convolution on a CPU -> tile of Winograd's algorithm; of any on a GPU.
+_WINOGRAD = {"winograd 4x4": 4, "winograd 2x2": 2, "torch": 0}
+_FORM_OF_TILE = {tile: form for form, tile in _WINOGRAD.items()}
+_OWN_OR_TORCHS = ("own", "torch")
 
 
 class Epilogue(NamedTuple):
@@ -96,6 +102,7 @@ class Passes:
 
     def __init__(self, provider: str):
         self.provider = provider
+        self._subject = f"conv2d_layer/{provider}"  # of measurements
 
     def _raw(self, name: str):
         return getattr(torch.ops.fastgan, f"{name}_{self.provider}").default
@@ -129,6 +136,10 @@ class Passes:
         """Gradients of x and styles from dz, that of z = styles·x."""
         return self._raw("conv2d_style_gradient")(dz, x, styles)
 
+    def scaled(self, x: Tensor, in_scale: Tensor | None) -> Tensor:
+        """in_scale·x, for torch's convolutions."""
+        return x if in_scale is None else x * in_scale[:, :, None, None].to(x.dtype)
+
     def fir(self, x: Tensor, fir: FirPass) -> Tensor:
         """upfirdn2d, in x's memory format."""
         if fir.f is None:
@@ -142,7 +153,7 @@ class Passes:
         """The epilogue of w ∗ (in_scale·x), and its mask: x [N, I, H, W], w [O, I, kh, kw], in_scale [N, I]."""
         stride, transposed, (px0, px1, py0, py1), _ = convolution
         layout = dense_format(x)  # before a crop to one pixel, which has no format of its own
-        x = _scaled(x, in_scale)
+        x = self.scaled(x, in_scale)
         if transposed:
             py, px = max(0, min(py0, py1)), max(0, min(px0, px1))
             u = _convolution(x, w.transpose(0, 1), stride, (py, px), True)
@@ -176,7 +187,7 @@ class Passes:
     ) -> Tensor:
         """The gradient of w for `convolve(x, w, in_scale)`, from dy of its result."""
         stride, transposed, padding, _ = convolution
-        x = _scaled(x, in_scale)
+        x = self.scaled(x, in_scale)
         if transposed:
             dw = _weight_gradient(x, _padded(dy, padding), w.transpose(0, 1), stride, [0, 0], True).transpose(0, 1)
         else:
@@ -188,11 +199,23 @@ class Passes:
 class CpuPasses(Passes):
     """On a CPU: Winograd's algorithm where it is faster, matrix products for narrow 1×1 kernels, oneDNN elsewhere."""
 
+    def _winograd_tile(self, kind: str, x: Tensor, w: Tensor, convolution: Convolution, size: Size) -> int:
+        """The tile of Winograd's algorithm, 0 where another is better; size is the result's (H, W)."""
+        plain = w.shape[2:] == (3, 3) and convolution.stride == 1 and not convolution.transposed
+        if not (convolution.fast and plain) or dense_format(x) != torch.contiguous_format:
+            return 0
+        if 0 in x.shape or 0 in size:
+            return 0
+        tiles = {t: x.shape[0] * -(-size[0] // t) * -(-size[1] // t) for t in (4, 2)}
+        rule = next((t for t in tiles if tiles[t] >= _LEAST_TILES and min(w.shape[:2]) >= _LEAST_CHANNELS), 0)
+        call = lambda: products.convolution(kind, x, w)  # noqa: E731
+        return _WINOGRAD[choose_form(self._subject, x, tuple(_WINOGRAD), _FORM_OF_TILE[rule], call)]
+
     def convolve(
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
     ) -> tuple[Tensor, Tensor]:
         size = convolution.output_size((x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
-        if tile := _winograd_tile(x, w, convolution, size):
+        if tile := self._winograd_tile("convolution", x, w, convolution, size):
             return self._raw("conv2d_winograd")(x, w, False, in_scale, *convolution.padding, *e, keep_mask, tile)
         if in_scale is not None and _is_narrow(x, w, convolution):
             matrices = w[:, :, 0, 0] * in_scale.to(w.dtype)[:, None]  # [N, O, I]: less than a pass over x
@@ -202,7 +225,7 @@ class CpuPasses(Passes):
         return super().convolve(x, w, in_scale, convolution, e, keep_mask)
 
     def input_gradient(self, dy: Tensor, w: Tensor, size: tuple[int, int], convolution: Convolution) -> Tensor:
-        if tile := _winograd_tile(dy, w, convolution, size):
+        if tile := self._winograd_tile("input gradient", dy, w, convolution, size):
             padding = _turned(convolution.padding, size, (dy.shape[2], dy.shape[3]))
             return self._raw("conv2d_winograd")(dy, w, True, None, *padding, *Epilogue(), False, tile)[0]
         return super().input_gradient(dy, w, size, convolution)
@@ -210,7 +233,7 @@ class CpuPasses(Passes):
     def weight_gradient(
         self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
     ) -> Tensor:
-        if tile := _winograd_tile(x, w, convolution, (dy.shape[2], dy.shape[3])):
+        if tile := self._winograd_tile("weight gradient", x, w, convolution, (dy.shape[2], dy.shape[3])):
             padding = convolution.padding
             return self._raw("conv2d_winograd_weight_gradient")(x, dy, in_scale, *padding, tile)
         if in_scale is not None and _is_narrow(x, w, convolution):
@@ -233,13 +256,21 @@ class GpuPasses(Passes):
         self.contiguous = contiguous
         self.fused_up = fused_up
 
-    def _serves(self, x: Tensor) -> bool:
-        return self.contiguous or dense_format(x) == torch.channels_last
+    def scaled(self, x: Tensor, in_scale: Tensor | None) -> Tensor:
+        return x if in_scale is None else self.epilogue(x, Epilogue(scale=in_scale))[0]  # one launch, no cast
+
+    def _serves(self, kind: str, convolution: Convolution, x: Tensor, w: Tensor) -> bool:
+        """Whether our product is taken, where it can be."""
+        if not self.contiguous and dense_format(x) != torch.channels_last:
+            return False
+        kind = f"{kind} stride {convolution.stride}{' transposed' if convolution.transposed else ''}"
+        call = lambda: products.convolution(kind, x, w)  # noqa: E731
+        return choose_form(self._subject, x, _OWN_OR_TORCHS, "own", call) == "own"
 
     def convolve(
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
     ) -> tuple[Tensor, Tensor]:
-        if not self._serves(x):
+        if not self._serves("convolution" if in_scale is None else "scaled convolution", convolution, x, w):
             return super().convolve(x, w, in_scale, convolution, e, keep_mask)
         stride, transposed, padding, fast = convolution
         return self._raw("conv2d")(x, w, in_scale, stride, transposed, *padding, *e, keep_mask, fast)
@@ -254,7 +285,8 @@ class GpuPasses(Passes):
         e: Epilogue,
         keep_mask: bool,
     ) -> tuple[Tensor, Tensor]:
-        if not (self.fused_up and self._serves(x) and _is_up(x, w, convolution, fir)) or fir.f is None:
+        fused = self.fused_up and _is_up(x, w, convolution, fir) and self._serves("up", convolution, x, w)
+        if not fused or fir.f is None:
             return super().convolve_up(x, w, in_scale, convolution, fir, e, keep_mask)
         padding = [of_fir - crop for of_fir, crop in zip(fir.padding, convolution.padding, strict=True)]
         return self._raw("conv2d_up")(
@@ -264,7 +296,9 @@ class GpuPasses(Passes):
     def weight_gradient(
         self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
     ) -> Tensor:
-        if not (self._serves(x) and self._serves(dy)):
+        alike = self.contiguous or dense_format(dy) == torch.channels_last
+        kind = "weight gradient" if in_scale is None else "scaled weight gradient"
+        if not (alike and self._serves(kind, convolution, x, w)):
             return super().weight_gradient(x, dy, in_scale, w, convolution)
         stride, transposed, padding, fast = convolution
         kernel = (w.shape[2], w.shape[3])
@@ -281,10 +315,6 @@ def _weight_gradient(x: Tensor, dy: Tensor, w: Tensor, stride: int, padding: Seq
     return torch.ops.aten.convolution_backward(dy, x, w, *settings)[1]
 
 
-def _scaled(x: Tensor, in_scale: Tensor | None) -> Tensor:
-    return x if in_scale is None else x * in_scale[:, :, None, None].to(x.dtype)
-
-
 def _padded(x: Tensor, padding: Padding) -> Tensor:
     return torch.constant_pad_nd(x, padding).contiguous(memory_format=dense_format(x)) if any(padding) else x
 
@@ -294,17 +324,6 @@ def _common_padding(x: Tensor, padding: Padding) -> tuple[Tensor, list[int]]:
     px0, px1, py0, py1 = padding
     py, px = max(0, min(py0, py1)), max(0, min(px0, px1))
     return _padded(x, (px0 - px, px1 - px, py0 - py, py1 - py)), [py, px]
-
-
-def _winograd_tile(x: Tensor, w: Tensor, convolution: Convolution, size: tuple[int, int]) -> int:
-    """The tile of Winograd's algorithm, 0 where another is better; size is the result's (H, W)."""
-    allowed = convolution.fast and w.shape[2:] == (3, 3) and convolution.stride == 1 and not convolution.transposed
-    if not allowed or dense_format(x) != torch.contiguous_format or min(w.shape[:2]) < _LEAST_CHANNELS:
-        return 0
-    for tile in (4, 2):
-        if x.shape[0] * -(-size[0] // tile) * -(-size[1] // tile) >= _LEAST_TILES:
-            return tile
-    return 0
 
 
 def _is_narrow(x: Tensor, w: Tensor, convolution: Convolution) -> bool:

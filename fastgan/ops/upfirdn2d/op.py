@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from fastgan.ops import fir, providers
-from fastgan.ops.arguments import check_dense, check_real, dense_format, flag, in_format, number, sizes
+from fastgan.ops.arguments import check_dense, check_real, dense_format, flag, in_format, layout_name, number, sizes
 from fastgan.ops.fir import checked_factors, checked_filter, checked_padding, checked_taps, keeping_padding
 from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register
@@ -83,7 +83,9 @@ def upfirdn2d(
         raise ValueError(
             f"padding and up make an output of {[n, c]} by {height}x{width}, more than {_MOST_VALUES} values"
         )
-    provider = providers.choose("upfirdn2d", x.device.type, x.dtype)
+    kind = f"up {max(up)} down {max(down)} {'separable' if f.ndim == 1 else 'full'}"
+    pixels = n * c * max(h * w, height * width)
+    provider = providers.choose("upfirdn2d", x.device, x.dtype, "", lambda: (layout_name(x), kind, (pixels,)))
     memory_format = dense_format(x)
     if provider == "reference":
         y = upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)

@@ -1,0 +1,50 @@
+"""What a trial with its inputs can be asked for, and how exact it must be."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from fastgan.ops.verdicts import Measured
+
+TORCH = "torch"  # the best that plain torch does
+
+
+class Prepared(Protocol):
+    """A trial with its inputs."""
+
+    steps: tuple[str, ...]  # what is compared one after another
+
+    def results(self, form: str, step: str) -> dict[str, Tensor]:
+        """What a form computes."""
+        ...
+
+    def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
+        """How far the results are from float64, and how far they may be."""
+        ...
+
+    def call(self, form: str) -> Any:
+        """All that is timed, once; of the form `TORCH` the best composition of torch's operators."""
+        ...
+
+    def compositions(self) -> tuple[str, ...]:
+        """Ways of plain torch that are no form."""
+        ...
+
+    def take(self, composition: str) -> None:
+        """Which of them `TORCH` is."""
+        ...
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Images as large as the results."""
+        ...
+
+    def measured(self) -> Measured:
+        """What such calls are looked up by."""
+        ...
+
+
+def limit(own: float, dtype: str) -> float:
+    """As far from float64 as the reference is, twice, and the noise of long sums."""
+    return 2 * own + (1e-12 if dtype == "fp64" else 1e-5)

@@ -1,0 +1,21 @@
+"""What convolutions are known by where `fastgan calibrate` compares ways to compute them: layout, kind and size."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fastgan.ops.arguments import layout_name, sizes
+from fastgan.ops.fir import Sampling
+from fastgan.ops.verdicts import Size
+
+
+def layer(x: Tensor, w: Tensor, sampling: Sampling) -> tuple[str, str, Size]:
+    """A whole layer of x [N, I, H, W] and w [O, I, kh, kw]; its size is (I, O, N·H·W)."""
+    (o, i, kh, kw), (n, _, height, width) = sizes(w), sizes(x)
+    return layout_name(x), f"{kh}x{kw} up {sampling.up} down {sampling.down}", (i, o, n * height * width)
+
+
+def convolution(kind: str, x: Tensor, w: Tensor) -> tuple[str, str, Size]:
+    """A convolution inside a layer, `kind` in words."""
+    (o, i, kh, kw), (n, _, height, width) = w.shape, x.shape
+    return layout_name(x), f"{kh}x{kw} {kind}", (i, o, max(n * height * width, 1))
