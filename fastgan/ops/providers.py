@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, triton_provider
+from fastgan.ops import native, tf32, triton_provider
 from fastgan.ops.arguments import exporting
 from fastgan.ops.operator import OPERATORS, Operator, Provider, add_provider
 
@@ -155,7 +155,11 @@ def exact_convolutions() -> Iterator[None]:
     Outside, 3×3 convolutions of float32 images on a CPU may be Winograd's, which rounds more (docs/kernels.md has its
     error) and lets NaN, infinity or an outlier in one pixel reach results up to 3 pixels away instead of 1; and those
     on a GPU follow `torch.backends.cudnn.conv.fp32_precision`. The choice is made in the forward pass and its backward
-    keeps it. What goes through cuDNN (contiguous images, the reference) follows torch's setting inside as well.
+    keeps it, wherever that runs: what the compiled providers leave to cuDNN (native: contiguous images) turns tf32 off
+    for the length of each such call, for convolutions that other threads start meanwhile too.
+
+    Not covered is the reference, which is plain torch, its derivatives too: on a GPU it follows torch's setting inside
+    as well.
     """
     with _exact.holding(True):
         yield
@@ -167,7 +171,7 @@ def fast_products(x: Tensor) -> bool:
         return False
     if not x.is_cuda:
         return True
-    return torch.backends.cudnn.conv.fp32_precision == "tf32"  # pyright: ignore[reportAttributeAccessIssue]
+    return tf32.allowed()
 
 
 def _refusal(operator: Operator, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastgan.ops import tf32
 from fastgan.ops.arguments import dense_format
 from fastgan.ops.fir import FirPass, Padding, Size, output_size
 
@@ -140,16 +141,16 @@ class Passes:
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
     ) -> tuple[Tensor, Tensor]:
         """The epilogue of w ∗ (in_scale·x), and its mask: x [N, I, H, W], w [O, I, kh, kw], in_scale [N, I]."""
-        stride, transposed, (px0, px1, py0, py1), _ = convolution
+        stride, transposed, (px0, px1, py0, py1), fast = convolution
         layout = dense_format(x)  # before a crop to one pixel, which has no format of its own
         x = _scaled(x, in_scale)
         if transposed:
             py, px = max(0, min(py0, py1)), max(0, min(px0, px1))
-            u = _convolution(x, w.transpose(0, 1), stride, (py, px), True)
+            u = _convolution(x, w.transpose(0, 1), stride, (py, px), True, fast)
             u = _padded(u, (px - px0, px - px1, py - py0, py - py1))
         else:
             x, same = _common_padding(x, convolution.padding)
-            u = _convolution(x, w, stride, same, False)
+            u = _convolution(x, w, stride, same, False, fast)
         return self.epilogue(u.contiguous(memory_format=layout), e, keep_mask)
 
     def convolve_up(
@@ -175,13 +176,14 @@ class Passes:
         self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
     ) -> Tensor:
         """The gradient of w for `convolve(x, w, in_scale)`, from dy of its result."""
-        stride, transposed, padding, _ = convolution
+        stride, transposed, padding, fast = convolution
         x = _scaled(x, in_scale)
         if transposed:
-            dw = _weight_gradient(x, _padded(dy, padding), w.transpose(0, 1), stride, [0, 0], True).transpose(0, 1)
+            dy, turned = _padded(dy, padding), w.transpose(0, 1)
+            dw = _weight_gradient(x, dy, turned, stride, [0, 0], True, fast).transpose(0, 1)
         else:
             x, same = _common_padding(x, padding)
-            dw = _weight_gradient(x, dy, w, stride, same, False)
+            dw = _weight_gradient(x, dy, w, stride, same, False, fast)
         return dw.contiguous()
 
 
@@ -271,14 +273,18 @@ class GpuPasses(Passes):
         return self._raw("conv2d_weight_gradient")(x, dy, in_scale, *kernel, stride, transposed, *padding, fast)
 
 
-def _convolution(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool) -> Tensor:
-    return torch.ops.aten.convolution(x, w, None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1)
+def _convolution(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool, fast: bool) -> Tensor:
+    with tf32.convolving(x, fast):
+        return torch.ops.aten.convolution(x, w, None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1)
 
 
-def _weight_gradient(x: Tensor, dy: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool) -> Tensor:
+def _weight_gradient(
+    x: Tensor, dy: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool, fast: bool
+) -> Tensor:
     need = [False, True, False]
     settings = (None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1, need)
-    return torch.ops.aten.convolution_backward(dy, x, w, *settings)[1]
+    with tf32.convolving(x, fast):
+        return torch.ops.aten.convolution_backward(dy, x, w, *settings)[1]
 
 
 def _scaled(x: Tensor, in_scale: Tensor | None) -> Tensor:
