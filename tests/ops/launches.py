@@ -1,8 +1,8 @@
 """What a layer costs before its kernels begin: python -m tests.ops.launches.
 
 For each kind of layer of StyleGAN2, in channels_last, by the CUDA kernels of the shim: how many kernels a pass
-launches, how many tensors as large as the layer's images it reads or writes, and how long Python takes. Styles and noise
-are given; demodulation counts, and a weight's constant factor.
+launches, how many tensors as large as the layer's images it reads or writes, and how long Python takes. Styles and
+noise are given; demodulation counts, and a weight's constant factor.
 """
 
 from __future__ import annotations

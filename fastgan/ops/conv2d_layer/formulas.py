@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from fastgan.ops.arguments import dense_format
+from fastgan.ops.arguments import dense_format, in_format
 from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
 from fastgan.ops.fir import FirPass, Sampling, Size
 
@@ -178,7 +178,7 @@ class ResampledConvolution:
                 dz = self.passes.input_gradient(dy, w, inner, self.convolution)
             else:
                 adjoint = self.convolution.adjoint(inner, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
-                back, fir = w.transpose(0, 1).contiguous(), self.before.adjoint(size, inner)
+                back, fir = in_format(w.transpose(0, 1), dense_format(w)), self.before.adjoint(size, inner)
                 dz, _ = self.passes.convolve_up(dy, back, None, adjoint, fir, Epilogue(), False)
             dz = dz.contiguous(memory_format=dense_format(x))  # one channel has no format of its own
         return dz, dw

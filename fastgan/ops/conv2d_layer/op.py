@@ -225,7 +225,11 @@ def _layer(
         settings = (act, alpha, gain, clamp)
         y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, sampling, groups, *settings)
         return in_format(y, memory_format)
-    x, w = in_format(x, memory_format), w.contiguous()
+    operators: LayerOperators = OPERATORS["conv2d_layer"].registered[provider]
+    on_gpu = operators.kernels.get(x.device.type.upper()) in ("cuda", "triton")
+    # A GPU's products of channels_last images read weights in either format, and pack only contiguous ones.
+    as_it_lies = on_gpu and memory_format == torch.channels_last
+    x, w = in_format(x, memory_format), in_format(w, dense_format(w) if as_it_lies else torch.contiguous_format)
     if residual is not None:
         residual = in_format(residual, memory_format)
     smooth = not function.piecewise_linear
@@ -245,7 +249,7 @@ def _layer(
     wanted = (differentiable and torch.is_grad_enabled()) or exporting()
     keep_mask = (epilogue[0] > 0 or epilogue[3] >= 0) and wanted
     keep_u = wanted and _keeps_sum(call)
-    y = OPERATORS["conv2d_layer"].registered[provider].forward(*call.forward_arguments, keep_mask, keep_u)[0]
+    y = operators.forward(*call.forward_arguments, keep_mask, keep_u)[0]
     if smooth:
         y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y if residual is None or not late else y + residual

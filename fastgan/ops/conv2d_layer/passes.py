@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import tf32
-from fastgan.ops.arguments import dense_format
+from fastgan.ops.arguments import dense_format, in_format
 from fastgan.ops.fir import FirPass, Padding, Size, output_size
 
 _NARROW = 16  # channels of a result that no convolution of oneDNN suits
@@ -170,7 +170,8 @@ class Passes:
     def input_gradient(self, dy: Tensor, w: Tensor, size: Size, convolution: Convolution) -> Tensor:
         """The gradient of z [N, I, H, W] of this (H, W) for `convolve(z, w)`, from dy of its result."""
         adjoint = convolution.adjoint(size, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
-        return self.convolve(dy, w.transpose(0, 1).contiguous(), None, adjoint, Epilogue(), False)[0]
+        back = in_format(w.transpose(0, 1), dense_format(w))
+        return self.convolve(dy, back, None, adjoint, Epilogue(), False)[0]
 
     def weight_gradient(
         self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
