@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastgan.config.fields import as_resolution, check_choice, check_int, make_plain
 from fastgan.config.options import AdversarialOptions
-from fastgan.models.inputs import as_images, as_labels, as_latents
+from fastgan.models.inputs import as_images, as_labels, as_latents, in_format_of
 from fastgan.models.protocols import FromNoise
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
@@ -109,7 +109,7 @@ class Generator(FromNoise):
         c = as_labels(c, sizes(z)[0], self.num_classes, self.bias)
         if self.embed is not None and c is not None:
             z = torch.cat([z, self.embed(c)], dim=1)
-        x = self.project(z).unflatten(1, self.start)
+        x = in_format_of(self, self.project(z).unflatten(1, self.start))
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = conv(bias_act(norm(x), act="relu", gain=1))
         return bias_act(x, self.bias, act="tanh")
@@ -148,7 +148,7 @@ class Discriminator(nn.Module):
         """
         img = as_images(img, self.img_channels, self.resolution, self.bias)
         c = as_labels(c, sizes(img)[0], self.num_classes, self.bias)
-        x = bias_act(self.convs[0](img), self.bias, act="lrelu", gain=1)
+        x = bias_act(self.convs[0](in_format_of(self, img)), self.bias, act="lrelu", gain=1)
         for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
             x = bias_act(norm(conv(x)), act="lrelu", gain=1)
         logits = self.dense(x.flatten(1))

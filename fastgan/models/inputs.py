@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastgan.ops.arguments import sizes
+from fastgan.ops.arguments import dense_format, has_format, in_format, sizes
 
 
 def as_floats(name: str, value: Any, like: Tensor, meaning: str, whole_numbers: bool = False) -> Tensor:
@@ -87,6 +87,17 @@ def as_rows(ws: Any, num_ws: int, w_dim: int, like: Tensor) -> Tensor:
     if ws.ndim != 3 or sizes(ws)[1:] != (num_ws, w_dim):
         raise ValueError(f"ws must have shape [N, num_ws, w_dim]=[N, {num_ws}, {w_dim}], got {list(ws.shape)}")
     return ws
+
+
+def is_channels_last(network: nn.Module) -> bool:
+    """Whether `network.to(memory_format=torch.channels_last)` was called: the first weight that has a format tells."""
+    weight = next(filter(has_format, network.parameters()), None)
+    return weight is not None and dense_format(weight) == torch.channels_last
+
+
+def in_format_of(network: nn.Module, x: Tensor) -> Tensor:
+    """Images or features x [N, C, H, W], channels_last where the network is, else as they are."""
+    return in_format(x, torch.channels_last) if is_channels_last(network) else x
 
 
 def as_images(img: Any, channels: int, resolution: tuple[int, int], like: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
-from fastgan.models.inputs import as_images_of_any_size
+from fastgan.models.inputs import as_images_of_any_size, in_format_of, is_channels_last
+from fastgan.ops.arguments import dense_format, joined
 
 # Side of the patch that one logit sees, in pixels -> convolutions of stride 2. 1 has 1x1 kernels and no stride.
 RECEPTIVE_FIELDS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
@@ -75,7 +76,8 @@ class PatchGAN(nn.Module):
         Raises:
             ValueError, TypeError: img has the wrong shape, dtype or device.
         """
-        x = as_images_of_any_size("img", img, self.in_channels, 1, self.smallest, next(self.parameters()))
+        img = as_images_of_any_size("img", img, self.in_channels, 1, self.smallest, next(self.parameters()))
+        x = in_format_of(self, img)
         for layer in self.layers:
             x = layer(x)
         return x
@@ -114,4 +116,5 @@ class ConditionalPatchGAN(PatchGAN):
         b = as_images_of_any_size("b", b, self.b_channels, 1, self.smallest, like)
         if a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
             raise ValueError(f"a and b must be of one batch and size, got {list(a.shape)} and {list(b.shape)}")
-        return super().forward(torch.cat([a, b], dim=1))
+        last = is_channels_last(self) or dense_format(a) == dense_format(b) == torch.channels_last
+        return super().forward(joined([a, b], torch.channels_last if last else torch.contiguous_format))

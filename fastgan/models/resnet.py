@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
-from fastgan.models.inputs import as_images_of_any_size
+from fastgan.models.inputs import as_images_of_any_size, in_format_of
 from fastgan.models.protocols import FromImage
 
 
@@ -81,7 +81,8 @@ class ResNet(FromImage):
             ValueError, TypeError: image has the wrong shape, dtype or device.
         """
         like = self.stem.conv.weight
-        x = as_images_of_any_size("image", image, self.in_channels, self.multiple, self.smallest, like)
+        image = as_images_of_any_size("image", image, self.in_channels, self.multiple, self.smallest, like)
+        x = in_format_of(self, image)
         for layer in (self.stem, *self.downs, *self.blocks, *self.ups, self.head):
             x = layer(x)
         return x

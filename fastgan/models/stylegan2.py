@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastgan.config.fields import as_resolution, check_choice, check_float, check_int, make_plain
 from fastgan.config.options import StyledOptions
-from fastgan.models.inputs import as_images, as_labels, as_rows
+from fastgan.models.inputs import as_images, as_labels, as_rows, in_format_of
 from fastgan.models.mapping import MappingNetwork
 from fastgan.models.protocols import Styled
 from fastgan.models.pyramid import channels_at, pyramid
@@ -132,7 +132,7 @@ class SynthesisNetwork(Resampling):
         check_choice("noise_mode", noise_mode, NOISE_MODES)
         check_generators(generator, sizes(ws)[0])
         noise_mode = noise_mode if self.has_noise else "none"
-        x = self.const.expand(ws.shape[0], -1, -1, -1)
+        x = in_format_of(self, self.const.expand(ws.shape[0], -1, -1, -1))
         x = self.layers[0](x, ws[:, 0], noise_mode, generator)
         img = self.to_rgb[0](x, ws[:, 1])
         for i, to_rgb in enumerate(list(self.to_rgb)[1:], start=1):
@@ -228,7 +228,8 @@ class Discriminator(nn.Module):
         like = cast(Tensor, self.out.bias)
         img = as_images(img, self.img_channels, self.resolution, like)
         c = as_labels(c, sizes(img)[0], self.num_classes, like)
-        x = self.from_rgb(img)
+        img = in_format_of(self, img)
+        x = in_format_of(self, self.from_rgb(img))  # a copy where images of one channel have no format to keep
         for block in self.blocks:
             x = block(x)
         x = self.conv(minibatch_stddev(x, self.mbstd_group))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastgan.config.fields import check_choice
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
-from fastgan.models.inputs import as_images_of_any_size
+from fastgan.models.inputs import as_images_of_any_size, in_format_of
 from fastgan.models.protocols import FromImage
 from fastgan.ops import bias_act
 
@@ -110,7 +110,8 @@ class UNet(FromImage):
             ValueError, TypeError: image has the wrong shape, dtype or device.
         """
         like = next(self.parameters())
-        x = as_images_of_any_size("image", image, self.in_channels, self.multiple, self.smallest, like)
+        image = as_images_of_any_size("image", image, self.in_channels, self.multiple, self.smallest, like)
+        x = in_format_of(self, image)
         check_choice("dropout", dropout, (None, False, True))
         drop = self.training if dropout is None else dropout
         skips = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastgan.ops.arguments import as_int, exporting
+from fastgan.ops.arguments import as_int, dense_format, exporting, joined
 
 
 def stddev_group_size(batch: int, group: int) -> int:
@@ -29,7 +29,7 @@ def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
         eps: added to the variance.
 
     Returns:
-        [N, C + 1, H, W].
+        [N, C + 1, H, W], in x's memory format.
 
     Raises:
         ValueError: x is not 4-dimensional, or group is below 1.
@@ -52,7 +52,7 @@ def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
         y = x.reshape(g, n // g, c, h, w)  # sample i = k·M + m sits at [k, m]
         y = y - y.mean(dim=0)
         std = (y.square().mean(dim=0) + eps).sqrt().mean(dim=[1, 2, 3]).repeat(g)  # [N]
-    return torch.cat([x, std[:, None, None, None].expand(n, 1, h, w)], dim=1)
+    return joined([x, std[:, None, None, None].expand(n, 1, h, w)], dense_format(x))
 
 
 def _stddev_of_any_batch(x: Tensor, group: int, eps: float) -> Tensor:

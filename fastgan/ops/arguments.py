@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -155,11 +156,25 @@ def layout_name(x: Tensor, dim: int = 1) -> str:
     return "channels_last" if dense_format(x, dim) == torch.channels_last else "nchw"
 
 
+def has_format(x: Tensor) -> bool:
+    """Whether contiguous and channels_last differ for x: not for one channel, one pixel, or other than four axes."""
+    shape = sizes(x)
+    return len(shape) == 4 and shape[1] > 1 and shape[2:] != (1, 1)
+
+
 def in_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     """x itself where it lies so, else a copy that does."""
     if memory_format == torch.contiguous_format:
         return x.contiguous()
     return x if _is_channels_last(x) else x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def joined(images: Sequence[Tensor], memory_format: torch.memory_format) -> Tensor:
+    """The channels of images [N, C, H, W] one after the other, in this memory format: torch.cat gives up channels_last
+    where one of the images has a single channel."""
+    if memory_format == torch.channels_last:
+        return torch.cat([image.permute(0, 2, 3, 1) for image in images], dim=3).permute(0, 3, 1, 2)
+    return torch.cat(list(images), dim=1)
 
 
 def stacked(parts: tuple[Tensor, ...] | list[Tensor]) -> Tensor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +21,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, triton_provider, verdicts
+from fastgan.ops import native, tf32, triton_provider, verdicts
 from fastgan.ops.arguments import exporting
 from fastgan.ops.operator import OPERATORS, PROVIDERS, Operator, Provider, add_provider
 from fastgan.ops.verdicts import Measured, Size
@@ -160,7 +159,11 @@ def exact_convolutions() -> Iterator[None]:
     Outside, 3×3 convolutions of float32 images on a CPU may be Winograd's, which rounds more (docs/kernels.md has its
     error) and lets NaN, infinity or an outlier in one pixel reach results up to 3 pixels away instead of 1; and those
     on a GPU follow `torch.backends.cudnn.conv.fp32_precision`. The choice is made in the forward pass and its backward
-    keeps it. What goes through cuDNN (contiguous images, the reference) follows torch's setting inside as well.
+    keeps it, wherever that runs: what the compiled providers leave to cuDNN (native: contiguous images) turns tf32 off
+    for the length of each such call, for convolutions that other threads start meanwhile too.
+
+    Not covered is the reference, which is plain torch, its derivatives too: on a GPU it follows torch's setting inside
+    as well.
     """
     with _exact.holding(True):
         yield
@@ -172,7 +175,7 @@ def fast_products(x: Tensor) -> bool:
         return False
     if not x.is_cuda:
         return True
-    return torch.backends.cudnn.conv.fp32_precision == "tf32"  # pyright: ignore[reportAttributeAccessIssue]
+    return tf32.allowed()
 
 
 def _refusal(operator: Operator, name: str, device: str, dtype: torch.dtype, detail: str) -> str | None:
@@ -262,8 +265,9 @@ def _order(
         return tuple(name for name in ranking or order if name not in lost)
     table = None if verdicts.silent else verdicts.table(device)
     if table is None:
-        if default is None and device.type == "cuda":
-            _warn_uncalibrated(operator, device, dtype)
+        unproved = default is None and device.type == "cuda"
+        if unproved and not all(_refusal(operator, name, "cuda", dtype, "") for name in operator.providers):
+            verdicts.warn_once(device)
         return order
     ranking = table.ranking(Measured(operator.name, kind, *call())) if call is not None else ()
     return tuple(name for name in ranking or order if table.loss(operator.name, name, kind) is None)
@@ -299,21 +303,6 @@ def choose_form(
     proved = [form for form in forms if table.loss(subject, form, of.dtype) is None]
     order = [form for form in table.ranking(of) if form in proved]
     return next(iter(order), rule if rule in proved else next(iter(proved), rule))
-
-
-_warned: set[torch.device] = set()
-
-
-def _warn_uncalibrated(operator: Operator, device: torch.device, dtype: torch.dtype) -> None:
-    """Once a device: that faster kernels wait to be proved."""
-    if device in _warned or all(_refusal(operator, name, "cuda", dtype, "") for name in operator.providers):
-        return
-    _warned.add(device)
-    warnings.warn(
-        f"no kernel of fastgan has been proved on {torch.cuda.get_device_name(device)} yet, plain torch serves: "
-        "`fastgan calibrate`, or fastgan.calibrate(), proves and times them, about a minute",
-        stacklevel=5,
-    )
 
 
 def _why_not(operator: Operator, name: str, device: str, dtype: torch.dtype, chosen: str) -> str:

@@ -244,6 +244,20 @@ def why_none(device: torch.device) -> str:
     return f"calibrated before, for another state ({', '.join(changed)}): run `fastgan calibrate` again"
 
 
+_warned: set[torch.device] = set()
+
+
+def warn_once(device: torch.device) -> None:
+    """That faster kernels wait to be proved on a GPU."""
+    if device not in _warned:
+        _warned.add(device)
+        warnings.warn(
+            f"no kernel of fastgan has been proved on {torch.cuda.get_device_name(device)} yet, plain torch serves: "
+            "`fastgan calibrate`, or fastgan.calibrate(), proves and times them, about a minute",
+            stacklevel=6,
+        )
+
+
 @torch.compiler.assume_constant_result
 def ranking_while_compiling(
     subject: str, device: str, dtype: str, layout: str, kind: str

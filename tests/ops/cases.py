@@ -6,7 +6,8 @@ What they run of one operator is in cases_<operator>.py, found by its name (test
   differentiable.
 - launch_all(leaf, dtype, device, cuda): launches every kernel that a dtype has; see tests.ops.coverage.
 - device_call(device): a call of a small layer's size, its leaves and a cotangent of its result.
-- large_call(x), optional: a call that costs no more memory than its result, for tensors above 2^31 elements.
+- large_call(x): images as large as x's [N, C, H, W], at no more memory than they take, for tensors above 2^31
+  elements.
 """
 
 from __future__ import annotations

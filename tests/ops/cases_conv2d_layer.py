@@ -54,6 +54,14 @@ CALLS = {
         x, w, 1 + x.mean(dim=[2, 3]) * b, up=2, padding=1, resample_filter=fir(x), flip_weight=False, act="swish"
     ),
 }
+# For images of many blocks and whole tiles, which those above have none of. Of so many results some lie
+# within a rounding of a kink, on whose sides gradients differ: there is one where quarters are summed exactly alone.
+LAYERS = {
+    "generator": {"styles": True, "noise": "const", "b": True},
+    "generator-up": {"styles": True, "noise": "random", "b": True, "up": 2},
+    "discriminator": {"b": True, "act": "lrelu", "clamp": 40.0},
+    "discriminator-down": {"b": True, "down": 2, "residual": True},
+}
 # Shapes of x, channels of y, kernel size. CUDA sums over the channels of y in steps in the second, and has tiles
 # of its own for few channels and for many.
 _LAUNCHED = [((2, 16, 9, 8), 3, 1), ((2, 8, 5, 6), 40, 3), ((1, 5, 7, 3), 5, 3)]
@@ -93,3 +101,8 @@ def device_call(device: torch.device):
     settings = {"padding": 1, "b": torch.linspace(-1, 1, 24, device=device), "act": "lrelu"}
     leaves, dy = [leaf.requires_grad_() for leaf in (x, w, styles)], torch.randn(2, 24, 64, 64, device=device)
     return lambda *leaves: modulated_conv2d(*leaves, **settings), leaves, dy
+
+
+def large_call(x: torch.Tensor) -> torch.Tensor:
+    taps = torch.linspace(-0.5, 0.5, 9 * x.shape[1] ** 2, device=x.device).reshape(x.shape[1], -1, 3, 3)
+    return conv2d_resample(x, taps, padding=1, act="lrelu", clamp=1.0)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, GpuPasses, Passes
+from fastgan.ops.conv2d_layer.gpu_passes import GpuPasses
+from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
 from fastgan.ops.fir import FirPass
 from tests.ops.cases import arranged, assert_close_to, poison_allocator
 from tests.ops.layers import TAPS

@@ -11,7 +11,8 @@ from fastgan.ops.arguments import autocasts, dense_format, in_format
 from fastgan.ops.bias_act.activations import mask_bytes
 from fastgan.ops.conv2d_layer import flops, formulas, second_formulas
 from fastgan.ops.conv2d_layer.formulas import LayerCall, PerBackwardInput, PerInput
-from fastgan.ops.conv2d_layer.passes import CpuPasses, GpuPasses, Passes
+from fastgan.ops.conv2d_layer.gpu_passes import GpuPasses
+from fastgan.ops.conv2d_layer.passes import CpuPasses, Passes
 from fastgan.ops.gradients import needed
 from fastgan.ops.registration import LIBRARY, register
 
@@ -31,10 +32,12 @@ class LayerOperators:
         kernels: as `Provider.kernels`.
 
     Attributes:
+        kernels: of the provider.
         forward: (*call.forward_arguments, keep_mask, keep_u) -> y, mask and u; differentiable.
     """
 
     def __init__(self, provider: str, kernels: Mapping[str, str]):
+        self.kernels = kernels
         self.forward = register(
             f"conv2d_layer_{provider}",
             f"({_FORWARD}, bool keep_mask, bool keep_u) -> (Tensor, Tensor, Tensor)",
@@ -126,7 +129,7 @@ def _forward_context(ctx, inputs, output):
 
 def _backward_fake(dy, *arguments):
     *arguments, want = arguments
-    call = LayerCall.of_derivative(arguments)
+    call = _with_contiguous_weight(LayerCall.of_derivative(arguments))
     return _like_where_wanted(call.inputs, want, dy)
 
 
@@ -138,8 +141,13 @@ def _backward_context(ctx, inputs, output):
 
 def _double_backward_fake(*arguments):
     dy, *arguments, want = arguments[6:]
-    call = LayerCall.of_derivative(arguments)
+    call = _with_contiguous_weight(LayerCall.of_derivative(arguments))
     return _like_where_wanted((dy, *call.inputs, call.y), want, dy)
+
+
+def _with_contiguous_weight(call: LayerCall) -> LayerCall:
+    """As its gradient is, whatever format the weight has."""
+    return call._replace(w=call.w.contiguous())
 
 
 def _like_where_wanted(tensors, want, like) -> tuple[Tensor, ...]:

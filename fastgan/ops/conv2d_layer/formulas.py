@@ -21,11 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from fastgan.ops.arguments import dense_format
+from fastgan.ops.arguments import dense_format, in_format
 from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
 from fastgan.ops.fir import FirPass, Sampling, Size
+from fastgan.ops.registration import transforming
 
 
 class PerInput(NamedTuple):
@@ -117,6 +119,12 @@ class LayerCall(NamedTuple):
     def sampling(self) -> Sampling:
         return Sampling(self.up, self.down, tuple(self.padding))
 
+    @property
+    def needs_sum(self) -> bool:
+        """Whether scale's gradient, where there is one, needs more digits of u than y has."""
+        rounded = self.x.dtype in (torch.float16, torch.bfloat16) and (self.noise is not None or self.b is not None)
+        return rounded and self.scale is not None and (self.scale.requires_grad or transforming())
+
     def convolution(self, passes: Passes) -> ResampledConvolution:
         return ResampledConvolution(passes, self.sampling, (self.w.shape[2], self.w.shape[3]), self.f, self.fast)
 
@@ -178,7 +186,7 @@ class ResampledConvolution:
                 dz = self.passes.input_gradient(dy, w, inner, self.convolution)
             else:
                 adjoint = self.convolution.adjoint(inner, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
-                back, fir = w.transpose(0, 1).contiguous(), self.before.adjoint(size, inner)
+                back, fir = in_format(w.transpose(0, 1), dense_format(w)), self.before.adjoint(size, inner)
                 dz, _ = self.passes.convolve_up(dy, back, None, adjoint, fir, Epilogue(), False)
             dz = dz.contiguous(memory_format=dense_format(x))  # one channel has no format of its own
         return dz, dw

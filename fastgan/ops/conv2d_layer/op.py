@@ -219,14 +219,18 @@ def _layer(
     if kernel != [1, 1] and flag("flip_weight", flip_weight) == (sampling.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
     noise, b, residual = _operands(x, o, size, noise, b, residual)
-    detail, call = "groups" if groups > 1 else "", lambda: products.layer(x, w, sampling)
-    provider = providers.choose("conv2d_layer", x.device, x.dtype, detail, call)
+    detail, known_by = "groups" if groups > 1 else "", lambda: products.layer(x, w, sampling)
+    provider = providers.choose("conv2d_layer", x.device, x.dtype, detail, known_by)
     memory_format = dense_format(x)
     if provider == "reference":
         settings = (act, alpha, gain, clamp)
         y = conv2d_layer_reference(x, w, in_scale, scale, noise, b, residual, f, sampling, groups, *settings)
         return in_format(y, memory_format)
-    x, w = in_format(x, memory_format), w.contiguous()
+    operators: LayerOperators = OPERATORS["conv2d_layer"].registered[provider]
+    on_gpu = operators.kernels.get(x.device.type.upper()) in ("cuda", "triton")
+    # A GPU's products of channels_last images read weights in either format, and pack only contiguous ones.
+    as_it_lies = on_gpu and memory_format == torch.channels_last
+    x, w = in_format(x, memory_format), in_format(w, dense_format(w) if as_it_lies else torch.contiguous_format)
     if residual is not None:
         residual = in_format(residual, memory_format)
     smooth = not function.piecewise_linear
@@ -245,17 +249,11 @@ def _layer(
     # What is recorded may be differentiated where it runs, whatever holds here.
     wanted = (differentiable and torch.is_grad_enabled()) or exporting()
     keep_mask = (epilogue[0] > 0 or epilogue[3] >= 0) and wanted
-    keep_u = wanted and _keeps_sum(call)
-    y = OPERATORS["conv2d_layer"].registered[provider].forward(*call.forward_arguments, keep_mask, keep_u)[0]
+    keep_u = wanted and call.needs_sum
+    y = operators.forward(*call.forward_arguments, keep_mask, keep_u)[0]
     if smooth:
         y = bias_act(y, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y if residual is None or not late else y + residual
-
-
-def _keeps_sum(call: LayerCall) -> bool:
-    """Whether scale's gradient needs more digits of the convolution than the result has."""
-    rounded = call.x.dtype in (torch.float16, torch.bfloat16) and (call.noise is not None or call.b is not None)
-    return rounded and call.scale is not None and (call.scale.requires_grad or transforming())
 
 
 def _check_device(name: str, operand: Tensor, x: Tensor) -> None:

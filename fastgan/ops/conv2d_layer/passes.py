@@ -1,6 +1,6 @@
 """What a convolution layer and its derivatives are composed of: convolutions with an epilogue, their adjoints, FIR
-passes. `Passes` has torch's convolutions between kernels of ours; `CpuPasses` and `GpuPasses` take our own convolutions
-where those serve better. Called below autograd."""
+passes. `Passes` has torch's convolutions between kernels of ours; `CpuPasses`, and `GpuPasses` in gpu_passes.py, take
+our own convolutions where those serve better. Called below autograd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastgan.ops.arguments import dense_format
+from fastgan.ops import tf32
+from fastgan.ops.arguments import dense_format, in_format
 from fastgan.ops.conv2d_layer import products
 from fastgan.ops.fir import FirPass, Padding, Size, output_size
 from fastgan.ops.providers import choose_form
@@ -19,10 +20,9 @@ _NARROW = 16  # channels of a result that no convolution of oneDNN suits
 # Below these, transforms and weights cost Winograd's algorithm more than its products save; measured on an Intel Xeon
 # with AVX-512, as ratios to oneDNN.
 _LEAST_CHANNELS, _LEAST_TILES = 8, 16
-# Forms of a 3×3 convolution on a CPU -> tile of Winograd's algorithm; of any on a GPU.
+# Forms of a 3×3 convolution -> tile of Winograd's algorithm.
 _WINOGRAD = {"winograd 4x4": 4, "winograd 2x2": 2, "torch": 0}
 _FORM_OF_TILE = {tile: form for form, tile in _WINOGRAD.items()}
-_OWN_OR_TORCHS = ("own", "torch")
 
 
 class Epilogue(NamedTuple):
@@ -151,16 +151,16 @@ class Passes:
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
     ) -> tuple[Tensor, Tensor]:
         """The epilogue of w ∗ (in_scale·x), and its mask: x [N, I, H, W], w [O, I, kh, kw], in_scale [N, I]."""
-        stride, transposed, (px0, px1, py0, py1), _ = convolution
+        stride, transposed, (px0, px1, py0, py1), fast = convolution
         layout = dense_format(x)  # before a crop to one pixel, which has no format of its own
         x = self.scaled(x, in_scale)
         if transposed:
             py, px = max(0, min(py0, py1)), max(0, min(px0, px1))
-            u = _convolution(x, w.transpose(0, 1), stride, (py, px), True)
+            u = _convolution(x, w.transpose(0, 1), stride, (py, px), True, fast)
             u = _padded(u, (px - px0, px - px1, py - py0, py - py1))
         else:
             x, same = _common_padding(x, convolution.padding)
-            u = _convolution(x, w, stride, same, False)
+            u = _convolution(x, w, stride, same, False, fast)
         return self.epilogue(u.contiguous(memory_format=layout), e, keep_mask)
 
     def convolve_up(
@@ -180,19 +180,21 @@ class Passes:
     def input_gradient(self, dy: Tensor, w: Tensor, size: Size, convolution: Convolution) -> Tensor:
         """The gradient of z [N, I, H, W] of this (H, W) for `convolve(z, w)`, from dy of its result."""
         adjoint = convolution.adjoint(size, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
-        return self.convolve(dy, w.transpose(0, 1).contiguous(), None, adjoint, Epilogue(), False)[0]
+        back = in_format(w.transpose(0, 1), dense_format(w))
+        return self.convolve(dy, back, None, adjoint, Epilogue(), False)[0]
 
     def weight_gradient(
         self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
     ) -> Tensor:
         """The gradient of w for `convolve(x, w, in_scale)`, from dy of its result."""
-        stride, transposed, padding, _ = convolution
+        stride, transposed, padding, fast = convolution
         x = self.scaled(x, in_scale)
         if transposed:
-            dw = _weight_gradient(x, _padded(dy, padding), w.transpose(0, 1), stride, [0, 0], True).transpose(0, 1)
+            dy, turned = _padded(dy, padding), w.transpose(0, 1)
+            dw = _weight_gradient(x, dy, turned, stride, [0, 0], True, fast).transpose(0, 1)
         else:
             x, same = _common_padding(x, padding)
-            dw = _weight_gradient(x, dy, w, stride, same, False)
+            dw = _weight_gradient(x, dy, w, stride, same, False, fast)
         return dw.contiguous()
 
 
@@ -242,77 +244,18 @@ class CpuPasses(Passes):
         return super().weight_gradient(x, dy, in_scale, w, convolution)
 
 
-class GpuPasses(Passes):
-    """On a GPU: our own convolutions, products of matrices that read and write a layer's images once.
-
-    Args:
-        provider: suffix of the raw operators.
-        contiguous: whether the products take contiguous images too; else those go between passes through cuDNN.
-        fused_up: whether it has a kernel of a transposed convolution with the FIR after it.
-    """
-
-    def __init__(self, provider: str, contiguous: bool, fused_up: bool):
-        super().__init__(provider)
-        self.contiguous = contiguous
-        self.fused_up = fused_up
-
-    def scaled(self, x: Tensor, in_scale: Tensor | None) -> Tensor:
-        return x if in_scale is None else self.epilogue(x, Epilogue(scale=in_scale))[0]  # one launch, no cast
-
-    def _serves(self, kind: str, convolution: Convolution, x: Tensor, w: Tensor) -> bool:
-        """Whether our product is taken, where it can be."""
-        if not self.contiguous and dense_format(x) != torch.channels_last:
-            return False
-        kind = f"{kind} stride {convolution.stride}{' transposed' if convolution.transposed else ''}"
-        call = lambda: products.convolution(kind, x, w)  # noqa: E731
-        return choose_form(self._subject, x, _OWN_OR_TORCHS, "own", call) == "own"
-
-    def convolve(
-        self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
-    ) -> tuple[Tensor, Tensor]:
-        if not self._serves("convolution" if in_scale is None else "scaled convolution", convolution, x, w):
-            return super().convolve(x, w, in_scale, convolution, e, keep_mask)
-        stride, transposed, padding, fast = convolution
-        return self._raw("conv2d")(x, w, in_scale, stride, transposed, *padding, *e, keep_mask, fast)
-
-    def convolve_up(
-        self,
-        x: Tensor,
-        w: Tensor,
-        in_scale: Tensor | None,
-        convolution: Convolution,
-        fir: FirPass,
-        e: Epilogue,
-        keep_mask: bool,
-    ) -> tuple[Tensor, Tensor]:
-        fused = self.fused_up and _is_up(x, w, convolution, fir) and self._serves("up", convolution, x, w)
-        if not fused or fir.f is None:
-            return super().convolve_up(x, w, in_scale, convolution, fir, e, keep_mask)
-        padding = [of_fir - crop for of_fir, crop in zip(fir.padding, convolution.padding, strict=True)]
-        return self._raw("conv2d_up")(
-            x, w, fir.f, in_scale, *padding, fir.flip_filter, fir.gain, *e, keep_mask, convolution.fast
-        )
-
-    def weight_gradient(
-        self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
-    ) -> Tensor:
-        alike = self.contiguous or dense_format(dy) == torch.channels_last
-        kind = "weight gradient" if in_scale is None else "scaled weight gradient"
-        if not (alike and self._serves(kind, convolution, x, w)):
-            return super().weight_gradient(x, dy, in_scale, w, convolution)
-        stride, transposed, padding, fast = convolution
-        kernel = (w.shape[2], w.shape[3])
-        return self._raw("conv2d_weight_gradient")(x, dy, in_scale, *kernel, stride, transposed, *padding, fast)
+def _convolution(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool, fast: bool) -> Tensor:
+    with tf32.convolving(x, fast):
+        return torch.ops.aten.convolution(x, w, None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1)
 
 
-def _convolution(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool) -> Tensor:
-    return torch.ops.aten.convolution(x, w, None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1)
-
-
-def _weight_gradient(x: Tensor, dy: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool) -> Tensor:
+def _weight_gradient(
+    x: Tensor, dy: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool, fast: bool
+) -> Tensor:
     need = [False, True, False]
     settings = (None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1, need)
-    return torch.ops.aten.convolution_backward(dy, x, w, *settings)[1]
+    with tf32.convolving(x, fast):
+        return torch.ops.aten.convolution_backward(dy, x, w, *settings)[1]
 
 
 def _padded(x: Tensor, padding: Padding) -> Tensor:
@@ -336,11 +279,3 @@ def _turned(padding: Padding, size: tuple[int, int], result: tuple[int, int]) ->
     """Padding of the gradient of a 3×3 convolution's result, which the kernel, turned by 180°, takes back to `size`."""
     px0, py0 = 2 - padding[0], 2 - padding[2]
     return px0, size[1] + 2 - result[1] - px0, py0, size[0] + 2 - result[0] - py0
-
-
-def _is_up(x: Tensor, w: Tensor, convolution: Convolution, fir: FirPass) -> bool:
-    """What the fused kernel is made for. Zeros that the convolution pads with are the FIR's as well."""
-    doubles = convolution.transposed and convolution.stride == 2 and w.shape[2:] == (3, 3)
-    padded = max(convolution.padding) <= 0
-    filters = fir.f is not None and fir.f.shape == (4,) and fir.f.dtype == torch.float32
-    return doubles and padded and filters and fir.up == fir.down == (1, 1) and x.dtype != torch.float64
