@@ -21,9 +21,9 @@ def allowed() -> bool:
         return (_set_outside if _blocks else _SETTING.fp32_precision) == "tf32"
 
 
-def convolving(x: Tensor, fast: bool) -> AbstractContextManager[None]:
-    """For the length of a call of torch's convolution of x: without tf32, unless fast."""
-    return nullcontext() if fast or not _follows(x) else _without()
+def exactly(x: Tensor) -> AbstractContextManager[None]:
+    """For the length of a call of torch's convolution of x: without tf32."""
+    return _without() if _follows(x) else nullcontext()
 
 
 def _follows(x: Tensor) -> bool:

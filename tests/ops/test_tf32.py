@@ -74,7 +74,7 @@ def test_an_error_restores_the_setting(native_provider):
 
 def test_a_setting_that_is_exact_already_stays():
     SETTING.fp32_precision = "ieee"
-    with tf32.convolving(torch.ones(1), fast=False):
+    with tf32.exactly(torch.ones(1)):
         assert not tf32.allowed()
     assert SETTING.fp32_precision == "ieee"
 
@@ -85,13 +85,13 @@ def test_blocks_of_two_threads_overlap():
     found = []
 
     def other():
-        with tf32.convolving(torch.ones(1), fast=False):
+        with tf32.exactly(torch.ones(1)):
             begun.set()
             assert leave.wait(10)
             found.append(SETTING.fp32_precision)
 
     thread = threading.Thread(target=other)
-    with tf32.convolving(torch.ones(1), fast=False):
+    with tf32.exactly(torch.ones(1)):
         thread.start()
         assert begun.wait(10)
     assert SETTING.fp32_precision == "ieee" and tf32.allowed()
@@ -103,7 +103,7 @@ def test_blocks_of_two_threads_overlap():
 def test_a_layer_of_cuda_asks_torch():
     x = mock.Mock(dtype=torch.float32, is_cuda=True)
     assert providers.fast_products(x)
-    with tf32.convolving(torch.ones(1), fast=False):
+    with tf32.exactly(torch.ones(1)):
         assert providers.fast_products(x)
     SETTING.fp32_precision = "ieee"
     assert not providers.fast_products(x)

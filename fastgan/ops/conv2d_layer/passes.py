@@ -5,6 +5,7 @@ our own convolutions where those serve better. Called below autograd."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -245,7 +246,7 @@ class CpuPasses(Passes):
 
 
 def _convolution(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], transposed: bool, fast: bool) -> Tensor:
-    with tf32.convolving(x, fast):
+    with nullcontext() if fast else tf32.exactly(x):
         return torch.ops.aten.convolution(x, w, None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1)
 
 
@@ -254,7 +255,7 @@ def _weight_gradient(
 ) -> Tensor:
     need = [False, True, False]
     settings = (None, [stride] * 2, padding, [1, 1], transposed, [0, 0], 1, need)
-    with tf32.convolving(x, fast):
+    with nullcontext() if fast else tf32.exactly(x):
         return torch.ops.aten.convolution_backward(dy, x, w, *settings)[1]
 
 
