@@ -218,7 +218,8 @@ def _products(
             settings: list[dict[str, Any]] = [
                 {"scaled": scaled, "kernel": kernel} for kernel in (3, 1) for scaled in (True, False)
             ]
-            settings += [{"stride": 2}, {"stride": 2, "transposed": True, "scaled": True}]
+            settings += [{"stride": 2, "transposed": back, "scaled": back} for back in (False, True)]
+            settings += [{"stride": 2, "transposed": True}]  # the gradient of the first of these two for its image
             for setting in settings:
                 for what in ("convolution", "weight gradient"):
                     yield ProductTrial(name, kernels, what, shape, o, dtype, layout, **setting)

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgan.calibration import calibrate
-from fastgan.calibration.calibrate import Progress as Told
-from fastgan.calibration.calibrate import plan
+from fastgan.calibration.course import Progress as Told
+from fastgan.calibration.course import plan
 from fastgan.calibration.trials import timed
 from fastgan.checkpoint import replacing
 from fastgan.cli.options.calibrate import CalibrateOptions

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import fastgan
-from fastgan.calibration import trials
-from fastgan.calibration.calibrate import plan, ranking
+from fastgan.calibration import course, trials
 from fastgan.calibration.child import Child
+from fastgan.calibration.course import plan, ranking
 from fastgan.ops import verdicts
 from fastgan.ops.identity import identity
 from fastgan.ops.operator import OPERATORS
@@ -200,3 +200,15 @@ def test_only_what_is_clearly_faster_takes_the_first_place() -> None:
 
 def test_every_operator_is_tried(native_provider) -> None:
     assert {subject.partition("/")[0] for subject, *_ in plan(CPU).checks} == set(OPERATORS)
+
+
+def test_a_gpu_proves_one_provider_after_another_and_times_what_tells_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "_refusal", lambda *arguments: None)
+    todo = plan(torch.device("cuda"))
+    names = [subject.partition("/")[2] or form for subject, form, _ in todo.checks]
+    assert names == ["native"] * 12 + ["triton"] * 12
+    subjects = [subject for subject, *_ in todo.checks]
+    assert subjects.index("conv2d_layer/native") < subjects.index("conv2d_layer")
+    of = {(subject, dtype) for subject, _, dtype in todo.checks}
+    assert {timing[:2] for timing in todo.timings[: len(of)]} == of  # the first call of each
+    assert len(set(todo.timings)) == len(todo.timings)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import zip_longest
 from statistics import median
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastgan.calibration.trials import DTYPES_OF, forms, subjects, timed
 from fastgan.checkpoint import replacing
 from fastgan.ops import providers, verdicts
 from fastgan.ops.identity import identity
-from fastgan.ops.operator import OPERATORS
+from fastgan.ops.operator import OPERATORS, PROVIDERS
 from fastgan.ops.verdicts import FORMAT, Loss, Measured, Record, Verdict
 
 Progress = Callable[[int, int, str], None]
@@ -70,20 +71,22 @@ def plan(device: torch.device, ops: Sequence[str] | None = None) -> Plan:
         for form in forms(subject, device.type)
         if form not in ("reference", "torch") and _refusal(subject, form, device, dtype) is None
     ]
-    timings = [
-        (subject, dtype, number)
-        for dtype in kinds
-        for subject in of
-        if any((subject, dtype) == (check[0], check[2]) for check in checks)
-        for number in range(len(timed(subject, device.type, dtype)))
-    ]
-    return Plan(checks, timings)
+    order = list(PROVIDERS)  # one provider after another: Triton's kernels wait for their compilation
+    checks.sort(key=lambda check: order.index(_provider(check[0], check[1])))
+    tried = [(subject, dtype) for dtype in kinds for subject in of if (subject, dtype) in {c[::2] for c in checks}]
+    trials = [[(*each, number) for number in range(len(timed(each[0], device.type, each[1])))] for each in tried]
+    first_of_each = zip_longest(*trials)  # then the second of each, ...
+    return Plan(checks, [timing for some in first_of_each for timing in some if timing is not None])
 
 
 def _refusal(subject: str, form: str, device: torch.device, dtype: str) -> str | None:
     """Why a form cannot serve at all; of a convolution, why its layer cannot."""
-    op, _, inside = subject.partition("/")
-    return providers.refusal(op, inside or form, device.type, DTYPES[dtype])
+    op = subject.partition("/")[0]
+    return providers.refusal(op, _provider(subject, form), device.type, DTYPES[dtype])
+
+
+def _provider(subject: str, form: str) -> str:
+    return subject.partition("/")[2] or form
 
 
 def calibrate(
@@ -107,7 +110,8 @@ def calibrate(
 
     Args:
         device: None takes the GPU if there is one, else the CPU.
-        minutes: after which no further step begins; what is left out keeps its place. None: until all is done.
+        minutes: after which no further step begins, half of them at most for proofs; what is left out keeps its place.
+            None: until all is done.
         ops: operators to try; None for all. What is known of others stays.
         modules: that the processes import first, of providers described outside of fastgan.
         progress: called with steps done, steps in all and what is next.
@@ -133,8 +137,7 @@ def calibrate(
             verdicts.forget()
             if (known := verdicts.table(where)) is not None:
                 return known.record
-        end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-        course = _Course(where, todo, end, modules, progress, step_seconds or _STEP_SECONDS[where.type])
+        course = _Course(where, todo, minutes, modules, progress, step_seconds or _STEP_SECONDS[where.type])
         try:
             course.run()
         finally:
@@ -173,7 +176,7 @@ def _alone(wait: float) -> Iterator[None]:
 class _Course:
     device: torch.device
     todo: Plan
-    end: float
+    minutes: float | None
     modules: Sequence[str]
     progress: Progress | None
     step_seconds: float
@@ -181,6 +184,8 @@ class _Course:
     noises: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        seconds = float("inf") if self.minutes is None else 60 * self.minutes
+        self.end, self.end_of_checks = time.monotonic() + seconds, time.monotonic() + seconds / 2
         self.record = Record(identity(self.device), datetime.now(timezone.utc).isoformat(timespec="seconds"))
         settings = {"device": str(self.device), "threads": torch.get_num_threads(), "modules": list(self.modules)}
         self.child = Child({**settings, "record": self.record.as_json()})
@@ -189,7 +194,7 @@ class _Course:
         """A convolution that lost its place is in no layer that is tried after it."""
         self.record.losses += self._unavailable()
         for subject, form, dtype in self.todo.checks:
-            if self._begins(f"proving {form} of {subject} {dtype}"):
+            if self._begins(f"proving {form} of {subject} {dtype}") and time.monotonic() < self.end_of_checks:
                 question = {"task": "check", "subject": subject, "form": form, "dtype": dtype}
                 answer, why = self.child.ask(question, self.step_seconds, self.end)
                 if answer is None and self._over():
