@@ -16,6 +16,13 @@ struct ConvAxis {
   int64_t in = 0, out = 0, taps = 1, pad0 = 0;
 };
 
+// Which tiles a convolution is made of, where that is not left to its shape: to prove each form with little work, and to
+// time each. A form that the type or the GPU has none of is the shape's. conv2d_up has wide and small ones.
+enum class ConvForm : uint8_t { by_shape, warpgroup, wide, small, narrow };
+struct ConvPlan {
+  ConvForm form = ConvForm::by_shape;
+};
+
 // Images are channels_last: [images, height, width, channels] in memory. in_scale is float32 for halves.
 struct Conv2dArgs {
   const void* x = nullptr;         // [images, axis_y.in, axis_x.in, in_channels]
@@ -25,6 +32,7 @@ struct Conv2dArgs {
   LayerOperands operands;
   void* workspace = nullptr;       // conv2d_workspace() bytes, beginning at 16
   GpuStream stream;
+  ConvPlan plan;
   int64_t images = 0, in_channels = 1, out_channels = 1;
   ConvAxis axis_y, axis_x;
   int64_t stride = 1;

@@ -1,4 +1,5 @@
 // Convolutions on the GPU as operators of torch. The schemas are defined in Python.
+#include <atomic>
 #include <string>
 #include <tuple>
 
@@ -9,6 +10,14 @@
 
 namespace fastgan {
 namespace {
+
+// What all convolutions of this process are asked for, whatever their thread: gradients have threads of their own.
+std::atomic<ConvPlan> asked_plan;
+
+void conv2d_plan(int64_t form) {
+  STD_TORCH_CHECK(form >= 0 && form <= int64_t(ConvForm::narrow), "conv2d_plan: there is no form ", form);
+  asked_plan = ConvPlan{ConvForm(form)};
+}
 
 // The kernels count in 32 bits along an axis, and in a tap's channels.
 constexpr int64_t kMost = int64_t(1) << 28;
@@ -42,6 +51,7 @@ Conv2dArgs arguments_of(const Tensor& x, const char* op, int64_t out_channels, i
   a.stride = c.stride;
   a.transposed = c.transposed;
   a.tf32 = tf32;
+  a.plan = asked_plan;
   STD_TORCH_CHECK(a.in_channels >= 1 && out_channels >= 1 && out_channels < kMost, op, ": there must be channels");
   size_of_axis(a.axis_y, c, c.padding.y0, c.padding.y1);
   size_of_axis(a.axis_x, c, c.padding.x0, c.padding.x1);
@@ -80,11 +90,11 @@ std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Opti
   a.w = w.const_data_ptr();
   a.y = y.mutable_data_ptr();
   if (f.keep_mask) a.operands.mask = static_cast<uint8_t*>(mask.mutable_data_ptr());
+  const Device device(x);
+  a.stream = device.stream();
   std::optional<Tensor> workspace;
   if (const int64_t bytes = cuda::conv2d_workspace(a))
     a.workspace = workspace.emplace(empty_bytes(x, bytes)).mutable_data_ptr();
-  const Device device(x);
-  a.stream = device.stream();
   launch(a);
   return {y, mask};
 }
@@ -151,7 +161,13 @@ void implement(Library& m, const std::string& provider) {
 
 #if FASTGAN_SHIM
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::OnCpu>(m, "shim"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("conv2d_plan_shim", TORCH_BOX(&fastgan::conv2d_plan));
+}
 #else
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::OnDevice>(m, "native"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("conv2d_plan_native", TORCH_BOX(&fastgan::conv2d_plan));
+}
 #endif
 #endif

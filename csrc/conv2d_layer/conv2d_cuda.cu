@@ -35,8 +35,8 @@ struct ConvTile {
   static_assert(rows / warp_rows * warps_across == kWarps, "each warp has a part of the tile");
 };
 
-enum class Form { warpgroup, wide, small, narrow };
-inline const char* const kFormNames[] = {"warpgroup", "wide", "small", "narrow"};
+using Form = ConvForm;
+inline const char* const kFormNames[] = {"by shape", "warpgroup", "wide", "small", "narrow"};
 
 template <class T, int rows, int columns, int warp_rows, int warp_columns>
 using TensorTile = ConvTile<T, TensorRows<T, warp_rows, warp_columns>, rows, columns, warp_rows, warp_columns>;
@@ -122,20 +122,16 @@ struct ConvMemory {
   }
 };
 
-// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
-#if FASTGAN_SHIM
-constexpr int64_t kManyTiles = 4;  // small tests reach every form
-#else
-constexpr int64_t kManyTiles = 256;
-#endif
-
-// The form for a shape. Sums are made in the same order in all.
+// The form that is asked for, or that of the shape. Sums are made in the same order in all.
 Form form_of(const Conv2dArgs& a) {
-  const int64_t pixels = a.images * a.axis_y.out * a.axis_x.out;
+  const bool halves = a.dtype == DType::f16 || a.dtype == DType::bf16;
+  const Form asked = a.plan.form;
+  if (asked == Form::small || asked == Form::narrow || (asked == Form::wide && a.dtype != DType::f64)) return asked;
+  if (asked == Form::warpgroup && halves && has_warpgroups(a.stream)) return asked;
   if (a.out_channels <= 16) return Form::narrow;
+  const int64_t pixels = a.images * a.axis_y.out * a.axis_x.out;
   const int64_t tiles = divide_up(pixels, 128) * divide_up(a.out_channels, 128);
   if (a.dtype == DType::f64 || a.out_channels <= 64 || tiles < kManyTiles) return Form::small;
-  const bool halves = a.dtype == DType::f16 || a.dtype == DType::bf16;
   return halves && has_warpgroups(a.stream) ? Form::warpgroup : Form::wide;
 }
 

@@ -6,6 +6,9 @@
 namespace fastgan {
 namespace cuda {
 
+// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
+constexpr int64_t kManyTiles = 256;
+
 // Finishes neighbouring channels of a pixel: a packet, in whole bytes of the mask.
 template <class T>
 struct ConvFinish {

@@ -44,13 +44,6 @@ int64_t set_tiles(UpLaunch& up) {
   return a.images * y * x * up.l.tiles_n;
 }
 
-// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
-#if FASTGAN_SHIM
-constexpr int64_t kManyTiles = 4;  // small tests reach both
-#else
-constexpr int64_t kManyTiles = 256;
-#endif
-
 template <class Tile>
 void run_tile(UpLaunch up) {
   const int64_t blocks = set_tiles<Tile>(up);
@@ -65,7 +58,10 @@ void run(UpLaunch up) {
   using Small = SmallUp<T, tensor>;
   const int64_t wide = set_tiles<Wide>(up), small = set_tiles<Small>(up);
   const bool wasteful = wide * Wide::pixels * Wide::columns > small * Small::pixels * Small::columns;
-  wide >= kManyTiles && !wasteful ? run_tile<Wide>(up) : run_tile<Small>(up);
+  bool is_wide = wide >= kManyTiles && !wasteful;
+  if (up.l.a.plan.form == ConvForm::wide) is_wide = true;
+  if (up.l.a.plan.form == ConvForm::small) is_wide = false;
+  is_wide ? run_tile<Wide>(up) : run_tile<Small>(up);
 }
 
 template <class Tile>

@@ -17,11 +17,12 @@ struct Case {
   bool transposed;
   std::array<int64_t, 4> padding;  // x0, x1, y0, y1
   bool scaled, epilogue, unaligned, w_channels_last;
+  ConvPlan plan = {};
   std::string name() const {
     std::string all = std::string("cuda shim ") + (tf32 ? "tf32" : kDTypeNames[int(dtype)]);
     for (const int64_t v : {images, in, out, height, width, kh, kw, stride}) all += " " + std::to_string(v);
     return all + (transposed ? " transposed" : "") + (scaled ? " scaled" : "") + (epilogue ? " epilogue" : "") +
-           (unaligned ? " unaligned" : "");
+           (unaligned ? " unaligned" : "") + " form " + std::to_string(int(plan.form));
   }
 };
 
@@ -29,7 +30,7 @@ struct Case {
 class Runner {
  public:
   Runner(const Case& c, Numbers& numbers) : c_(c), numbers_(numbers) {
-    a_.dtype = c.dtype, a_.tf32 = c.tf32;
+    a_.dtype = c.dtype, a_.tf32 = c.tf32, a_.plan = c.plan;
     a_.images = c.images, a_.in_channels = c.in, a_.out_channels = c.out;
     a_.stride = c.stride, a_.transposed = c.transposed, a_.w_channels_last = c.w_channels_last;
     set_axis(a_.axis_x, c.width, c.kw, c.padding[0], c.padding[1]);
@@ -44,9 +45,10 @@ class Runner {
   }
 
   void run() {
-    forward(false);
+    run_forward();
     weight_gradient();
   }
+  void run_forward() { forward(false); }
 
   // The convolution, transposed with stride 2, then a FIR over its result with these zeros around it.
   void run_up(const std::array<int64_t, 4>& padding) {
@@ -250,13 +252,16 @@ int main() {
           if (tf32 && dtype != DType::f32) continue;
           reorder_threads(count);
           const bool epilogue = ++count % 2, unaligned = count % 5 == 0, w_channels_last = count % 3 == 0;
-          const Case c{dtype,    tf32,     s.images,     s.in,      s.out,  s.height, s.width,   s.kh,
-                       s.kw,     s.stride, s.transposed, s.padding, scaled, epilogue, unaligned, w_channels_last};
+          Case c{dtype,    tf32,     s.images,     s.in,      s.out,  s.height, s.width,   s.kh,
+                 s.kw,     s.stride, s.transposed, s.padding, scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run();
-          if (s.out < 128) continue;
-          setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);  // wide tiles once more
-          Runner(c, numbers).run();
-          unsetenv("FASTGAN_SHIM_WARPGROUPS");
+          if (s.out < 64) continue;
+          for (const ConvForm form : {ConvForm::wide, ConvForm::warpgroup, ConvForm::narrow}) {
+            c.plan.form = form;
+            if (form == ConvForm::warpgroup) setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);
+            Runner(c, numbers).run_forward();
+            unsetenv("FASTGAN_SHIM_WARPGROUPS");
+          }
         }
   const Shape ups[] = {
       {1, 1, 1, 1, 1, 3, 3, 2, true, {1, 1, 1, 1}},    {2, 8, 24, 3, 4, 3, 3, 2, true, {1, 1, 1, 1}},
@@ -270,9 +275,11 @@ int main() {
           if ((tf32 && dtype != DType::f32) || dtype == DType::f64) continue;
           reorder_threads(count);
           const bool epilogue = ++count % 3, unaligned = count % 5 == 0, w_channels_last = count % 4 == 0;
-          const Case c{dtype, tf32, s.images, s.in, s.out, s.height, s.width, 3, 3, 2, true, {0, 0, 0, 0},
-                       scaled, epilogue, unaligned, w_channels_last};
+          Case c{dtype, tf32, s.images, s.in, s.out, s.height, s.width, 3, 3, 2, true, {0, 0, 0, 0},
+                 scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run_up(s.padding);
+          c.plan.form = ConvForm::wide;
+          if (s.out > 16) Runner(c, numbers).run_up(s.padding);
         }
   std::printf("conv2d: %d cases\n", count);
 }

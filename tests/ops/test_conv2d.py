@@ -66,11 +66,6 @@ CASES = {
 }
 
 
-# Much work: wide tiles.
-WIDE = Conv((2, 24, 13, 11), (136, 3, 3), (1, 1, 1, 1))
-WIDE_UP = Conv((2, 24, 11, 13), (136, 3, 3), stride=2, transposed=True)
-
-
 def launched() -> Counter[str]:
     """How often each kernel has run."""
     from tests.ops import shim
@@ -235,31 +230,6 @@ def test_mask(precision, o):
 def test_many_channels(precision):
     layer = Layer.random(Conv((1, 512, 3, 3), (512, 3, 3), (1, 1, 1, 1)), precision).with_operands("in_scale", "b")
     layer.check()
-
-
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
-@pytest.mark.parametrize("operands", [["b"], ["in_scale", "scale", "b"]], ids=["streamed", "scaled"])
-def test_wide_tiles(precision, operands):
-    """Which the shim takes for less work than a GPU does."""
-    before = launched()
-    layer = Layer.random(WIDE, precision, act="lrelu", clamp=0.7, keep_mask=True)
-    layer.with_operands(*operands).check()
-    assert sum("wide" in name for name in launched() - before) == 1
-
-
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-@pytest.mark.parametrize("operands", [["b"], ["in_scale", "scale", "b"]], ids=["streamed", "scaled"])
-@pytest.mark.parametrize("conv", [WIDE, WIDE_UP], ids=["3x3", "3x3-up"])
-def test_warpgroups(monkeypatch, conv, precision, operands):
-    """What GPUs of compute capability 9.0 have instead: the same numbers as wide tiles."""
-    layer = Layer.random(conv, precision, act="lrelu", clamp=0.7, keep_mask=True).with_operands(*operands)
-    y, mask = layer.run()
-    monkeypatch.setenv("FASTGAN_SHIM_WARPGROUPS", "1")
-    before = launched()
-    layer.check()
-    assert sum("warpgroup" in name for name in launched() - before) == 1
-    for of_warpgroups, of_wide in zip(layer.run(), (y, mask), strict=True):
-        assert torch.equal(of_warpgroups, of_wide)
 
 
 @pytest.mark.parametrize("precision", DTYPES)

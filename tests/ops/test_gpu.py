@@ -30,6 +30,7 @@ from tests.ops import cases_bias_act, cases_conv2d_layer, cases_upfirdn2d
 from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to
 from tests.ops.layers import inputs, layer
 from tests.ops.operators import cases_of
+from tests.ops.plans import FORMS, planned
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -68,8 +69,8 @@ def random(shape, dtype, memory_format="contiguous"):
     return arranged(torch.randn(shape, dtype=torch.float64).to(dtype), memory_format).requires_grad_()
 
 
-def moved(tensors, device=CUDA):
-    return [t.detach().to(device).requires_grad_() for t in tensors]
+def moved(tensors, device=None):
+    return [t.detach().to(device or CUDA).requires_grad_() for t in tensors]
 
 
 def assert_like_reference(call, leaves, dy, ddx=None):
@@ -230,6 +231,47 @@ def test_conv2d_layer(kernels, case, dtype, memory_format):
     with exact_convolutions():
         ddx = random(case[0], dtype) if dtype == torch.float32 else None
         assert_like_reference(call, list(tensors.values()), random(y_shape, dtype), ddx)
+
+
+WITHOUT_KINKS = {"act": "linear", "clamp": None}  # which few digits decide otherwise
+
+
+def form_case(name, dtype, **changes):
+    """A call of FORM_CASES, its leaves and a cotangent of its result."""
+    tensors, arguments = inputs(cases_conv2d_layer.FORM_CASES[name], dtype, "channels_last", requires_grad=True)
+    f = arguments["f"]
+
+    def call(device, *given):
+        settings = arguments | {"f": None if f is None else f.to(device)} | changes
+        return layer(dict(zip(tensors, given, strict=True)), settings)
+
+    with provider("reference"):
+        dy = random(call("cpu", *tensors.values()).shape, dtype, "channels_last")
+    return call, list(tensors.values()), dy
+
+
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_convolutions(kernels, form, dtype):
+    for name in cases_conv2d_layer.FORM_CASES:
+        call, leaves, dy = form_case(name, dtype, **(WITHOUT_KINKS if dtype.itemsize == 2 else {}))
+        with exact_convolutions(), planned(form):
+            assert_like_reference(call, leaves, dy)
+
+
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_in_tf32(kernels, form):
+    for name in cases_conv2d_layer.FORM_CASES:
+        call, leaves, dy = form_case(name, torch.float32, **WITHOUT_KINKS)
+        with planned(form):
+            found = derivatives(lambda *given, call=call: call(CUDA, *given), moved(leaves), *moved([dy]))
+        with provider("reference"):
+            wide = [t.detach().double().requires_grad_() for t in (*leaves, dy)]
+            exact = derivatives(lambda *given, call=call: call("cpu", *given), wide[:-1], wide[-1])
+        for one, true in zip(found, exact, strict=True):
+            assert (one.cpu() - true).norm() <= 1e-3 * true.norm()  # 10 bits of mantissa
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
