@@ -232,6 +232,21 @@ def test_many_channels(precision):
     layer.check()
 
 
+def copies_weights(layer: Layer) -> bool:
+    before = launched()
+    layer.check()
+    return any(name.startswith("conv2d weights") for name in launched() - before)
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("case", ["3x3-images", "3x3-up", "1x1", "3x3-down"])
+def test_weights_that_lie_as_they_are_read_are_not_copied(case, precision):
+    layer = Layer.random(CASES[case], precision)
+    assert not copies_weights(replace(layer, w=arranged(layer.w, "channels_last")))
+    assert copies_weights(layer) == (case != "1x1")
+    assert copies_weights(replace(layer, w=arranged(layer.w, "unaligned")))
+
+
 @pytest.mark.parametrize("precision", DTYPES)
 def test_unaligned(precision):
     """Nothing begins at 16 bytes."""

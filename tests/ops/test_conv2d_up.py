@@ -14,7 +14,7 @@ from fastgan.ops.fir import FirPass
 from tests.ops.cases import arranged, assert_close_to, poison_allocator
 from tests.ops.layers import TAPS
 from tests.ops.plans import planned
-from tests.ops.test_conv2d import ACTS, DTYPES, Conv, Layer, launched
+from tests.ops.test_conv2d import ACTS, DTYPES, Conv, Layer, copies_weights, launched
 from tests.ops.test_conv2d_forms import forms_of
 
 pytestmark = pytest.mark.usefixtures("shim")
@@ -140,6 +140,13 @@ def test_the_form_of_a_shape(precision):
         for rows, columns in ((96, 224), (84, 224), (768, 18))
     )
     assert [forms_of(many.check), forms_of(fewer.run), forms_of(wasteful.run)] == [["wide"], ["small"], ["small"]]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_weights_that_lie_as_they_are_read_are_not_copied(precision):
+    layer = UpLayer.random(CASES["stylegan2"], precision)
+    assert not copies_weights(replace(layer, w=arranged(layer.w, "channels_last")))
+    assert copies_weights(layer)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
