@@ -21,6 +21,7 @@ struct ConvAxis {
 enum class ConvForm : uint8_t { by_shape, warpgroup, wide, small, narrow };
 struct ConvPlan {
   ConvForm form = ConvForm::by_shape;
+  uint16_t splits = 0;  // blocks that share the sum of a tile; 0: by shape. Not of conv2d_up
 };
 
 // Images are channels_last: [images, height, width, channels] in memory. in_scale is float32 for halves.
@@ -30,7 +31,7 @@ struct Conv2dArgs {
   const void* in_scale = nullptr;  // [images, in_channels], or null for 1
   void* y = nullptr;               // [images, axis_y.out, axis_x.out, out_channels]
   LayerOperands operands;
-  void* workspace = nullptr;       // conv2d_workspace() bytes, beginning at 16
+  void* workspace = nullptr;       // the operator's ..._workspace() bytes, beginning at 16
   GpuStream stream;
   ConvPlan plan;
   int64_t images = 0, in_channels = 1, out_channels = 1;
@@ -61,7 +62,8 @@ namespace cuda {
 
 int64_t conv2d_workspace(const Conv2dArgs& a);
 void conv2d(const Conv2dArgs& a);
-void conv2d_up(const Conv2dUpArgs& a);  // workspace as conv2d
+int64_t conv2d_up_workspace(const Conv2dUpArgs& a);
+void conv2d_up(const Conv2dUpArgs& a);
 
 // Sums are made of slices of the pixels that the sizes alone decide, added in order.
 int64_t conv2d_weight_gradient_workspace(const ConvWeightGradientArgs& a);

@@ -14,9 +14,10 @@ namespace {
 // What all convolutions of this process are asked for, whatever their thread: gradients have threads of their own.
 std::atomic<ConvPlan> asked_plan;
 
-void conv2d_plan(int64_t form) {
+void conv2d_plan(int64_t form, int64_t splits) {
   STD_TORCH_CHECK(form >= 0 && form <= int64_t(ConvForm::narrow), "conv2d_plan: there is no form ", form);
-  asked_plan = ConvPlan{ConvForm(form)};
+  STD_TORCH_CHECK(splits >= 0 && splits <= 1024, "conv2d_plan: splits must be 0 to 1024, got ", splits);
+  asked_plan = ConvPlan{ConvForm(form), uint16_t(splits)};
 }
 
 // The kernels count in 32 bits along an axis, and in a tap's channels.
@@ -70,10 +71,10 @@ struct Finished {
   bool keep_mask, tf32;
 };
 
-// y and its mask, made by launch(arguments).
-template <class Device, class Launch>
+// y and its mask, made by launch(arguments), in a workspace of workspace_bytes(arguments).
+template <class Device, class Bytes, class Launch>
 std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Optional& in_scale, const Convolution& c,
-                                    const Finished& f, const Launch& launch) {
+                                    const Finished& f, const Bytes& workspace_bytes, const Launch& launch) {
   STD_TORCH_CHECK(w.dim() == 4 && x.dim() == 4 && w.size(1) == x.size(1) && w.scalar_type() == x.scalar_type(),
                   "conv2d: w must be [O, I, kh, kw], with the channels and the dtype of x");
   STD_TORCH_CHECK(w.is_contiguous() || is_channels_last(w), "conv2d: w must be contiguous or channels_last");
@@ -93,7 +94,7 @@ std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Opti
   const Device device(x);
   a.stream = device.stream();
   std::optional<Tensor> workspace;
-  if (const int64_t bytes = cuda::conv2d_workspace(a))
+  if (const int64_t bytes = workspace_bytes(a))
     a.workspace = workspace.emplace(empty_bytes(x, bytes)).mutable_data_ptr();
   launch(a);
   return {y, mask};
@@ -102,8 +103,8 @@ std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Opti
 template <class Device>
 std::tuple<Tensor, Tensor> conv2d(Tensor x, Tensor w, Optional in_scale, Convolution c, Operands operands, Optional residual,
                                   Activation act, bool keep_mask, bool tf32) {
-  return convolve<Device>(x, w, in_scale, c, {operands, residual, act, keep_mask, tf32},
-                          [](const Conv2dArgs& a) { cuda::conv2d(a); });
+  return convolve<Device>(x, w, in_scale, c, {operands, residual, act, keep_mask, tf32}, cuda::conv2d_workspace,
+                          cuda::conv2d);
 }
 
 // The sizes of what follows the FIR are those of a transposed convolution with other padding.
@@ -120,13 +121,16 @@ std::tuple<Tensor, Tensor> conv2d_up(Tensor x, Tensor w, Tensor f, Optional in_s
   a.filter = static_cast<const float*>(f.const_data_ptr());
   a.flip = flip_filter;
   a.fir_gain = float(fir_gain);
-  const auto launch = [&](const Conv2dArgs& conv) {
+  const auto with = [&](const Conv2dArgs& conv) -> const Conv2dUpArgs& {
     a.conv = conv;
     a.conv.axis_x.pad0 = fir.x0, a.conv.axis_y.pad0 = fir.y0;
-    cuda::conv2d_up(a);
+    return a;
   };
   const Padding cropped{-fir.x0, 3 - fir.x1, -fir.y0, 3 - fir.y1};
-  return convolve<Device>(x, w, in_scale, {2, true, cropped}, {operands, residual, act, keep_mask, tf32}, launch);
+  return convolve<Device>(
+      x, w, in_scale, {2, true, cropped}, {operands, residual, act, keep_mask, tf32},
+      [&](const Conv2dArgs& conv) { return cuda::conv2d_up_workspace(with(conv)); },
+      [&](const Conv2dArgs& conv) { cuda::conv2d_up(with(conv)); });
 }
 
 template <class Device>

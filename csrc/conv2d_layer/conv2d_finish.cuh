@@ -1,4 +1,5 @@
-// What becomes of a tile's sums: finish.h, and y and its mask in memory.
+// What becomes of a tile's sums: finish.h, and y and its mask in memory; or, of blocks that share a sum, numbers in the
+// workspace, which conv2d_sum_kernel adds and finishes.
 #pragma once
 #include "conv2d_layer/conv2d_load.cuh"
 #include "conv2d_layer/finish_packet.cuh"
@@ -47,6 +48,25 @@ struct ConvFinish {
   }
 };
 
+// Sums that a split has in the workspace.
+template <class T>
+struct PartialSums {
+  using A = Accumulate<T>;
+  int64_t pitch, size;  // of a pixel, of a split
+  A* const partial;
+
+  __host__ __device__ PartialSums(const Conv2dArgs& a, void* memory)
+      : pitch((a.out_channels + kPacket<T> - 1) / kPacket<T> * kPacket<T>),
+        size(a.images * a.axis_y.out * a.axis_x.out * pitch), partial(static_cast<A*>(memory)) {}
+
+  // A packet of a pixel; what is beyond the last channel has room there.
+  __device__ __forceinline__ void store(const A* sums, unsigned split, const Conv2dArgs& a, const Pixel& pixel,
+                                        int channel) const {
+    const int64_t place = (pixel.image * a.axis_y.out + pixel.y) * a.axis_x.out + pixel.x;
+    store_packet(partial + split * size + place * pitch + channel, load_packet<kPacket<T>>(sums));
+  }
+};
+
 // Finishes a warp's part of a tile, 16 rows every Tile::rows_apart rows from first_row on. Its sums go through shared
 // memory, so that threads have neighbouring channels.
 template <class Tile>
@@ -57,6 +77,7 @@ __device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixe
   using A = Accumulate<T>;
   constexpr int n = kPacket<T>, across = Tile::warp_columns / n, pitch = Tile::pitch;
   const ConvFinish<T> epilogue(l);
+  const PartialSums<T> shared_sums(l.a, l.partial);
   A* const own = reinterpret_cast<A*>(memory) + int(threadIdx.x) / 32 * Tile::warp_rows * pitch;
   sums.store(own, pitch);
   __syncwarp();
@@ -67,7 +88,11 @@ __device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixe
     Pixel pixel = pixels.at(unsigned(first_row + row));
     pixel.y = pixels.y.first + pixels.y.step * pixel.y;
     pixel.x = pixels.x.first + pixels.x.step * pixel.x;
-    epilogue.finish(own + own_row * pitch + column, pixel, first_column + column);
+    const A* const of_pixel = own + own_row * pitch + column;
+    if (l.partial)
+      shared_sums.store(of_pixel, blockIdx.x / l.tiles, l.a, pixel, first_column + column);
+    else
+      epilogue.finish(of_pixel, pixel, first_column + column);
   }
 }
 

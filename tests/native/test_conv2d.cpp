@@ -22,7 +22,8 @@ struct Case {
     std::string all = std::string("cuda shim ") + (tf32 ? "tf32" : kDTypeNames[int(dtype)]);
     for (const int64_t v : {images, in, out, height, width, kh, kw, stride}) all += " " + std::to_string(v);
     return all + (transposed ? " transposed" : "") + (scaled ? " scaled" : "") + (epilogue ? " epilogue" : "") +
-           (unaligned ? " unaligned" : "") + " form " + std::to_string(int(plan.form));
+           (unaligned ? " unaligned" : "") + " form " + std::to_string(int(plan.form)) +
+           " splits " + std::to_string(plan.splits);
   }
 };
 
@@ -162,7 +163,7 @@ class Runner {
       operands.scale = scale.data(), operands.noise = noise.data(), operands.b = b.data();
       operands.residual = residual.data(), operands.mask = mask.data();
     }
-    Guarded workspace(size_t(cuda::conv2d_workspace(a)));
+    Guarded workspace(size_t(up ? cuda::conv2d_up_workspace({a}) : cuda::conv2d_workspace(a)));
     a.workspace = workspace.data();
     Guarded filter(DType::f32, std::vector<double>(kFilter, kFilter + 4));
     up ? cuda::conv2d_up({a, reinterpret_cast<const float*>(filter.data()), false, 2}) : cuda::conv2d(a);
@@ -226,6 +227,22 @@ class Runner {
   std::array<int64_t, 4> fir_padding_{};
 };
 
+// (2^30 - 2^30) + 1, each number of another split: in another order it is 0.
+void check_order_of_splits() {
+  std::vector<double> values(48, 0.0), ones(48, 1.0);
+  values[0] = 1 << 30, values[16] = -(1 << 30), values[32] = 1;
+  Guarded x(DType::f32, values), w(DType::f32, ones), y(DType::f32, {0});
+  Conv2dArgs a;
+  a.x = x.data(), a.w = w.data(), a.y = y.data();
+  a.images = 1, a.in_channels = 48;
+  a.axis_x = a.axis_y = {1, 1, 1, 0};
+  a.plan.splits = 3;
+  Guarded workspace(size_t(cuda::conv2d_workspace(a)));
+  a.workspace = workspace.data();
+  cuda::conv2d(a);
+  check(y.value(DType::f32, 0) == 1, "cuda shim: splits are not added in order");
+}
+
 }  // namespace
 }  // namespace fastgan
 
@@ -255,6 +272,8 @@ int main() {
           Case c{dtype,    tf32,     s.images,     s.in,      s.out,  s.height, s.width,   s.kh,
                  s.kw,     s.stride, s.transposed, s.padding, scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run();
+          c.plan.splits = uint16_t(2 + count % 3);
+          Runner(c, numbers).run_forward();
           if (s.out < 64) continue;
           for (const ConvForm form : {ConvForm::wide, ConvForm::warpgroup, ConvForm::narrow}) {
             c.plan.form = form;
@@ -281,5 +300,6 @@ int main() {
           c.plan.form = ConvForm::wide;
           if (s.out > 16) Runner(c, numbers).run_up(s.padding);
         }
+  check_order_of_splits();
   std::printf("conv2d: %d cases\n", count);
 }

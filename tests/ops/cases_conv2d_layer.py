@@ -62,10 +62,11 @@ CALLS = {
     ),
 }
 # Shapes of x, channels of y, kernel size. CUDA sums over the channels of y in steps in the second, has tiles of its own
-# for few channels, and for many in the gradients of the last. What else there is for much work is asked for.
+# for few channels, and for many in the gradients of the last. What else there is for much
+# work, and for long sums, is asked for.
 _LAUNCHED = [((2, 16, 9, 8), 3, 1), ((2, 8, 5, 6), 40, 3), ((1, 5, 7, 3), 5, 3)]
 _MANY_CHANNELS = ((2, 8, 5, 6), 72, 3)
-FORMS_OF_MUCH_WORK = ["warpgroup", "wide"]
+PLANS = [{"form": "warpgroup"}, {"form": "wide"}, {"splits": 2}]
 
 
 def launch_all(leaf: Callable[..., torch.Tensor], dtype: torch.dtype, device: str, cuda: bool) -> None:
@@ -78,8 +79,8 @@ def launch_all(leaf: Callable[..., torch.Tensor], dtype: torch.dtype, device: st
 
     for case in _LAUNCHED:
         launch(*case)
-    for form in FORMS_OF_MUCH_WORK if cuda else []:
-        with planned(form):
+    for plan in PLANS if cuda else []:
+        with planned(**plan):
             launch(*_MANY_CHANNELS)
 
 

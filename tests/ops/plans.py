@@ -13,21 +13,22 @@ _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 
 
 @contextmanager
-def planned(form: str = "by shape") -> Iterator[None]:
+def planned(form: str = "by shape", splits: int = 0) -> Iterator[None]:
     """All convolutions of this process have such tiles, where there are any for their dtype, on this GPU.
 
     Args:
         form: one of FORMS.
+        splits: blocks that share the sum of a tile, 0 for what suits the shape.
     """
 
-    def ask(number: int) -> None:
+    def ask(*plan: int) -> None:
         for provider in _PROVIDERS:
             name = f"conv2d_plan_{provider}"
             if hasattr(torch.ops.fastgan, name) and _has_kernel(f"fastgan::{name}", "CompositeExplicitAutograd"):
-                getattr(torch.ops.fastgan, name)(number)
+                getattr(torch.ops.fastgan, name)(*plan)
 
-    ask(FORMS.index(form))
+    ask(FORMS.index(form), splits)
     try:
         yield
     finally:
-        ask(0)
+        ask(0, 0)

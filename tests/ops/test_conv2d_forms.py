@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.ops.plans import FORMS, planned
-from tests.ops.test_conv2d import DTYPES, Conv, Layer, launched
+from tests.ops.test_conv2d import CASES, DTYPES, Conv, Layer, launched
 
 pytestmark = pytest.mark.usefixtures("shim")
 
@@ -67,3 +67,49 @@ def test_warpgroups(monkeypatch, conv, precision, operands):
     with planned("warpgroup"):
         assert forms_of(layer.check) == ["warpgroup"]
         assert all(map(torch.equal, layer.run(), found))
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("case", ["3x3", "3x3-up-padded", "4x4-down-rgb", "1x1-to-rgb", "3x3-up-one-pixel"])
+@pytest.mark.parametrize("splits", [2, 5])
+def test_splits(splits, case, precision):
+    """Some have nothing to sum; the rest is the same in every form, and in every run."""
+    layer = Layer.random(CASES[case], precision, act="lrelu", clamp=0.7, keep_mask=True)
+    layer = layer.with_operands("in_scale", "scale", "noise", "b", "residual")
+    with planned(splits=splits):
+        before = launched()
+        layer.check()
+        assert sum(name.startswith("conv2d sum") for name in launched() - before) == 1
+        found = layer.run()
+    for form in ("wide", "small", "narrow"):
+        with planned(form, splits):
+            assert all(map(torch.equal, layer.run(), found))
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])
+@pytest.mark.parametrize("conv", [Conv((2, 24, 4, 4), (o, 1, 1)) for o in (6, 21)], ids=str)
+def test_a_mask_of_splits(conv, precision):
+    """Whose bytes pixels share."""
+    with planned(splits=2):
+        Layer.random(conv, precision, act="lrelu", clamp=0.7, keep_mask=True).check()
+
+
+@pytest.mark.parametrize(
+    ("precision", "conv", "splits"),
+    [
+        ("fp32", Conv((1, 128, 4, 4), (128, 3, 3), (1, 1, 1, 1)), 6),
+        ("tf32", Conv((1, 128, 4, 4), (128, 3, 3), (1, 1, 1, 1)), 6),
+        ("tf32", Conv((1, 64, 4, 4), (128, 3, 3), stride=2, transposed=True), 1),
+        ("tf32", Conv((1, 128, 4, 4), (16, 3, 3), stride=2, transposed=True), 2),
+        ("fp64", Conv((1, 192, 132, 64), (32, 1, 1)), 2),
+        ("fp64", Conv((1, 192, 133, 64), (32, 1, 1)), 1),
+    ],
+    ids=str,
+)
+def test_the_splits_of_a_shape(precision, conv, splits):
+    """Long sums have some where tiles are few, for up to 264 blocks. Sums tell how they were made."""
+    layer = Layer.random(conv, precision)
+    y, _ = layer.run()
+    for number in range(1, splits + 2):
+        with planned(splits=number):
+            assert torch.equal(layer.run()[0], y) == (number == splits), number

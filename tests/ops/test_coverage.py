@@ -8,7 +8,6 @@ import torch
 from fastgan.ops.operator import OPERATORS
 from tests.ops import cases_conv2d_layer, coverage, test_gpu
 from tests.ops.cases import DTYPES
-from tests.ops.plans import FORMS
 
 
 @pytest.mark.parametrize("name", ["shim", "interpreter"])
@@ -33,7 +32,7 @@ def test_without_warpgroups_all_other_kernels_run(shim):
 
 def test_a_form_that_is_not_asked_for_is_told(shim, monkeypatch):
     monkeypatch.setattr(coverage, "LAYOUTS", {"c": "channels_last"})
-    monkeypatch.setattr(cases_conv2d_layer, "FORMS_OF_MUCH_WORK", ["warpgroup"])
+    monkeypatch.setattr(cases_conv2d_layer, "PLANS", [{"form": "warpgroup"}, {"splits": 2}])
     left_out = coverage.missing(coverage.covered(shim))
     assert {"conv2d tensor wide streamed fp16", "conv2d_up plain wide fp32"} < set(left_out)
     assert all("wide" in kernel for kernel in left_out if kernel.startswith(("conv2d ", "conv2d_up ")))
@@ -45,10 +44,10 @@ def test_a_gpu_is_tested_in_every_form(shim, monkeypatch):
     monkeypatch.setenv("FASTGAN_SHIM_WARPGROUPS", "1")
     before = shim.launches()
     with shim.selected():
-        for form in FORMS:
-            test_gpu.test_forms_in_tf32(shim.NAME, form)
+        for plan in test_gpu.PLANS:
+            test_gpu.test_plans_in_tf32(shim.NAME, plan)
             for dtype in DTYPES:
-                test_gpu.test_forms_of_convolutions(shim.NAME, form, dtype)
+                test_gpu.test_plans_of_convolutions(shim.NAME, plan, dtype)
     kernels = [name for name in before if name.startswith(("conv2d ", "conv2d_up ", "conv2d_weight_gradient "))]
     assert kernels and [name for name in kernels if shim.launches()[name] == before[name]] == []
 

@@ -233,6 +233,7 @@ def test_conv2d_layer(kernels, case, dtype, memory_format):
         assert_like_reference(call, list(tensors.values()), random(y_shape, dtype), ddx)
 
 
+PLANS = [*({"form": form} for form in FORMS), {"splits": 3}]
 WITHOUT_KINKS = {"act": "linear", "clamp": None}  # which few digits decide otherwise
 
 
@@ -252,20 +253,20 @@ def form_case(name, dtype, **changes):
 
 @pytest.mark.parametrize("kernels", ["native"], indirect=True)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_of_convolutions(kernels, form, dtype):
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_plans_of_convolutions(kernels, plan, dtype):
     for name in cases_conv2d_layer.FORM_CASES:
         call, leaves, dy = form_case(name, dtype, **(WITHOUT_KINKS if dtype.itemsize == 2 else {}))
-        with exact_convolutions(), planned(form):
+        with exact_convolutions(), planned(**plan):
             assert_like_reference(call, leaves, dy)
 
 
 @pytest.mark.parametrize("kernels", ["native"], indirect=True)
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_in_tf32(kernels, form):
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_plans_in_tf32(kernels, plan):
     for name in cases_conv2d_layer.FORM_CASES:
         call, leaves, dy = form_case(name, torch.float32, **WITHOUT_KINKS)
-        with planned(form):
+        with planned(**plan):
             found = derivatives(lambda *given, call=call: call(CUDA, *given), moved(leaves), *moved([dy]))
         with provider("reference"):
             wide = [t.detach().double().requires_grad_() for t in (*leaves, dy)]
