@@ -21,6 +21,7 @@ struct ConvAxis {
 enum class ConvForm : uint8_t { by_shape, warpgroup, wide, small, narrow };
 struct ConvPlan {
   ConvForm form = ConvForm::by_shape;
+  uint8_t stages = 0;   // chunks in shared memory, 3 or 4, of tiles that may have 3; 0: by the GPU. Not of conv2d_up
   uint16_t splits = 0;  // blocks that share the sum of a tile; 0: by shape. Not of conv2d_up
 };
 

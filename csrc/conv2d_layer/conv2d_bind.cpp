@@ -14,10 +14,11 @@ namespace {
 // What all convolutions of this process are asked for, whatever their thread: gradients have threads of their own.
 std::atomic<ConvPlan> asked_plan;
 
-void conv2d_plan(int64_t form, int64_t splits) {
+void conv2d_plan(int64_t form, int64_t splits, int64_t stages) {
   STD_TORCH_CHECK(form >= 0 && form <= int64_t(ConvForm::narrow), "conv2d_plan: there is no form ", form);
   STD_TORCH_CHECK(splits >= 0 && splits <= 1024, "conv2d_plan: splits must be 0 to 1024, got ", splits);
-  asked_plan = ConvPlan{ConvForm(form), uint16_t(splits)};
+  STD_TORCH_CHECK(stages == 0 || stages == 3 || stages == 4, "conv2d_plan: stages must be 0, 3 or 4, got ", stages);
+  asked_plan = ConvPlan{ConvForm(form), uint8_t(stages), uint16_t(splits)};
 }
 
 // The kernels count in 32 bits along an axis, and in a tap's channels.

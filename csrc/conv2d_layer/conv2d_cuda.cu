@@ -10,7 +10,8 @@
 //             chunk's products go on while the next is waited for.
 // Tiles of 128 threads, pixels x channels: wide 128 x 128 (plain: 128 x 64), for much work; narrow 128 x 16, for up to 16
 // channels; small 64 x 64 (plain: 64 x 32) for the rest. Shared memory, which holds 4 stages of a chunk, and then the
-// tile's sums: wide 72 KiB (plain: 48; warpgroup: 68), narrow 36, small 32 (plain: 24). Registers: at most 255 (wide,
+// tile's sums (wide: half of them at a time): wide 64 KiB (plain: 48; warpgroup: 68), narrow 36, small 32 (plain: 24).
+// Where a multiprocessor has 100 KiB, wide has 3 stages, 48 KiB, so that two blocks fit. Registers: at most 255 (wide,
 // warpgroup), 168, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // Splits: where tiles are few and sums long (512 channels at 4x4), blocks share a tile's sum, each a range of its chunks,
 // and write their parts in float32 (float64), up to 264 tiles of them; a second kernel adds these in order and finishes.
@@ -32,8 +33,10 @@ struct ConvTile {
   static constexpr bool warpgroup = rows_apart > 16;  // all warps multiply all of the tile
   static constexpr int stage_bytes = (rows + columns) * kRowBytes;
   static constexpr int pitch = warp_columns + 8;  // of the sums: neighbouring rows begin at other banks
-  static constexpr int sum_bytes = kWarps * warp_rows * pitch * int(sizeof(Accumulate<T>));
-  static constexpr int shared_bytes = std::max(kStages * stage_bytes, sum_bytes);
+  static constexpr int parts = warp_rows * warp_columns > 32 * 64 && !warpgroup ? 2 : 1;  // finished one after the other
+  static constexpr int sum_bytes = kWarps * warp_rows / parts * pitch * int(sizeof(Accumulate<T>));
+  static constexpr bool few_stages = !warpgroup && kFewestStages<stage_bytes> < kStages;  // there may be
+  static constexpr int shared_bytes(int stages) { return std::max(stages * stage_bytes, sum_bytes); }
   static_assert(rows / warp_rows * warps_across == kWarps, "each warp has a part of the tile");
 };
 
@@ -61,7 +64,7 @@ void with_form(Form form, const F& f) {
 }
 
 template <class Tile, bool streamed>
-__global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l) {
+__global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l, int stages) {
   using T = typename Tile::T;
   if constexpr (Tile::warpgroup && !kWarpgroups) return;
   FASTGAN_SHARED(unsigned char, memory);
@@ -83,7 +86,7 @@ __global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l) {
   multiply_chunks(chunks, loader, sums, [&](int stage) {
     const unsigned char* const rows = memory + stage * Tile::stage_bytes;
     sums.multiply(rows + (Tile::warpgroup ? 0 : warp_row * kRowBytes), rows + (Tile::rows + warp_column) * kRowBytes);
-  });
+  }, Tile::few_stages ? stages : kStages);
   finish_tile<Tile>(l, pixels, sums, memory, warp_row, first_column + warp_column);
 }
 
@@ -206,8 +209,9 @@ void run_tile(ConvLaunch l, int64_t partial) {
   l.splits = unsigned(grid.splits);
   if (grid.splits > 1) l.partial = static_cast<unsigned char*>(a.workspace) + partial;
   const bool streamed = l.packets_in && !a.in_scale;
+  const int stages = Tile::few_stages ? stages_for<Tile::stage_bytes>(a.stream, a.plan.stages) : kStages;
   launch("conv2d", streamed ? conv2d_kernel<Tile, true> : conv2d_kernel<Tile, false>, grid.tiles * grid.splits, kThreads,
-         Tile::shared_bytes, a.stream, l);
+         Tile::shared_bytes(stages), a.stream, l, stages);
   if (grid.splits > 1)
     launch("conv2d", conv2d_sum_kernel<T>, divide_up(PartialSums<T>(a, nullptr).size, kThreads * kPacket<T>), kThreads, 0,
            a.stream, l);

@@ -274,9 +274,11 @@ int main() {
           Runner(c, numbers).run();
           c.plan.splits = uint16_t(2 + count % 3);
           Runner(c, numbers).run_forward();
+          c.plan.stages = 3;
+          if (s.out > 64) Runner(c, numbers).run();
           if (s.out < 64) continue;
           for (const ConvForm form : {ConvForm::wide, ConvForm::warpgroup, ConvForm::narrow}) {
-            c.plan.form = form;
+            c.plan.form = form, c.plan.stages = count % 2 ? 3 : 0;
             if (form == ConvForm::warpgroup) setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);
             Runner(c, numbers).run_forward();
             unsetenv("FASTGAN_SHIM_WARPGROUPS");

@@ -13,12 +13,13 @@ _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 
 
 @contextmanager
-def planned(form: str = "by shape", splits: int = 0) -> Iterator[None]:
+def planned(form: str = "by shape", splits: int = 0, stages: int = 0) -> Iterator[None]:
     """All convolutions of this process have such tiles, where there are any for their dtype, on this GPU.
 
     Args:
         form: one of FORMS.
         splits: blocks that share the sum of a tile, 0 for what suits the shape.
+        stages: chunks of a sum that are in shared memory at once, 0 for what suits the GPU.
     """
 
     def ask(*plan: int) -> None:
@@ -27,8 +28,8 @@ def planned(form: str = "by shape", splits: int = 0) -> Iterator[None]:
             if hasattr(torch.ops.fastgan, name) and _has_kernel(f"fastgan::{name}", "CompositeExplicitAutograd"):
                 getattr(torch.ops.fastgan, name)(*plan)
 
-    ask(FORMS.index(form), splits)
+    ask(FORMS.index(form), splits, stages)
     try:
         yield
     finally:
-        ask(0, 0)
+        ask(0, 0, 0)

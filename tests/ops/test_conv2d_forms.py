@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.ops.plans import FORMS, planned
-from tests.ops.test_conv2d import CASES, DTYPES, Conv, Layer, launched
+from tests.ops.test_conv2d import CASES, DTYPES, Conv, Layer, check_weight_gradient, launched
 
 pytestmark = pytest.mark.usefixtures("shim")
 
@@ -113,3 +113,18 @@ def test_the_splits_of_a_shape(precision, conv, splits):
     for number in range(1, splits + 2):
         with planned(splits=number):
             assert torch.equal(layer.run()[0], y) == (number == splits), number
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16", "bf16"])
+@pytest.mark.parametrize("operands", [["b"], ["in_scale", "scale", "b"]], ids=["streamed", "scaled"])
+def test_two_blocks_fit_a_multiprocessor_of_100_kib(monkeypatch, precision, operands):
+    """Which the shim sees to. The same numbers."""
+    layer = Layer.random(WIDE, precision, act="lrelu", clamp=0.7, keep_mask=True).with_operands(*operands)
+    with planned("wide"):
+        found = layer.run()
+        monkeypatch.setenv("FASTGAN_SHIM_LITTLE_SHARED", "1")
+        assert forms_of(layer.check) == ["wide"]
+        assert all(map(torch.equal, layer.run(), found))
+        check_weight_gradient(layer)
+    with planned("wide", stages=4), pytest.raises(RuntimeError, match="leaves a second one no shared memory"):
+        layer.run()

@@ -132,7 +132,7 @@ def test_forms(conv, precision, operands):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_form_of_a_shape(precision):
+def test_the_form_of_a_shape(monkeypatch, precision):
     """Wide tiles from 256 of them on, where they do not waste more."""
     by_channels = 2 if precision == "fp32" else 1  # tiles of these 32 channels
     many, fewer, wasteful = (
@@ -140,6 +140,8 @@ def test_the_form_of_a_shape(precision):
         for rows, columns in ((96, 224), (84, 224), (768, 18))
     )
     assert [forms_of(many.check), forms_of(fewer.run), forms_of(wasteful.run)] == [["wide"], ["small"], ["small"]]
+    monkeypatch.setenv("FASTGAN_SHIM_LITTLE_SHARED", "1")  # on a GPU whose multiprocessors have room for one such block
+    assert forms_of(many.run) == (["wide"] if precision == "fp32" else ["small"])
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -233,7 +233,7 @@ def test_conv2d_layer(kernels, case, dtype, memory_format):
         assert_like_reference(call, list(tensors.values()), random(y_shape, dtype), ddx)
 
 
-PLANS = [*({"form": form} for form in FORMS), {"splits": 3}]
+PLANS = [*({"form": form} for form in FORMS), {"form": "wide", "stages": 3}, {"splits": 3}]
 WITHOUT_KINKS = {"act": "linear", "clamp": None}  # which few digits decide otherwise
 
 

@@ -18,7 +18,7 @@ WEIGHT_GRADIENT = "conv2d_layer/conv2d_weight_gradient_cuda.cu"
 
 CUDA_PLANTS = {
     "missing wait: a chunk is multiplied before its copies are there": Plant(
-        CONV2D_TILE, "    wait_copies<lead - 1>();\n", "", UNWRITTEN.format("y"), test="conv2d"
+        CONV2D_TILE, "wait_copies<most - 1>();", "{}", UNWRITTEN.format("y"), test="conv2d"
     ),
     "missing barrier: a chunk is multiplied before it is there for all": Plant(
         CONV2D_TILE,
@@ -29,8 +29,8 @@ CUDA_PLANTS = {
     ),
     "too few stages: products still read what the next chunk overwrites": Plant(
         CONV2D_TILE,
-        "lead = stages - 1 - Sums::in_flight;",
-        "lead = stages - 1;",
+        "const int lead = stages - 1 - Sums::in_flight;",
+        "const int lead = stages - 1;",
         WRONG.format("y"),
         test="conv2d",
     ),
