@@ -1,7 +1,8 @@
 """Every kernel of one provider, at small and odd sizes: what bench/gpu.sh runs under compute-sanitizer.
 
 python bench/gpu_calls.py native|triton [LAYOUTS], with the checkout in PYTHONPATH: `tests/ops/coverage.py` makes the
-calls of every operator, names the layouts by letters and shows on the CPU that no kernel is left out. Triton compiles
+calls of every operator, names the layouts by letters and shows on the CPU that no kernel is left out, with and without
+what only compute capability 9.0 has. Triton compiles
 for each dtype, so that it gets two of them. Exits with 3 if the provider has no CUDA kernels here.
 """
 

@@ -16,6 +16,15 @@ struct ConvAxis {
   int64_t in = 0, out = 0, taps = 1, pad0 = 0;
 };
 
+// Which tiles a convolution is made of, where that is not left to its shape: to prove each form with little work, and to
+// time each. A form that the type or the GPU has none of is the shape's. conv2d_up has wide and small ones.
+enum class ConvForm : uint8_t { by_shape, warpgroup, wide, small, narrow };
+struct ConvPlan {
+  ConvForm form = ConvForm::by_shape;
+  uint8_t stages = 0;   // chunks in shared memory, 3 or 4, of tiles that may have 3; 0: by the GPU. Not of conv2d_up
+  uint16_t splits = 0;  // blocks that share the sum of a tile; 0: by shape. Not of conv2d_up
+};
+
 // Images are channels_last: [images, height, width, channels] in memory. in_scale is float32 for halves.
 struct Conv2dArgs {
   const void* x = nullptr;         // [images, axis_y.in, axis_x.in, in_channels]
@@ -23,8 +32,9 @@ struct Conv2dArgs {
   const void* in_scale = nullptr;  // [images, in_channels], or null for 1
   void* y = nullptr;               // [images, axis_y.out, axis_x.out, out_channels]
   LayerOperands operands;
-  void* workspace = nullptr;       // conv2d_workspace() bytes, beginning at 16
+  void* workspace = nullptr;       // the operator's ..._workspace() bytes, beginning at 16
   GpuStream stream;
+  ConvPlan plan;
   int64_t images = 0, in_channels = 1, out_channels = 1;
   ConvAxis axis_y, axis_x;
   int64_t stride = 1;
@@ -53,7 +63,8 @@ namespace cuda {
 
 int64_t conv2d_workspace(const Conv2dArgs& a);
 void conv2d(const Conv2dArgs& a);
-void conv2d_up(const Conv2dUpArgs& a);  // workspace as conv2d
+int64_t conv2d_up_workspace(const Conv2dUpArgs& a);
+void conv2d_up(const Conv2dUpArgs& a);
 
 // Sums are made of slices of the pixels that the sizes alone decide, added in order.
 int64_t conv2d_weight_gradient_workspace(const ConvWeightGradientArgs& a);

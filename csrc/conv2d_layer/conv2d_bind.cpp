@@ -1,4 +1,5 @@
 // Convolutions on the GPU as operators of torch. The schemas are defined in Python.
+#include <atomic>
 #include <string>
 #include <tuple>
 
@@ -9,6 +10,16 @@
 
 namespace fastgan {
 namespace {
+
+// What all convolutions of this process are asked for, whatever their thread: gradients have threads of their own.
+std::atomic<ConvPlan> asked_plan;
+
+void conv2d_plan(int64_t form, int64_t splits, int64_t stages) {
+  STD_TORCH_CHECK(form >= 0 && form <= int64_t(ConvForm::narrow), "conv2d_plan: there is no form ", form);
+  STD_TORCH_CHECK(splits >= 0 && splits <= 1024, "conv2d_plan: splits must be 0 to 1024, got ", splits);
+  STD_TORCH_CHECK(stages == 0 || stages == 3 || stages == 4, "conv2d_plan: stages must be 0, 3 or 4, got ", stages);
+  asked_plan = ConvPlan{ConvForm(form), uint8_t(stages), uint16_t(splits)};
+}
 
 // The kernels count in 32 bits along an axis, and in a tap's channels.
 constexpr int64_t kMost = int64_t(1) << 28;
@@ -42,6 +53,7 @@ Conv2dArgs arguments_of(const Tensor& x, const char* op, int64_t out_channels, i
   a.stride = c.stride;
   a.transposed = c.transposed;
   a.tf32 = tf32;
+  a.plan = asked_plan;
   STD_TORCH_CHECK(a.in_channels >= 1 && out_channels >= 1 && out_channels < kMost, op, ": there must be channels");
   size_of_axis(a.axis_y, c, c.padding.y0, c.padding.y1);
   size_of_axis(a.axis_x, c, c.padding.x0, c.padding.x1);
@@ -60,10 +72,10 @@ struct Finished {
   bool keep_mask, tf32;
 };
 
-// y and its mask, made by launch(arguments).
-template <class Device, class Launch>
+// y and its mask, made by launch(arguments), in a workspace of workspace_bytes(arguments).
+template <class Device, class Bytes, class Launch>
 std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Optional& in_scale, const Convolution& c,
-                                    const Finished& f, const Launch& launch) {
+                                    const Finished& f, const Bytes& workspace_bytes, const Launch& launch) {
   STD_TORCH_CHECK(w.dim() == 4 && x.dim() == 4 && w.size(1) == x.size(1) && w.scalar_type() == x.scalar_type(),
                   "conv2d: w must be [O, I, kh, kw], with the channels and the dtype of x");
   STD_TORCH_CHECK(w.is_contiguous() || is_channels_last(w), "conv2d: w must be contiguous or channels_last");
@@ -80,11 +92,11 @@ std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Opti
   a.w = w.const_data_ptr();
   a.y = y.mutable_data_ptr();
   if (f.keep_mask) a.operands.mask = static_cast<uint8_t*>(mask.mutable_data_ptr());
-  std::optional<Tensor> workspace;
-  if (const int64_t bytes = cuda::conv2d_workspace(a))
-    a.workspace = workspace.emplace(empty_bytes(x, bytes)).mutable_data_ptr();
   const Device device(x);
   a.stream = device.stream();
+  std::optional<Tensor> workspace;
+  if (const int64_t bytes = workspace_bytes(a))
+    a.workspace = workspace.emplace(empty_bytes(x, bytes)).mutable_data_ptr();
   launch(a);
   return {y, mask};
 }
@@ -92,8 +104,8 @@ std::tuple<Tensor, Tensor> convolve(const Tensor& x, const Tensor& w, const Opti
 template <class Device>
 std::tuple<Tensor, Tensor> conv2d(Tensor x, Tensor w, Optional in_scale, Convolution c, Operands operands, Optional residual,
                                   Activation act, bool keep_mask, bool tf32) {
-  return convolve<Device>(x, w, in_scale, c, {operands, residual, act, keep_mask, tf32},
-                          [](const Conv2dArgs& a) { cuda::conv2d(a); });
+  return convolve<Device>(x, w, in_scale, c, {operands, residual, act, keep_mask, tf32}, cuda::conv2d_workspace,
+                          cuda::conv2d);
 }
 
 // The sizes of what follows the FIR are those of a transposed convolution with other padding.
@@ -110,13 +122,16 @@ std::tuple<Tensor, Tensor> conv2d_up(Tensor x, Tensor w, Tensor f, Optional in_s
   a.filter = static_cast<const float*>(f.const_data_ptr());
   a.flip = flip_filter;
   a.fir_gain = float(fir_gain);
-  const auto launch = [&](const Conv2dArgs& conv) {
+  const auto with = [&](const Conv2dArgs& conv) -> const Conv2dUpArgs& {
     a.conv = conv;
     a.conv.axis_x.pad0 = fir.x0, a.conv.axis_y.pad0 = fir.y0;
-    cuda::conv2d_up(a);
+    return a;
   };
   const Padding cropped{-fir.x0, 3 - fir.x1, -fir.y0, 3 - fir.y1};
-  return convolve<Device>(x, w, in_scale, {2, true, cropped}, {operands, residual, act, keep_mask, tf32}, launch);
+  return convolve<Device>(
+      x, w, in_scale, {2, true, cropped}, {operands, residual, act, keep_mask, tf32},
+      [&](const Conv2dArgs& conv) { return cuda::conv2d_up_workspace(with(conv)); },
+      [&](const Conv2dArgs& conv) { cuda::conv2d_up(with(conv)); });
 }
 
 template <class Device>
@@ -151,7 +166,13 @@ void implement(Library& m, const std::string& provider) {
 
 #if FASTGAN_SHIM
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::OnCpu>(m, "shim"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("conv2d_plan_shim", TORCH_BOX(&fastgan::conv2d_plan));
+}
 #else
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::OnDevice>(m, "native"); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CompositeExplicitAutograd, m) {
+  m.impl("conv2d_plan_native", TORCH_BOX(&fastgan::conv2d_plan));
+}
 #endif
 #endif

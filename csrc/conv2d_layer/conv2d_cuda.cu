@@ -10,8 +10,11 @@
 //             chunk's products go on while the next is waited for.
 // Tiles of 128 threads, pixels x channels: wide 128 x 128 (plain: 128 x 64), for much work; narrow 128 x 16, for up to 16
 // channels; small 64 x 64 (plain: 64 x 32) for the rest. Shared memory, which holds 4 stages of a chunk, and then the
-// tile's sums: wide 72 KiB (plain: 48; warpgroup: 68), narrow 36, small 32 (plain: 24). Registers: at most 255 (wide,
+// tile's sums (wide: half of them at a time): wide 64 KiB (plain: 48; warpgroup: 68), narrow 36, small 32 (plain: 24).
+// Where a multiprocessor has 100 KiB, wide has 3 stages, 48 KiB, so that two blocks fit. Registers: at most 255 (wide,
 // warpgroup), 168, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
+// Splits: where tiles are few and sums long (512 channels at 4x4), blocks share a tile's sum, each a range of its chunks,
+// and write their parts in float32 (float64), up to 264 tiles of them; a second kernel adds these in order and finishes.
 // `streamed`: x comes by asynchronous copies. Else, where it is scaled or not in whole packets, it goes through
 // registers. Share of the matrix rate: not yet run on a GPU.
 #include "conv2d_layer/conv2d_finish.cuh"
@@ -30,13 +33,15 @@ struct ConvTile {
   static constexpr bool warpgroup = rows_apart > 16;  // all warps multiply all of the tile
   static constexpr int stage_bytes = (rows + columns) * kRowBytes;
   static constexpr int pitch = warp_columns + 8;  // of the sums: neighbouring rows begin at other banks
-  static constexpr int sum_bytes = kWarps * warp_rows * pitch * int(sizeof(Accumulate<T>));
-  static constexpr int shared_bytes = std::max(kStages * stage_bytes, sum_bytes);
+  static constexpr int parts = warp_rows * warp_columns > 32 * 64 && !warpgroup ? 2 : 1;  // finished one after the other
+  static constexpr int sum_bytes = kWarps * warp_rows / parts * pitch * int(sizeof(Accumulate<T>));
+  static constexpr bool few_stages = !warpgroup && kFewestStages<stage_bytes> < kStages;  // there may be
+  static constexpr int shared_bytes(int stages) { return std::max(stages * stage_bytes, sum_bytes); }
   static_assert(rows / warp_rows * warps_across == kWarps, "each warp has a part of the tile");
 };
 
-enum class Form { warpgroup, wide, small, narrow };
-inline const char* const kFormNames[] = {"warpgroup", "wide", "small", "narrow"};
+using Form = ConvForm;
+inline const char* const kFormNames[] = {"by shape", "warpgroup", "wide", "small", "narrow"};
 
 template <class T, int rows, int columns, int warp_rows, int warp_columns>
 using TensorTile = ConvTile<T, TensorRows<T, warp_rows, warp_columns>, rows, columns, warp_rows, warp_columns>;
@@ -45,7 +50,7 @@ using PlainTile = ConvTile<T, PlainRows<T, warp_rows, warp_columns>, rows, colum
 
 // Calls f with the tile of a form.
 template <class T, bool tensor, class F>
-void with_tile(Form form, const F& f) {
+void with_form(Form form, const F& f) {
   if constexpr (sizeof(T) == 2)
     if (form == Form::warpgroup) return f(ConvTile<T, WarpgroupRows<T>, 128, 128, 32, 128, 64>());
   if constexpr (tensor) {
@@ -59,26 +64,29 @@ void with_tile(Form form, const F& f) {
 }
 
 template <class Tile, bool streamed>
-__global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l) {
+__global__ void __launch_bounds__(kThreads, 2) conv2d_kernel(ConvLaunch l, int stages) {
   using T = typename Tile::T;
   if constexpr (Tile::warpgroup && !kWarpgroups) return;
   FASTGAN_SHARED(unsigned char, memory);
-  const unsigned of_tile = blockIdx.x / l.tiles_n, tile_n = blockIdx.x - of_tile * l.tiles_n;
+  const unsigned split = blockIdx.x / l.tiles, tile = blockIdx.x - split * l.tiles;
+  const unsigned of_tile = tile / l.tiles_n, tile_n = tile - of_tile * l.tiles_n;
   const unsigned phase = of_tile / l.tiles_m, tile_m = of_tile - phase * l.tiles_m;  // the first phase has most taps
   const PhasePixels pixels(l.a, phase, int64_t(tile_m) * Tile::rows);
   if (pixels.left <= 0) return;  // a shorter phase
 
   const int first_column = int(tile_n) * Tile::columns;
-  const int chunks = (pixels.y.taps * pixels.x.taps * l.channels + kChunk<T> - 1) / kChunk<T>;
+  const int all = (pixels.y.taps * pixels.x.taps * l.channels + kChunk<T> - 1) / kChunk<T>;
+  const int each = (all + int(l.splits) - 1) / int(l.splits), first_chunk = int(split) * each;
+  const int chunks = all - first_chunk < each ? all - first_chunk : each;  // of short sums, the last have none
   const int warp = int(threadIdx.x) / 32;
   const int warp_row = warp / Tile::warps_across * (Tile::warpgroup ? 16 : Tile::warp_rows);
   const int warp_column = warp % Tile::warps_across * Tile::warp_columns;
   typename Tile::Sums sums;
-  ConvLoader<Tile, streamed> loader(l, pixels, memory, first_column);
+  ConvLoader<Tile, streamed> loader(l, pixels, memory, first_column, first_chunk);
   multiply_chunks(chunks, loader, sums, [&](int stage) {
     const unsigned char* const rows = memory + stage * Tile::stage_bytes;
     sums.multiply(rows + (Tile::warpgroup ? 0 : warp_row * kRowBytes), rows + (Tile::rows + warp_column) * kRowBytes);
-  });
+  }, Tile::few_stages ? stages : kStages);
   finish_tile<Tile>(l, pixels, sums, memory, warp_row, first_column + warp_column);
 }
 
@@ -96,6 +104,26 @@ __global__ void __launch_bounds__(kThreads) conv2d_weights_kernel(ConvLaunch l) 
   static_cast<T*>(a.workspace)[i] = value;
 }
 
+// Adds what the splits have of a packet, in order, and finishes it.
+template <class T>
+__global__ void __launch_bounds__(kThreads) conv2d_sum_kernel(ConvLaunch l) {
+  constexpr int n = kPacket<T>;
+  const Conv2dArgs& a = l.a;
+  const PartialSums<T> sums(a, l.partial);
+  const int64_t i = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * n;
+  if (i >= sums.size) return;
+  Accumulate<T> sum[n] = {};
+#pragma unroll 2
+  for (unsigned split = 0; split < l.splits; ++split) {
+    const auto part = load_packet<n>(sums.partial + split * sums.size + i);
+#pragma unroll
+    for (int k = 0; k < n; ++k) sum[k] += part.v[k];
+  }
+  const int64_t pixel = i / sums.pitch, row = pixel / a.axis_x.out, image = row / a.axis_y.out;
+  ConvFinish<T>(l).finish(sum, {int(image), int(row - image * a.axis_y.out), int(pixel - row * a.axis_x.out)},
+                          int(i - pixel * sums.pitch));
+}
+
 // Four elements' codes to a byte of the mask.
 __global__ void __launch_bounds__(kThreads) conv2d_mask_kernel(ConvLaunch l) {
   const int64_t numel = l.a.images * l.a.axis_y.out * l.a.axis_x.out * l.a.out_channels;
@@ -106,9 +134,9 @@ __global__ void __launch_bounds__(kThreads) conv2d_mask_kernel(ConvLaunch l) {
   l.a.operands.mask[byte] = uint8_t(bits);
 }
 
-// Where the workspace's parts begin and end.
+// Where the workspace's parts begin and end: w, codes, sums of the splits.
 struct ConvMemory {
-  int64_t channels, codes = 0, bytes = 0;
+  int64_t channels, codes = 0, partial = 0;
   bool copied;  // w
   explicit ConvMemory(const Conv2dArgs& a) {
     int64_t size = 1;
@@ -117,52 +145,83 @@ struct ConvMemory {
     channels = divide_up(a.in_channels, lanes) * lanes;
     copied = !(a.w_channels_last || taps == 1) || channels != a.in_channels || !is_aligned(a.w);
     if (copied) codes = a.out_channels * taps * channels * size;  // whole packets
-    bytes = codes;
-    if (a.operands.mask && a.out_channels % 4) bytes += a.images * a.axis_y.out * a.axis_x.out * a.out_channels;
+    partial = codes;
+    if (a.operands.mask && a.out_channels % 4)
+      partial += divide_up(a.images * a.axis_y.out * a.axis_x.out * a.out_channels, 16) * 16;
   }
 };
 
-// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
-#if FASTGAN_SHIM
-constexpr int64_t kManyTiles = 4;  // small tests reach every form
-#else
-constexpr int64_t kManyTiles = 256;
-#endif
-
-// The form for a shape. Sums are made in the same order in all.
+// The form that is asked for, or that of the shape. Sums are made in the same order in all.
 Form form_of(const Conv2dArgs& a) {
-  const int64_t pixels = a.images * a.axis_y.out * a.axis_x.out;
+  const bool halves = a.dtype == DType::f16 || a.dtype == DType::bf16;
+  const Form asked = a.plan.form;
+  if (asked == Form::small || asked == Form::narrow || (asked == Form::wide && a.dtype != DType::f64)) return asked;
+  if (asked == Form::warpgroup && halves && has_warpgroups(a.stream)) return asked;
   if (a.out_channels <= 16) return Form::narrow;
+  const int64_t pixels = a.images * a.axis_y.out * a.axis_x.out;
   const int64_t tiles = divide_up(pixels, 128) * divide_up(a.out_channels, 128);
   if (a.dtype == DType::f64 || a.out_channels <= 64 || tiles < kManyTiles) return Form::small;
-  const bool halves = a.dtype == DType::f16 || a.dtype == DType::bf16;
   return halves && has_warpgroups(a.stream) ? Form::warpgroup : Form::wide;
 }
 
-template <class Tile>
-void run_tile(ConvLaunch l) {
-  const Conv2dArgs& a = l.a;
-  const int64_t phases = a.transposed ? a.stride : 1;
-  const auto longest = [&](const ConvAxis& axis) { return divide_up(axis.out, phases); };
-  const int64_t tiles_m = divide_up(a.images * longest(a.axis_y) * longest(a.axis_x), Tile::rows);
-  l.tiles_m = unsigned(tiles_m);
-  l.tiles_n = unsigned(divide_up(a.out_channels, Tile::columns));
-  const int64_t blocks = tiles_m * l.tiles_n * phases * phases;
-  const bool streamed = l.packets_in && !a.in_scale;
-  launch("conv2d", streamed ? conv2d_kernel<Tile, true> : conv2d_kernel<Tile, false>, blocks, kThreads,
-         Tile::shared_bytes, a.stream, l);
+// Calls f with the tile that the arguments ask for.
+template <class F>
+void with_tile(const Conv2dArgs& a, const F& f) {
+  dispatch_dtype(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    if constexpr (sizeof(T) == 2)
+      with_form<T, true>(form_of(a), f);
+    else if constexpr (sizeof(T) == 4)
+      a.tf32 ? with_form<T, true>(form_of(a), f) : with_form<T, false>(form_of(a), f);
+    else
+      with_form<T, false>(form_of(a), f);
+  });
 }
 
-template <class T, bool tensor>
-void run(const ConvLaunch& l) {
-  with_tile<T, tensor>(form_of(l.a), [&](auto tile) { run_tile<decltype(tile)>(l); });
+// The blocks of a product. Where tiles are few and sums long, blocks share a tile's sum, so that there are about two for
+// every multiprocessor of a large GPU. How many do is told by the sizes alone: numbers are the same on every GPU.
+struct ConvGrid {
+  int64_t tiles_m, tiles_n, tiles, splits, partial_bytes = 0;
+};
+template <class Tile>
+ConvGrid grid_of(const Conv2dArgs& a) {
+  constexpr int64_t kBlocks = 264, kLeastChunks = 12;
+  using T = typename Tile::T;
+  const int64_t phases = a.transposed ? a.stride : 1;
+  const auto longest = [&](int64_t of_axis) { return divide_up(of_axis, phases); };
+  ConvGrid grid;
+  grid.tiles_m = divide_up(a.images * longest(a.axis_y.out) * longest(a.axis_x.out), Tile::rows);
+  grid.tiles_n = divide_up(a.out_channels, Tile::columns);
+  grid.tiles = grid.tiles_m * grid.tiles_n * phases * phases;
+  const int64_t chunks = longest(a.axis_y.taps) * longest(a.axis_x.taps) * a.in_channels / kChunk<T>;
+  grid.splits = std::max<int64_t>(1, std::min(kBlocks / grid.tiles, chunks / kLeastChunks));
+  if (a.plan.splits) grid.splits = a.plan.splits;
+  if (grid.splits > 1) grid.partial_bytes = grid.splits * PartialSums<T>(a, nullptr).size * sizeof(Accumulate<T>);
+  return grid;
+}
+
+template <class Tile>
+void run_tile(ConvLaunch l, int64_t partial) {
+  using T = typename Tile::T;
+  const Conv2dArgs& a = l.a;
+  const ConvGrid grid = grid_of<Tile>(a);
+  l.tiles_m = unsigned(grid.tiles_m), l.tiles_n = unsigned(grid.tiles_n), l.tiles = unsigned(grid.tiles);
+  l.splits = unsigned(grid.splits);
+  if (grid.splits > 1) l.partial = static_cast<unsigned char*>(a.workspace) + partial;
+  const bool streamed = l.packets_in && !a.in_scale;
+  const int stages = Tile::few_stages ? stages_for<Tile::stage_bytes>(a.stream, a.plan.stages) : kStages;
+  launch("conv2d", streamed ? conv2d_kernel<Tile, true> : conv2d_kernel<Tile, false>, grid.tiles * grid.splits, kThreads,
+         Tile::shared_bytes(stages), a.stream, l, stages);
+  if (grid.splits > 1)
+    launch("conv2d", conv2d_sum_kernel<T>, divide_up(PartialSums<T>(a, nullptr).size, kThreads * kPacket<T>), kThreads, 0,
+           a.stream, l);
 }
 
 template <class T, bool tensor>
 void list_forms(KernelList& list) {
   for (const Form form : {Form::warpgroup, Form::wide, Form::small, Form::narrow}) {
     if ((form == Form::warpgroup && sizeof(T) > 2) || (form == Form::wide && sizeof(T) > 4)) continue;
-    with_tile<T, tensor>(form, [&](auto tile) {
+    with_form<T, tensor>(form, [&](auto tile) {
       using Tile = decltype(tile);
       const std::string name = std::string("conv2d ") + (tensor ? "tensor " : "plain ") + kFormNames[int(form)];
       list.push_back({name + " streamed " + type_name<T>(), reinterpret_cast<const void*>(conv2d_kernel<Tile, true>)});
@@ -182,6 +241,7 @@ void list_kernels(KernelList& list) {
       using T = decltype(t);
       list.push_back({std::string("conv2d weights ") + type_name<T>(),
                       reinterpret_cast<const void*>(conv2d_weights_kernel<T>)});
+      list.push_back({std::string("conv2d sum ") + type_name<T>(), reinterpret_cast<const void*>(conv2d_sum_kernel<T>)});
     });
   list.push_back({"conv2d mask uint8", reinterpret_cast<const void*>(conv2d_mask_kernel)});
 }
@@ -189,7 +249,12 @@ void list_kernels(KernelList& list) {
 
 }  // namespace
 
-int64_t conv2d_workspace(const Conv2dArgs& a) { return ConvMemory(a).bytes; }
+int64_t conv2d_workspace(const Conv2dArgs& a) {
+  int64_t partial_bytes = 0;
+  with_tile(a, [&](auto tile) { partial_bytes = grid_of<decltype(tile)>(a).partial_bytes; });
+  return ConvMemory(a).partial + partial_bytes;
+}
+int64_t conv2d_up_workspace(const Conv2dUpArgs& a) { return ConvMemory(a.conv).partial; }
 
 ConvLaunch prepare_conv2d(const Conv2dArgs& a) {
   const ConvMemory memory(a);
@@ -219,15 +284,7 @@ void pack_mask(const ConvLaunch& l) {
 void conv2d(const Conv2dArgs& a) {
   if (a.images * a.axis_y.out * a.axis_x.out * a.out_channels == 0) return;
   const ConvLaunch l = prepare_conv2d(a);
-  dispatch_dtype(a.dtype, [&](auto t) {
-    using T = decltype(t);
-    if constexpr (sizeof(T) == 2)
-      run<T, true>(l);
-    else if constexpr (sizeof(T) == 4)
-      a.tf32 ? run<T, true>(l) : run<T, false>(l);
-    else
-      run<T, false>(l);
-  });
+  with_tile(a, [&](auto tile) { run_tile<decltype(tile)>(l, ConvMemory(a).partial); });
   pack_mask(l);
 }
 

@@ -1,10 +1,14 @@
-// What becomes of a tile's sums: finish.h, and y and its mask in memory.
+// What becomes of a tile's sums: finish.h, and y and its mask in memory; or, of blocks that share a sum, numbers in the
+// workspace, which conv2d_sum_kernel adds and finishes.
 #pragma once
 #include "conv2d_layer/conv2d_load.cuh"
 #include "conv2d_layer/finish_packet.cuh"
 
 namespace fastgan {
 namespace cuda {
+
+// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
+constexpr int64_t kManyTiles = 256;
 
 // Finishes neighbouring channels of a pixel: a packet, in whole bytes of the mask.
 template <class T>
@@ -44,8 +48,27 @@ struct ConvFinish {
   }
 };
 
+// Sums that a split has in the workspace.
+template <class T>
+struct PartialSums {
+  using A = Accumulate<T>;
+  int64_t pitch, size;  // of a pixel, of a split
+  A* const partial;
+
+  __host__ __device__ PartialSums(const Conv2dArgs& a, void* memory)
+      : pitch((a.out_channels + kPacket<T> - 1) / kPacket<T> * kPacket<T>),
+        size(a.images * a.axis_y.out * a.axis_x.out * pitch), partial(static_cast<A*>(memory)) {}
+
+  // A packet of a pixel; what is beyond the last channel has room there.
+  __device__ __forceinline__ void store(const A* sums, unsigned split, const Conv2dArgs& a, const Pixel& pixel,
+                                        int channel) const {
+    const int64_t place = (pixel.image * a.axis_y.out + pixel.y) * a.axis_x.out + pixel.x;
+    store_packet(partial + split * size + place * pitch + channel, load_packet<kPacket<T>>(sums));
+  }
+};
+
 // Finishes a warp's part of a tile, 16 rows every Tile::rows_apart rows from first_row on. Its sums go through shared
-// memory, so that threads have neighbouring channels.
+// memory, Tile::parts one after the other, so that threads have neighbouring channels.
 template <class Tile>
 __device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixels& pixels,
                                             const typename Tile::Sums& sums, unsigned char* memory, int first_row,
@@ -53,18 +76,34 @@ __device__ __forceinline__ void finish_tile(const ConvLaunch& l, const PhasePixe
   using T = typename Tile::T;
   using A = Accumulate<T>;
   constexpr int n = kPacket<T>, across = Tile::warp_columns / n, pitch = Tile::pitch;
+  constexpr int part_rows = Tile::warp_rows / Tile::parts;
   const ConvFinish<T> epilogue(l);
-  A* const own = reinterpret_cast<A*>(memory) + int(threadIdx.x) / 32 * Tile::warp_rows * pitch;
-  sums.store(own, pitch);
-  __syncwarp();
-#pragma unroll 2
-  for (int i = int(threadIdx.x) % 32; i < Tile::warp_rows * across; i += 32) {
-    const int own_row = i / across, column = i % across * n, row = own_row / 16 * Tile::rows_apart + own_row % 16;
-    if (first_row + row >= pixels.left || first_column + column >= l.a.out_channels) continue;
-    Pixel pixel = pixels.at(unsigned(first_row + row));
-    pixel.y = pixels.y.first + pixels.y.step * pixel.y;
-    pixel.x = pixels.x.first + pixels.x.step * pixel.x;
-    epilogue.finish(own + own_row * pitch + column, pixel, first_column + column);
+  const PartialSums<T> shared_sums(l.a, l.partial);
+  A* const own = reinterpret_cast<A*>(memory) + int(threadIdx.x) / 32 * part_rows * pitch;
+#pragma unroll 1
+  for (int part = 0; part < Tile::parts; ++part) {
+    if constexpr (Tile::parts == 1) {
+      sums.store(own, pitch);
+    } else {
+      static_assert(Tile::parts == 2, "halves");
+      __syncwarp();  // the half before is finished
+      part ? sums.template store<part_rows, part_rows>(own, pitch) : sums.template store<0, part_rows>(own, pitch);
+    }
+    __syncwarp();
+#pragma unroll 1
+    for (int i = int(threadIdx.x) % 32; i < part_rows * across; i += 32) {
+      const int own_row = i / across, column = i % across * n, of_warp = part * part_rows + own_row;
+      const int row = of_warp / 16 * Tile::rows_apart + of_warp % 16;
+      if (first_row + row >= pixels.left || first_column + column >= l.a.out_channels) continue;
+      Pixel pixel = pixels.at(unsigned(first_row + row));
+      pixel.y = pixels.y.first + pixels.y.step * pixel.y;
+      pixel.x = pixels.x.first + pixels.x.step * pixel.x;
+      const A* const of_pixel = own + own_row * pitch + column;
+      if (l.partial)
+        shared_sums.store(of_pixel, blockIdx.x / l.tiles, l.a, pixel, first_column + column);
+      else
+        epilogue.finish(of_pixel, pixel, first_column + column);
+    }
   }
 }
 

@@ -16,7 +16,8 @@ struct ConvLaunch {
   bool packets_in = false;     // pixels of x and in_scale are whole packets, aligned
   bool packets_out = false;    // those of y, residual, scale, b and mask
   uint8_t* codes = nullptr;    // instead of the mask, a byte an element, where bytes of the mask are shared by pixels
-  unsigned tiles_m = 1, tiles_n = 1;
+  unsigned tiles_m = 1, tiles_n = 1, tiles = 1, splits = 1;  // `tiles` of all phases; blocks that share a tile's sum
+  void* partial = nullptr;  // where they share it: [splits, pixels of y, channels of y up to whole packets] sums
 };
 
 // What precedes and follows a kernel that makes y: w is copied where it must be, and bytes of the mask are packed that
@@ -122,10 +123,10 @@ struct ConvLoader {
   unsigned inside = 0;  // which of those are
 
   __device__ __forceinline__ ConvLoader(const ConvLaunch& launch, const PhasePixels& pixels, unsigned char* stage_memory,
-                                        int first_column)
+                                        int first_column, int first_chunk)
       : l(launch), axis_y(pixels.y), axis_x(pixels.x), memory(stage_memory), own_row(int(threadIdx.x) / 4),
         own_packet(int(threadIdx.x) % 4), column(first_column + own_row) {
-    channel = own_packet * lanes;
+    channel = own_packet * lanes + first_chunk * kChunk<T>;
     w_row = column * row_of_w();
     settle();
 #pragma unroll

@@ -9,6 +9,18 @@ namespace cuda {
 
 constexpr int kThreads = 128, kWarps = kThreads / 32, kStages = 4;
 
+// Shared memory of a block of which a multiprocessor takes two, where it has 100 KiB in all: 1 KiB is the system's.
+constexpr int kHalfOfLittleShared = 49 << 10;
+
+// Stages of a tile: one less there, where else no second block had room. `asked`: how many are wanted, or 0.
+template <int stage_bytes>
+constexpr int kFewestStages = kStages * stage_bytes > kHalfOfLittleShared ? kStages - 1 : kStages;
+template <int stage_bytes>
+int stages_for(const GpuStream& stream, int asked) {
+  constexpr int fewest = kFewestStages<stage_bytes>;
+  return fewest == kStages ? kStages : asked ? asked : has_little_shared(stream) ? fewest : kStages;
+}
+
 // Numbers of 16 bytes, and of a chunk.
 template <class T>
 constexpr int kLanes = 16 / int(sizeof(T));
@@ -62,13 +74,15 @@ struct TensorSums : Immediate {
       }
   }
 
+  // Rows `first` to `first` + count, multiples of 16.
+  template <int first = 0, int count = rows>
   __device__ __forceinline__ void store(float* to, int64_t pitch) const {
     const int row = int(threadIdx.x) % 32 / 4, column = int(threadIdx.x) % 4 * 2;
 #pragma unroll
-    for (int m = 0; m < rows / 16; ++m)
+    for (int m = first / 16; m < (first + count) / 16; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float* const at = to + (m * 16 + half * 8 + row) * pitch + column;
+        float* const at = to + (m * 16 - first + half * 8 + row) * pitch + column;
 #pragma unroll
         for (int n = 0; n < columns / 8; ++n)
           *reinterpret_cast<float2*>(at + n * 8) = make_float2(sum[m][n][2 * half], sum[m][n][2 * half + 1]);
@@ -180,28 +194,33 @@ struct WarpgroupRows {
 };
 
 // Runs loader and sums over the chunks: the loader fetches a chunk into a stage, and may leave what it has in registers
-// until store(). A stage is written again when all products of it are done.
+// until store(). A stage is written again when all products of it are done. There are all the loader's stages, or one less.
 template <class Loader, class Sums, class Multiply>
-__device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums& sums, const Multiply& multiply) {
-  constexpr int stages = Loader::stages, lead = stages - 1 - Sums::in_flight;
+__device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums& sums, const Multiply& multiply,
+                                                int stages = Loader::stages) {
+  constexpr int most = Loader::stages - 1 - Sums::in_flight;  // chunks that are fetched ahead
+  const int lead = stages - 1 - Sums::in_flight;
 #pragma unroll 1
   for (int stage = 0; stage < lead; ++stage) {
     loader.fetch(stage);
     commit_copies();
     loader.store(stage);
   }
-  int stage = 0, ahead = lead;
+  int stage = 0;
 #pragma unroll 1
   for (int chunk = 0; chunk < chunks; ++chunk) {
-    wait_copies<lead - 1>();
+    if (most == 1 || lead == most)
+      wait_copies<most - 1>();
+    else
+      wait_copies<(most > 1 ? most - 2 : 0)>();
     sums.publish();
     __syncthreads();  // the chunk is there for all, and all are done with the stage to come
+    const int ahead = stage > Sums::in_flight ? stage - 1 - Sums::in_flight : stage + lead;
     loader.fetch(ahead);
     commit_copies();
     multiply(stage);
     loader.store(ahead);
     stage = stage + 1 == stages ? 0 : stage + 1;
-    ahead = ahead + 1 == stages ? 0 : ahead + 1;
   }
   sums.settle();
   wait_copies<0>();

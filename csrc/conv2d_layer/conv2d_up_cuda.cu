@@ -4,6 +4,7 @@
 // the gradient of a down-sampling layer for its input.
 // Bytes: reads x once from memory, and its patches (1.8 and 2.25 times as many pixels, wide and small) once for every 32
 // channels of y from the caches; w once a block; writes y and 2 bits an element. w is copied first as conv2d copies it.
+// Where a multiprocessor has 100 KiB, tiles of tensor cores are small, so that two blocks fit.
 //  tensor  halves: mma m16n8k16; float32 where tf32 is allowed: m16n8k8. Sums in float32.
 //  plain   float32, in FMA of its own.
 // Tiles of 128 threads and 32 channels (plain wide: 16): wide 12 x 28 pixels of y from 16 x 32 before the FIR, 1.52 times the products that
@@ -44,13 +45,6 @@ int64_t set_tiles(UpLaunch& up) {
   return a.images * y * x * up.l.tiles_n;
 }
 
-// Wide tiles from which on small ones are not worth their traffic: about two for every multiprocessor of a large GPU.
-#if FASTGAN_SHIM
-constexpr int64_t kManyTiles = 4;  // small tests reach both
-#else
-constexpr int64_t kManyTiles = 256;
-#endif
-
 template <class Tile>
 void run_tile(UpLaunch up) {
   const int64_t blocks = set_tiles<Tile>(up);
@@ -65,7 +59,11 @@ void run(UpLaunch up) {
   using Small = SmallUp<T, tensor>;
   const int64_t wide = set_tiles<Wide>(up), small = set_tiles<Small>(up);
   const bool wasteful = wide * Wide::pixels * Wide::columns > small * Small::pixels * Small::columns;
-  wide >= kManyTiles && !wasteful ? run_tile<Wide>(up) : run_tile<Small>(up);
+  const bool alone = Wide::shared_bytes > kHalfOfLittleShared && has_little_shared(up.l.a.stream);  // on a multiprocessor
+  bool is_wide = wide >= kManyTiles && !wasteful && !alone;
+  if (up.l.a.plan.form == ConvForm::wide) is_wide = true;
+  if (up.l.a.plan.form == ConvForm::small) is_wide = false;
+  is_wide ? run_tile<Wide>(up) : run_tile<Small>(up);
 }
 
 template <class Tile>

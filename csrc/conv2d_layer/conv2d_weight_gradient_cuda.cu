@@ -5,7 +5,7 @@
 //  tensor  halves: mma m16n8k16, float32 where tf32 is allowed: m16n8k8. Sums in float32.
 //  plain   float32 and float64, in FMA of their own.
 // Tiles of 128 threads: wide 128 x 128 (halves), small 64 x 64 (float64: 32 x 32). Shared memory, 4 stages of a chunk of
-// pixels: 64 KiB, 32 (float64: 16). Registers: at most 255 (wide), 160, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
+// pixels: 64 KiB, 32 (float64: 16); wide 3 of them where a multiprocessor has 100 KiB, so that two blocks fit. Registers: at most 255 (wide), 160, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: both operands come by asynchronous copies. Else, where x is scaled or they are not whole packets, they go
 // through registers. Share of the matrix rate: not yet run on a GPU.
 #include "conv2d_layer/conv2d_weight_gradient.cuh"
@@ -20,11 +20,11 @@ struct GradientTile {
   static constexpr int side = side_, warp_side = side / 2;  // of a warp's part
   using Sums = std::conditional_t<tensor, TensorColumns<T, side, warp_side, warp_side>,
                                   PlainColumns<T, side, warp_side, warp_side>>;
-  static constexpr int stage_bytes = 2 * side * int(sizeof(T)) * kChunk<T>, shared_bytes = kStages * stage_bytes;
+  static constexpr int stage_bytes = 2 * side * int(sizeof(T)) * kChunk<T>;
 };
 
 template <class Tile, bool streamed>
-__global__ void __launch_bounds__(kThreads, 2) conv2d_weight_gradient_kernel(GradientLaunch l) {
+__global__ void __launch_bounds__(kThreads, 2) conv2d_weight_gradient_kernel(GradientLaunch l, int stages) {
   FASTGAN_SHARED(unsigned char, memory);
   const unsigned row_of_tiles = blockIdx.x / l.tiles_n, tile_n = blockIdx.x - row_of_tiles * l.tiles_n;
   const unsigned slice = row_of_tiles / l.tiles_m, tile_m = row_of_tiles - slice * l.tiles_m;
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads, 2) conv2d_weight_gradient_kernel(Gra
   multiply_chunks(int(chunks), loader, sums, [&](int stage) {
     const unsigned char* const fixed = memory + stage * Tile::stage_bytes;
     sums.template multiply<streamed>(fixed, row, fixed + Tile::stage_bytes / 2, column);
-  });
+  }, kFewestStages<Tile::stage_bytes> < kStages ? stages : kStages);
   const int64_t pitch = int64_t(l.tiles_n) * Tile::side;
   const int64_t first_row = (int64_t(slice) * l.tiles_m + tile_m) * Tile::side + row;
   auto* const workspace = static_cast<typename Tile::Sums::A*>(l.a.conv.workspace);
@@ -165,9 +165,11 @@ void conv2d_weight_gradient(const ConvWeightGradientArgs& a) {
     using Tile = decltype(tile);
     set_tiles<Tile>(l);
     const bool streamed = l.fixed.packets && l.moved.packets && !a.conv.in_scale;
+    const int stages = stages_for<Tile::stage_bytes>(a.conv.stream, a.conv.plan.stages);
     const char* const op = "conv2d_weight_gradient";
     launch(op, streamed ? conv2d_weight_gradient_kernel<Tile, true> : conv2d_weight_gradient_kernel<Tile, false>,
-           int64_t(l.slices) * l.tiles_m * l.tiles_n, kThreads, Tile::shared_bytes, a.conv.stream, l);
+           int64_t(l.slices) * l.tiles_m * l.tiles_n, kThreads, stages * Tile::stage_bytes, a.conv.stream, l,
+           stages);
     const int64_t numel = int64_t(l.fixed.channels) * a.conv.axis_y.taps * a.conv.axis_x.taps * l.moved_channels;
     launch(op, conv2d_weight_gradient_sum_kernel<typename Tile::T>, divide_up(numel, kThreads), kThreads, 0,
            a.conv.stream, l, int(Tile::side));

@@ -168,6 +168,9 @@ inline unsigned order_seed() {
   return seed ? unsigned(std::atoi(seed)) : 0;
 }
 
+// As a multiprocessor of 100 KiB: then every launch leaves as much for a second block.
+inline bool has_little_shared() { return std::getenv("FASTGAN_SHIM_LITTLE_SHARED") != nullptr; }
+
 inline void run_block(Block& b, unsigned seed) {
   const unsigned count = unsigned(b.fibers.size());
   for (Warp& warp : b.warps) warp.barrier = Barrier{};
@@ -215,6 +218,8 @@ void launch(const void* kernel, dim3 grid, dim3 size, size_t shared_bytes, F&& b
   if (threads == 0 || threads > kMostThreads || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 ||
       grid.z > 65535 || grid.x > 2147483647u || shared_bytes > kMostSharedBytes)
     throw std::runtime_error("shim: a launch that CUDA refuses");
+  if (has_little_shared() && shared_bytes > (49 << 10))
+    throw std::runtime_error("shim: a block that leaves a second one no shared memory");
   {
     const std::lock_guard<std::mutex> lock(launches_mutex());
     ++launches()[kernel];

@@ -231,6 +231,18 @@ inline bool has_warpgroups(const GpuStream& stream) {
 #endif
 }
 
+// Whether a multiprocessor has but 100 KiB of shared memory, as on compute capability 8.6, 8.9 and 12.0, not 160 and more.
+inline bool has_little_shared(const GpuStream& stream) {
+  (void)stream;
+#if FASTGAN_SHIM
+  return shim::has_little_shared();
+#else
+  int bytes = 0;
+  return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, stream.device) == cudaSuccess &&
+         bytes < (128 << 10);
+#endif
+}
+
 // Tells where a matrix lies: rows of 64 bytes, whose packets of 16 are permuted, packet p of row r in place p ^ (r / 2 %
 // 4). The first row begins at a multiple of 512 bytes, `offset` at 32 bytes further in every row.
 __device__ __forceinline__ uint64_t rows_in_shared(const void* rows, int offset) {

@@ -17,11 +17,13 @@ struct Case {
   bool transposed;
   std::array<int64_t, 4> padding;  // x0, x1, y0, y1
   bool scaled, epilogue, unaligned, w_channels_last;
+  ConvPlan plan = {};
   std::string name() const {
     std::string all = std::string("cuda shim ") + (tf32 ? "tf32" : kDTypeNames[int(dtype)]);
     for (const int64_t v : {images, in, out, height, width, kh, kw, stride}) all += " " + std::to_string(v);
     return all + (transposed ? " transposed" : "") + (scaled ? " scaled" : "") + (epilogue ? " epilogue" : "") +
-           (unaligned ? " unaligned" : "");
+           (unaligned ? " unaligned" : "") + " form " + std::to_string(int(plan.form)) +
+           " splits " + std::to_string(plan.splits);
   }
 };
 
@@ -29,7 +31,7 @@ struct Case {
 class Runner {
  public:
   Runner(const Case& c, Numbers& numbers) : c_(c), numbers_(numbers) {
-    a_.dtype = c.dtype, a_.tf32 = c.tf32;
+    a_.dtype = c.dtype, a_.tf32 = c.tf32, a_.plan = c.plan;
     a_.images = c.images, a_.in_channels = c.in, a_.out_channels = c.out;
     a_.stride = c.stride, a_.transposed = c.transposed, a_.w_channels_last = c.w_channels_last;
     set_axis(a_.axis_x, c.width, c.kw, c.padding[0], c.padding[1]);
@@ -44,9 +46,10 @@ class Runner {
   }
 
   void run() {
-    forward(false);
+    run_forward();
     weight_gradient();
   }
+  void run_forward() { forward(false); }
 
   // The convolution, transposed with stride 2, then a FIR over its result with these zeros around it.
   void run_up(const std::array<int64_t, 4>& padding) {
@@ -160,7 +163,7 @@ class Runner {
       operands.scale = scale.data(), operands.noise = noise.data(), operands.b = b.data();
       operands.residual = residual.data(), operands.mask = mask.data();
     }
-    Guarded workspace(size_t(cuda::conv2d_workspace(a)));
+    Guarded workspace(size_t(up ? cuda::conv2d_up_workspace({a}) : cuda::conv2d_workspace(a)));
     a.workspace = workspace.data();
     Guarded filter(DType::f32, std::vector<double>(kFilter, kFilter + 4));
     up ? cuda::conv2d_up({a, reinterpret_cast<const float*>(filter.data()), false, 2}) : cuda::conv2d(a);
@@ -224,6 +227,22 @@ class Runner {
   std::array<int64_t, 4> fir_padding_{};
 };
 
+// (2^30 - 2^30) + 1, each number of another split: in another order it is 0.
+void check_order_of_splits() {
+  std::vector<double> values(48, 0.0), ones(48, 1.0);
+  values[0] = 1 << 30, values[16] = -(1 << 30), values[32] = 1;
+  Guarded x(DType::f32, values), w(DType::f32, ones), y(DType::f32, {0});
+  Conv2dArgs a;
+  a.x = x.data(), a.w = w.data(), a.y = y.data();
+  a.images = 1, a.in_channels = 48;
+  a.axis_x = a.axis_y = {1, 1, 1, 0};
+  a.plan.splits = 3;
+  Guarded workspace(size_t(cuda::conv2d_workspace(a)));
+  a.workspace = workspace.data();
+  cuda::conv2d(a);
+  check(y.value(DType::f32, 0) == 1, "cuda shim: splits are not added in order");
+}
+
 }  // namespace
 }  // namespace fastgan
 
@@ -250,13 +269,20 @@ int main() {
           if (tf32 && dtype != DType::f32) continue;
           reorder_threads(count);
           const bool epilogue = ++count % 2, unaligned = count % 5 == 0, w_channels_last = count % 3 == 0;
-          const Case c{dtype,    tf32,     s.images,     s.in,      s.out,  s.height, s.width,   s.kh,
-                       s.kw,     s.stride, s.transposed, s.padding, scaled, epilogue, unaligned, w_channels_last};
+          Case c{dtype,    tf32,     s.images,     s.in,      s.out,  s.height, s.width,   s.kh,
+                 s.kw,     s.stride, s.transposed, s.padding, scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run();
-          if (s.out < 128) continue;
-          setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);  // wide tiles once more
-          Runner(c, numbers).run();
-          unsetenv("FASTGAN_SHIM_WARPGROUPS");
+          c.plan.splits = uint16_t(2 + count % 3);
+          Runner(c, numbers).run_forward();
+          c.plan.stages = 3;
+          if (s.out > 64) Runner(c, numbers).run();
+          if (s.out < 64) continue;
+          for (const ConvForm form : {ConvForm::wide, ConvForm::warpgroup, ConvForm::narrow}) {
+            c.plan.form = form, c.plan.stages = count % 2 ? 3 : 0;
+            if (form == ConvForm::warpgroup) setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);
+            Runner(c, numbers).run_forward();
+            unsetenv("FASTGAN_SHIM_WARPGROUPS");
+          }
         }
   const Shape ups[] = {
       {1, 1, 1, 1, 1, 3, 3, 2, true, {1, 1, 1, 1}},    {2, 8, 24, 3, 4, 3, 3, 2, true, {1, 1, 1, 1}},
@@ -270,9 +296,12 @@ int main() {
           if ((tf32 && dtype != DType::f32) || dtype == DType::f64) continue;
           reorder_threads(count);
           const bool epilogue = ++count % 3, unaligned = count % 5 == 0, w_channels_last = count % 4 == 0;
-          const Case c{dtype, tf32, s.images, s.in, s.out, s.height, s.width, 3, 3, 2, true, {0, 0, 0, 0},
-                       scaled, epilogue, unaligned, w_channels_last};
+          Case c{dtype, tf32, s.images, s.in, s.out, s.height, s.width, 3, 3, 2, true, {0, 0, 0, 0},
+                 scaled, epilogue, unaligned, w_channels_last};
           Runner(c, numbers).run_up(s.padding);
+          c.plan.form = ConvForm::wide;
+          if (s.out > 16) Runner(c, numbers).run_up(s.padding);
         }
+  check_order_of_splits();
   std::printf("conv2d: %d cases\n", count);
 }

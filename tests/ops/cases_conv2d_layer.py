@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from unittest import mock
 
 import torch
 
 from fastgan.ops import conv2d_resample, exact_convolutions, modulated_conv2d, setup_filter
 from tests.ops.cases_upfirdn2d import fir
+from tests.ops.plans import planned
 
 # x shape, output channels, kernel size, and the arguments of tests.ops.layers.layer
 CASES = {
@@ -43,6 +42,14 @@ CASES = {
     "channels24": ((1, 24, 6, 5), 24, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu", "clamp": 2.0}),
     "empty": ((0, 3, 5, 4), 2, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu"}),
 }
+# Of more than 64 channels, whose gradients have wide tiles, and of so few that bytes of the mask are shared.
+FORM_CASES = {
+    "modulated": ((2, 24, 6, 5), 72, 3, {"styles": True, "noise": "const", "b": True, "act": "lrelu", "clamp": 2.0}),
+    "up": ((1, 24, 5, 4), 40, 3, {"styles": True, "b": True, "act": "lrelu", "up": 2}),
+    "up-plain": ((1, 24, 5, 4), 40, 3, {"b": True, "act": "lrelu", "up": 2}),
+    "down": ((2, 24, 9, 8), 3, 3, {"b": True, "act": "lrelu", "down": 2, "clamp": 1.0}),
+    "wide": ((1, 72, 6, 5), 72, 3, {"act": "relu"}),
+}
 CALLS = {
     "conv2d_resample": lambda x, b, w: conv2d_resample(
         x, w[:3], fir(x), down=2, padding=1, b=b, act="lrelu", clamp=1.0, residual=x[:, :, ::2, ::2]
@@ -62,22 +69,27 @@ LAYERS = {
     "discriminator": {"b": True, "act": "lrelu", "clamp": 40.0},
     "discriminator-down": {"b": True, "down": 2, "residual": True},
 }
-# Shapes of x, channels of y, kernel size. CUDA sums over the channels of y in steps in the second, and has tiles
-# of its own for few channels and for many.
+# Shapes of x, channels of y, kernel size. CUDA sums over the channels of y in steps in the second, has tiles of its own
+# for few channels, and for many in the gradients of the last. What else there is for much
+# work, and for long sums, is asked for.
 _LAUNCHED = [((2, 16, 9, 8), 3, 1), ((2, 8, 5, 6), 40, 3), ((1, 5, 7, 3), 5, 3)]
-_WIDE = ((2, 8, 18, 14), 72, 3)
+_MANY_CHANNELS = ((2, 8, 5, 6), 72, 3)
+PLANS = [{"form": "warpgroup"}, {"form": "wide"}, {"form": "wide", "stages": 3}, {"splits": 2}]
 
 
 def launch_all(leaf: Callable[..., torch.Tensor], dtype: torch.dtype, device: str, cuda: bool) -> None:
-    for shape, channels, kernel in (*_LAUNCHED, _WIDE) if cuda else _LAUNCHED:
+    def launch(shape: tuple[int, ...], channels: int, kernel: int) -> None:
         x, w = leaf(*shape), torch.randn(channels, shape[1], kernel, kernel, device=device).to(dtype).requires_grad_()
         _launch(x, w)
         if dtype == torch.float32:  # without tf32
             with exact_convolutions():
                 _launch(x, w)
-        elif cuda and channels > 64:  # as on compute capability 9.0
-            with mock.patch.dict(os.environ, {"FASTGAN_SHIM_WARPGROUPS": "1"}):
-                _launch(x, w)
+
+    for case in _LAUNCHED:
+        launch(*case)
+    for plan in PLANS if cuda else []:
+        with planned(**plan):
+            launch(*_MANY_CHANNELS)
 
 
 def _launch(x: torch.Tensor, w: torch.Tensor) -> None:

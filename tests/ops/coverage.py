@@ -18,6 +18,7 @@ from tests.ops.cases import DTYPE_IDS, DTYPES, arranged
 from tests.ops.operators import OPERATORS, cases_of
 
 LAYOUTS = {"n": "contiguous", "c": "channels_last", "u": "unaligned"}  # by their names in cases.arranged
+CAPABILITIES = {"8.0": {}, "9.0": {"FASTGAN_SHIM_WARPGROUPS": "1"}}  # of GPUs, and what the shim is told of them
 Coverage = dict[str, dict[str, str | None]]  # kernel -> dtype -> letters of the layouts it ran in; None: no such kernel
 
 
@@ -52,14 +53,20 @@ def _triton_launches(counts: Counter[str], label: str) -> Iterator[None]:
         yield
 
 
-def covered(stand_in) -> Coverage:
-    """Where the kernels of a stand-in (module tests.ops.shim or tests.ops.interpreter) run."""
+def covered(stand_in, capability: str = "9.0") -> Coverage:
+    """Where the kernels of a stand-in (module tests.ops.shim or tests.ops.interpreter) run, and on a GPU would.
+
+    Args:
+        stand_in: the module.
+        capability: what of CAPABILITIES the GPU has.
+    """
     table: Coverage = {}
     # Kernels of the shim name the dtype that they are compiled for; those not run stay in the table, with no layout.
     for dtype, name in zip(DTYPES, DTYPE_IDS, strict=True):
         for layout in LAYOUTS:
             counts: Counter[str] = Counter()
-            with stand_in.selected(), _triton_launches(counts, str(dtype)[6:]):
+            told = mock.patch.dict(os.environ, CAPABILITIES[capability])
+            with stand_in.selected(), told, _triton_launches(counts, str(dtype)[6:]):
                 before = stand_in.launches() if stand_in.NAME == "shim" else {}
                 calls(dtype, layout, cuda=bool(before))
                 for kernel, total in stand_in.launches().items() if before else ():

@@ -14,7 +14,9 @@ from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
 from fastgan.ops.fir import FirPass
 from tests.ops.cases import arranged, assert_close_to, poison_allocator
 from tests.ops.layers import TAPS
-from tests.ops.test_conv2d import ACTS, DTYPES, Conv, Layer, launched
+from tests.ops.plans import planned
+from tests.ops.test_conv2d import ACTS, DTYPES, Conv, Layer, copies_weights, launched
+from tests.ops.test_conv2d_forms import forms_of
 
 pytestmark = pytest.mark.usefixtures("shim")
 PRECISIONS = [name for name in DTYPES if name != "fp64"]
@@ -119,13 +121,35 @@ def test_mask(precision, o):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("operands", [["b"], ["in_scale", "b"]], ids=["streamed", "scaled"])
-@pytest.mark.parametrize(("conv", "form"), [("tiles", "wide"), ("stylegan2", "small")])
-def test_forms(conv, form, precision, operands):
-    """Wide tiles, which the shim takes for less work than a GPU does, and small ones."""
-    before = launched()
-    layer = UpLayer.random(CASES[conv], precision, act="lrelu", clamp=0.7, keep_mask=True)
-    layer.with_operands(*operands).check()
-    assert [name.split()[2] for name in launched() - before if name.startswith("conv2d_up")] == [form]
+@pytest.mark.parametrize("conv", ["tiles", "stylegan2"])
+def test_forms(conv, precision, operands):
+    """The same sums in both."""
+    layer = UpLayer.random(CASES[conv], precision, act="lrelu", clamp=0.7, keep_mask=True).with_operands(*operands)
+    found = layer.run()
+    for form in ("wide", "small"):
+        with planned(form):
+            assert forms_of(layer.check) == [form]
+            assert all(map(torch.equal, layer.run(), found))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_form_of_a_shape(monkeypatch, precision):
+    """Wide tiles from 256 of them on, where they do not waste more."""
+    by_channels = 2 if precision == "fp32" else 1  # tiles of these 32 channels
+    many, fewer, wasteful = (
+        UpLayer.random(up((1, 8, rows // by_channels, columns), 32, 1, 1, 1, 1), precision)
+        for rows, columns in ((96, 224), (84, 224), (768, 18))
+    )
+    assert [forms_of(many.check), forms_of(fewer.run), forms_of(wasteful.run)] == [["wide"], ["small"], ["small"]]
+    monkeypatch.setenv("FASTGAN_SHIM_LITTLE_SHARED", "1")  # on a GPU whose multiprocessors have room for one such block
+    assert forms_of(many.run) == (["wide"] if precision == "fp32" else ["small"])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_weights_that_lie_as_they_are_read_are_not_copied(precision):
+    layer = UpLayer.random(CASES["stylegan2"], precision)
+    assert not copies_weights(replace(layer, w=arranged(layer.w, "channels_last")))
+    assert copies_weights(layer)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

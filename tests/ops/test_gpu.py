@@ -30,6 +30,7 @@ from tests.ops import cases_bias_act, cases_conv2d_layer, cases_upfirdn2d
 from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to
 from tests.ops.layers import inputs, layer
 from tests.ops.operators import cases_of
+from tests.ops.plans import FORMS, planned
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -236,6 +237,48 @@ def check_conv2d_layer(case, dtype, memory_format, quarters=False):
     with exact_convolutions():
         ddx = random(case[0], dtype) if dtype == torch.float32 else None
         assert_like_reference(call, list(tensors.values()), random(y_shape, dtype), ddx)
+
+
+PLANS = [*({"form": form} for form in FORMS), {"form": "wide", "stages": 3}, {"splits": 3}]
+WITHOUT_KINKS = {"act": "linear", "clamp": None}  # which few digits decide otherwise
+
+
+def form_case(name, dtype, **changes):
+    """A call of FORM_CASES, its leaves and a cotangent of its result."""
+    tensors, arguments = inputs(cases_conv2d_layer.FORM_CASES[name], dtype, "channels_last", requires_grad=True)
+    f = arguments["f"]
+
+    def call(device, *given):
+        settings = arguments | {"f": None if f is None else f.to(device)} | changes
+        return layer(dict(zip(tensors, given, strict=True)), settings)
+
+    with provider("reference"):
+        dy = random(call("cpu", *tensors.values()).shape, dtype, "channels_last")
+    return call, list(tensors.values()), dy
+
+
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_plans_of_convolutions(kernels, plan, dtype):
+    for name in cases_conv2d_layer.FORM_CASES:
+        call, leaves, dy = form_case(name, dtype, **(WITHOUT_KINKS if dtype.itemsize == 2 else {}))
+        with exact_convolutions(), planned(**plan):
+            assert_like_reference(call, leaves, dy)
+
+
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_plans_in_tf32(kernels, plan):
+    for name in cases_conv2d_layer.FORM_CASES:
+        call, leaves, dy = form_case(name, torch.float32, **WITHOUT_KINKS)
+        with planned(**plan):
+            found = derivatives(lambda *given, call=call: call(CUDA, *given), moved(leaves), *moved([dy]))
+        with provider("reference"):
+            wide = [t.detach().double().requires_grad_() for t in (*leaves, dy)]
+            exact = derivatives(lambda *given, call=call: call("cpu", *given), wide[:-1], wide[-1])
+        for one, true in zip(found, exact, strict=True):
+            assert (one.cpu() - true).norm() <= 1e-3 * true.norm()  # 10 bits of mantissa
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])

@@ -1,4 +1,4 @@
-"""As test_planted_bugs.py, for a layer's Triton kernels: the interpreter catches a bug of each kind in them."""
+"""As test_planted_bugs.py, for convolutions: the shim and the interpreter catch a bug of each kind in their kernels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,89 @@ import torch
 import torch.nn.functional as F
 
 from tests.native.building import ROOT
-from tests.native.planting import altered
-from tests.ops.test_planted_bugs import Guarded, kernel_from
+from tests.native.planting import Plant, altered
+from tests.ops.test_planted_bugs import SANITIZER, UNWRITTEN, WRONG, Guarded, assert_caught, kernel_from
+
+CONV2D = "conv2d_layer/conv2d_cuda.cu"
+CONV2D_TILE, LOAD, FINISH = (f"conv2d_layer/conv2d_{name}.cuh" for name in ("tile", "load", "finish"))
+WEIGHT_GRADIENT = "conv2d_layer/conv2d_weight_gradient_cuda.cu"
+
+CUDA_PLANTS = {
+    "missing wait: a chunk is multiplied before its copies are there": Plant(
+        CONV2D_TILE, "wait_copies<most - 1>();", "{}", UNWRITTEN.format("y"), test="conv2d"
+    ),
+    "missing barrier: a chunk is multiplied before it is there for all": Plant(
+        CONV2D_TILE,
+        "    sums.publish();\n    __syncthreads();",
+        "    sums.publish();",
+        UNWRITTEN.format("y"),
+        test="conv2d",
+    ),
+    "too few stages: products still read what the next chunk overwrites": Plant(
+        CONV2D_TILE,
+        "const int lead = stages - 1 - Sums::in_flight;",
+        "const int lead = stages - 1;",
+        WRONG.format("y"),
+        test="conv2d",
+    ),
+    "out-of-bounds: channels beyond the last are read one by one": Plant(
+        LOAD,
+        "    if (k < count) packet.v[k] = p[k];",
+        "    packet.v[k] = p[k];",
+        SANITIZER + r"conv2d_load\.cuh:\d+",
+        "address",
+        "conv2d",
+    ),
+    "wrong stride: pixels of a row are counted by its height": Plant(
+        LOAD,
+        "((of_image * l.a.axis_y.in + at_y) * l.a.axis_x.in + at_x)",
+        "((of_image * l.a.axis_y.in + at_y) * l.a.axis_y.in + at_x)",
+        WRONG.format("y"),
+        test="conv2d",
+    ),
+    "unwritten output: the last channel of a part of a packet": Plant(
+        FINISH,
+        "count = left < kPacket<T> ? left : kPacket<T>;",
+        "count = left < kPacket<T> ? left - 1 : kPacket<T>;",
+        UNWRITTEN.format("y"),
+        test="conv2d",
+    ),
+    "wrong rows: those of a group of warps are taken for a warp's": Plant(
+        FINISH,
+        "own_row / 16 * Tile::rows_apart",
+        "own_row / 16 * 16",
+        WRONG.format("y"),
+        test="conv2d",
+    ),
+    "dropped: what the last split has of a sum": Plant(
+        CONV2D, "split < l.splits; ++split", "split + 1 < l.splits; ++split", WRONG.format("y"), test="conv2d"
+    ),
+    "wrong order: splits are added from the last on": Plant(
+        CONV2D,
+        "sums.partial + split * sums.size + i",
+        "sums.partial + (l.splits - 1 - split) * sums.size + i",
+        "splits are not added in order",
+        test="conv2d",
+    ),
+    "wrong range: splits begin where others have not ended": Plant(
+        CONV2D,
+        "first_chunk = int(split) * each;",
+        "first_chunk = int(split) * (each - 1);",
+        WRONG.format("y"),
+        test="conv2d",
+    ),
+    "out-of-bounds: no room for the sums of the last split": Plant(
+        CONV2D,
+        "grid.partial_bytes = grid.splits *",
+        "grid.partial_bytes = (grid.splits - 1) *",
+        SANITIZER + r"conv2d_finish\.cuh:\d+",
+        "address",
+        "conv2d",
+    ),
+    "wrong stride: slices of dw overlap": Plant(
+        WEIGHT_GRADIENT, "from[slice * slice_size]", "from[slice * pitch]", WRONG.format("dw"), test="conv2d"
+    ),
+}
 
 FORMULA = (2, 0.2, 1.5, 1.0)  # lrelu, clamped
 
@@ -202,3 +283,8 @@ def test_plant(run, kernel, plant):
     snippet, bug, caught = PLANTS[kernel][2][plant]
     with pytest.raises(AssertionError, match=caught):
         run(kernel, snippet, bug)
+
+
+@pytest.mark.parametrize("plant", [pytest.param(p, id=f"{p.source}-{name}") for name, p in CUDA_PLANTS.items()])
+def test_cuda_plant(shim_tools, plant):
+    assert_caught(plant)

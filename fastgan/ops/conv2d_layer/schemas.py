@@ -32,6 +32,9 @@ SCHEMAS = {
         "(Tensor x, Tensor w, Tensor f, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, "
         f"bool flip_filter, float fir_gain, {_EPILOGUE}, bool tf32) -> (Tensor, Tensor)"
     ),
+    # `ConvPlan` (csrc/conv2d_layer/conv2d.h) of all convolutions of this process from now on, for tests and timings;
+    # 0 where what suits the shape is wanted. "native" alone, with CUDA.
+    "conv2d_plan": "(int form, int splits, int stages) -> ()",
     # The gradient of such a convolution for w [O, I, kh, kw], from x and the gradient dy of its result.
     "conv2d_weight_gradient": (
         f"(Tensor x, Tensor dy, Tensor? in_scale, int kh, int kw, {_GEOMETRY}, bool tf32) -> Tensor"
