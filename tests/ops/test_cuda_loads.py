@@ -10,11 +10,15 @@ import pytest
 
 from tests.native import sass
 
-# Kernels whose threads load several packets before they use the first.
+# Kernels whose threads load several packets before they use the first. Weight gradients that are streamed load none.
 LOADING = {
     "bias_act": r"bias_act_(flat|rows|columns)_kernel",
+    "conv2d": r"conv2d_kernel",
     "conv2d_epilogue": r"epilogue_(forward|backward|rows|columns)_kernel",
+    "conv2d_up": r"conv2d_up_kernel",
+    "conv2d_weight_gradient": r"conv2d_weight_gradient_kernel.*, false>",
 }
+TF32 = r"conv2d\w*_kernel<\w+<float, (TensorRows|true)"
 
 # Two rows of a chunk in halves: an address, the load, what takes its halves apart.
 LOADS = """
@@ -87,4 +91,12 @@ def test_loads_do_not_wait(cuda_library, op):
         f"{name}: the load at {load.address:#x} is waited for at {use.address:#x}, before that at {later.address:#x}"
         for name, code in kernels.items()
         for load, use, later in sass.waits(code)
+    ] == []
+
+
+def test_products_round_nothing(cuda_library):
+    kernels = {name: code for name, code in sass.of_library().items() if re.match(TF32, name)}
+    assert {name.split()[-1] for name in kernels} == set(cuda_library)
+    assert [
+        f"{name} {each.address:#x}" for name, code in kernels.items() for each, _ in sass.rounded_operands(code)
     ] == []

@@ -141,13 +141,8 @@ CUDA_PLANTS = {
         WRONG.format("y"),
         test="conv2d",
     ),
-    "out-of-bounds: channels beyond the last are read one by one": Plant(
-        LOAD,
-        "    if (k < count) packet.v[k] = p[k];",
-        "    packet.v[k] = p[k];",
-        SANITIZER + r"conv2d_load\.cuh:\d+",
-        "address",
-        "conv2d",
+    "out-of-bounds: pixels beyond the image are read": Plant(
+        LOAD, "if (inside) held = ", "held = ", SANITIZER + r"(packet|gpu)\.h:\d+", "address", "conv2d"
     ),
     "wrong half: the second number of a word stands for the first": Plant(
         PACKET,
@@ -155,6 +150,19 @@ CUDA_PLANTS = {
         "memcpy(&packet, &own, sizeof packet);\n    if (sizeof(T) == 2) packet.v[0] = packet.v[1];",
         WRONG.format("y"),
         test="conv2d_epilogue",
+    ),
+    "wrong half: the same of what is scaled on its way to shared memory": Plant(
+        LOAD,
+        "  x = x.of(packet);",
+        "  if (sizeof(T) == 2) packet.v[0] = packet.v[1];\n  x = x.of(packet);",
+        WRONG.format("y"),
+        test="conv2d",
+    ),
+    "forgotten rounding: what was copied": Plant(
+        LOAD, "  round_operands<true>(held);\n", "", "FAILED: cuda shim tf32 .*: y is .*, not ", test="conv2d"
+    ),
+    "forgotten rounding: what goes through registers": Plant(
+        LOAD, "      round_operands<tf32>(held[i]);\n", "", "FAILED: cuda shim tf32 .*: y is .*, not ", test="conv2d"
     ),
     "wrong stride: pixels of a row are counted by its height": Plant(
         LOAD,
