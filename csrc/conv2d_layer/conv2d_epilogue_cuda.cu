@@ -3,7 +3,8 @@
 // there is one; backward reads dy and 2 bits, and y or u if dscale is wanted, and writes du. Sums over channels pass
 // through memory too where the channels are split: 8 bytes for at least 8 elements. Threads: 256 a block, each with 2
 // packets of 16 bytes (32 for float64) in flight. Shared memory: up to 16 KiB a block to sum columns. Share of the copy
-// rate: not yet measured on a GPU. Registers: at most 127, 146 for float64.
+// rate: not yet measured on a GPU. All loads of a thread are issued before the first is waited for. Registers: at most 128, 162
+// for float64.
 #include "conv2d_layer/conv2d_epilogue_sums.cuh"
 
 namespace fastgan {
