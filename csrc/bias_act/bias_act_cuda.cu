@@ -2,7 +2,8 @@
 // sums db, whose parts a small second kernel adds in order. Bytes per element: forward reads x, writes y and 2 bits;
 // backward reads dy and 2 bits (or x) and writes dx; double backward reads ddx, dy and x and writes dx.
 // Threads: 256 a block, each with up to 2 packets of 16 bytes (32 for float64) in flight. Shared memory: up to 64 bytes a block
-// to sum rows, up to 8 KiB to sum columns. Share of the copy rate: not yet measured on a GPU.
+// to sum rows, up to 8 KiB to sum columns. All loads of a thread are issued before the first is waited for. Share of the copy
+// rate: not yet measured on a GPU.
 #include "bias_act/bias_act_packet.cuh"
 
 namespace fastgan {
@@ -17,12 +18,17 @@ template <bool piecewise>
 constexpr int in_flight = piecewise ? kInFlight : 1;
 constexpr int64_t kMostBlocks = 4096, kMostSlices = 2048;
 
-template <int count, class T, Pass pass, bool piecewise>
+// `bias` gives that of a packet.
+template <int count, class T, Pass pass, bool piecewise, class Bias>
 __device__ __forceinline__ void process(const Formula<T, pass, piecewise>& formula, const Place (&at)[count],
-                                        const Values<T> (&bias)[count], Values<T> (&out)[count]) {
+                                        const Bias& bias_of, Values<T> (&out)[count]) {
   Inputs<T> in[count];
+  Held<T, kPacket<T>> bias[count] = {};
 #pragma unroll
   for (int u = 0; u < count; ++u) in[u] = formula.load(at[u]);
+  if (formula.reads_x())
+#pragma unroll
+    for (int u = 0; u < count; ++u) bias[u] = bias_of(u);
 #pragma unroll
   for (int u = 0; u < count; ++u) {
     out[u] = formula.compute(in[u], bias[u]);
@@ -36,14 +42,13 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_flat_kernel(B
   constexpr int count = in_flight<piecewise>;
   const Formula<T, pass, piecewise> formula(l);
   Place at[count];
-  Values<T> bias[count], out[count];
+  Values<T> out[count];
 #pragma unroll
   for (int u = 0; u < count; ++u) {
     const int64_t packet = (int64_t(blockIdx.x) * count + u) * kThreads + threadIdx.x;
     at[u] = place_at<T>(l.aligned, packet * kPacket<T>, l.a.numel);
-    if (formula.reads_x()) bias[u] = load_bias<T>(l, at[u]);
   }
-  process(formula, at, bias, out);
+  process(formula, at, [&](int u) { return load_bias<T>(l, at[u]); }, out);
 }
 
 // Partial sum of a channel, or all of it.
@@ -67,13 +72,8 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(B
   const int64_t packets = l.a.numel / (l.a.channels * l.a.inner) * row_packets;
   const int64_t share = (packets + l.slices - 1) / l.slices, begin = slice * share;
   const int64_t end = begin + share < packets ? begin + share : packets;
-  Values<T> bias[count];
-#pragma unroll
-  for (int u = 0; u < count; ++u)
-#pragma unroll
-    for (int k = 0; k < kPacket<T>; ++k)
-      bias[u].v[k] = l.a.b ? widen(static_cast<const T*>(l.a.b)[channel]) : A(0);
-
+  using Bias = Held<T, kPacket<T>>;
+  const Bias bias = l.a.b ? Bias::all(static_cast<const T*>(l.a.b)[channel]) : Bias{};
   A sum = 0;
   for (int64_t first = begin + threadIdx.x; first < end; first += count * kThreads) {
     Place at[count];
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_rows_kernel(B
       const int64_t i = row_begin + (packet - row * row_packets) * kPacket<T>;
       at[u] = place_at<T>(l.aligned, i, packet < end ? row_begin + l.a.inner : i);
     }
-    process(formula, at, bias, out);
+    process(formula, at, [&](int) { return bias; }, out);
 #pragma unroll
     for (int u = 0; u < count; ++u)
 #pragma unroll
@@ -121,14 +121,11 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kerne
   const int64_t end = begin + share < rows ? begin + share : rows;
   const int row = int(threadIdx.x) / width, column = int(threadIdx.x) % width * kPacket<T>;
   const int64_t channel = group_begin + column;
-  Values<T> bias[count], sum;
+  Held<T, kPacket<T>> bias = {};
+  if (l.a.b) bias = hold<kPacket<T>>(static_cast<const T*>(l.a.b) + channel, false, int(l.a.channels - channel));
+  Values<T> sum;
 #pragma unroll
-  for (int k = 0; k < kPacket<T>; ++k) {
-    sum.v[k] = A(0);
-#pragma unroll
-    for (int u = 0; u < count; ++u)
-      bias[u].v[k] = l.a.b && channel + k < l.a.channels ? widen(static_cast<const T*>(l.a.b)[channel + k]) : A(0);
-  }
+  for (int k = 0; k < kPacket<T>; ++k) sum.v[k] = A(0);
   for (int64_t first = begin + row; first < end; first += count * thread_rows) {
     Place at[count];
     Values<T> out[count];
@@ -137,7 +134,7 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks) bias_act_columns_kerne
       const int64_t r = first + u * thread_rows, i = r * l.a.channels + channel;
       at[u] = place_at<T>(l.aligned, i, r < end ? (r + 1) * l.a.channels : i);
     }
-    process(formula, at, bias, out);
+    process(formula, at, [&](int) { return bias; }, out);
 #pragma unroll
     for (int u = 0; u < count; ++u)
 #pragma unroll

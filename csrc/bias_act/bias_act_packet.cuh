@@ -20,31 +20,26 @@ struct BiasActLaunch {
 
 // The bias of each element of the flat tensor.
 template <class T>
-__device__ __forceinline__ Values<T> load_bias(const BiasActLaunch& l, const Place& at) {
+__device__ __forceinline__ Held<T, kPacket<T>> load_bias(const BiasActLaunch& l, const Place& at) {
+  using Bias = Held<T, kPacket<T>>;
   const BiasActArgs& a = l.a;
-  Values<T> bias;
-#pragma unroll
-  for (int k = 0; k < kPacket<T>; ++k) bias.v[k] = Accumulate<T>(0);
-  if (!a.b || at.count == 0) return bias;
+  if (!a.b || at.count == 0) return {};
   const T* const b = static_cast<const T*>(a.b);
   int64_t run = at.i / a.inner, channel = run % a.channels;
-  if (a.inner % kPacket<T> == 0) {  // one channel
+  if (a.inner % kPacket<T> == 0) return Bias::all(b[channel]);
+  if (a.inner == 1 && a.channels % kPacket<T> == 0)  // neighbouring channels
+    return load_values<T>(b, {channel, kPacket<T>, l.aligned});
+  int64_t inside = at.i - run * a.inner;
+  Packet<T, kPacket<T>> bias;
 #pragma unroll
-    for (int k = 0; k < kPacket<T>; ++k) bias.v[k] = widen(b[channel]);
-  } else if (a.inner == 1 && a.channels % kPacket<T> == 0) {  // neighbouring channels
-    bias = load_values<T>(b, {channel, kPacket<T>, l.aligned});
-  } else {
-    int64_t inside = at.i - run * a.inner;
-#pragma unroll
-    for (int k = 0; k < kPacket<T>; ++k) {
-      bias.v[k] = widen(b[channel]);
-      if (++inside == a.inner) {
-        inside = 0;
-        if (++channel == a.channels) channel = 0;
-      }
+  for (int k = 0; k < kPacket<T>; ++k) {
+    bias.v[k] = b[channel];
+    if (++inside == a.inner) {
+      inside = 0;
+      if (++channel == a.channels) channel = 0;
     }
   }
-  return bias;
+  return Bias::of(bias);
 }
 
 // Calls f with the smooth activation of that number.
@@ -57,7 +52,7 @@ __device__ __forceinline__ void with_smooth(int act, const F& f, ActivationList<
 
 template <class T>
 struct Inputs {
-  Values<T> x, dy, ddx;
+  Held<T, kPacket<T>> x, dy, ddx;
   unsigned mask;
 };
 
@@ -85,13 +80,15 @@ struct Formula {
   }
 
   // The result; forward leaves the mask in in.mask.
-  __device__ __forceinline__ Values<T> compute(Inputs<T>& in, const Values<T>& bias) const {
+  __device__ __forceinline__ Values<T> compute(Inputs<T>& in, const Held<T, kPacket<T>>& held_bias) const {
+    const Values<T> x = values_of<T>(in.x), dy = values_of<T>(in.dy), ddx = values_of<T>(in.ddx);
+    const Values<T> bias = values_of<T>(held_bias);
     Values<T> out;
     if constexpr (pass == Pass::forward && piecewise) {
       in.mask = 0;  // what lies beyond the end of the tensor may be anything
 #pragma unroll
       for (int k = 0; k < kPacket<T>; ++k) {
-        const V v = in.x.v[k] + bias.v[k], y = slopes.value(v);
+        const V v = x.v[k] + bias.v[k], y = slopes.value(v);
         in.mask |= (unsigned(slopes.rises(v)) | unsigned(limit.stops(y)) << 1) << (2 * k);
         out.v[k] = limit.clamp(y);
       }
@@ -103,20 +100,20 @@ struct Formula {
           const unsigned code = in.mask >> (2 * k);
           slope = select(code & 2, V(0), select(code & 1, slopes.positive, slopes.negative));
         } else if (l.a.x) {
-          const V v = in.x.v[k] + bias.v[k];
+          const V v = x.v[k] + bias.v[k];
           slope = select(limit.stops(slopes.value(v)), V(0), slopes.slope(v));
         }
-        out.v[k] = times_slope(in.dy.v[k], slope);
+        out.v[k] = times_slope(dy.v[k], slope);
       }
     } else {
       with_smooth(l.a.act, [&](auto act) {
         using Act = decltype(act);
 #pragma unroll
         for (int k = 0; k < kPacket<T>; ++k) {
-          const V v = in.x.v[k] + bias.v[k];
+          const V v = x.v[k] + bias.v[k];
           if constexpr (pass == Pass::forward) out.v[k] = limit.clamp(Act::f(v) * gain);
-          if constexpr (pass == Pass::backward) out.v[k] = in.dy.v[k] * (Act::df(v) * gain);
-          if constexpr (pass == Pass::double_backward) out.v[k] = in.ddx.v[k] * (in.dy.v[k] * (Act::d2f(v) * gain));
+          if constexpr (pass == Pass::backward) out.v[k] = dy.v[k] * (Act::df(v) * gain);
+          if constexpr (pass == Pass::double_backward) out.v[k] = ddx.v[k] * (dy.v[k] * (Act::d2f(v) * gain));
           if (pass != Pass::forward && l.a.clamp >= 0)
             out.v[k] = select(limit.exceeded(Act::f(v) * gain), V(0), out.v[k]);
         }

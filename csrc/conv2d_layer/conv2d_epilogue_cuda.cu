@@ -3,7 +3,8 @@
 // there is one; backward reads dy and 2 bits, and y or u if dscale is wanted, and writes du. Sums over channels pass
 // through memory too where the channels are split: 8 bytes for at least 8 elements. Threads: 256 a block, each with 2
 // packets of 16 bytes (32 for float64) in flight. Shared memory: up to 16 KiB a block to sum columns. Share of the copy
-// rate: not yet measured on a GPU. Registers: at most 127, 146 for float64.
+// rate: not yet measured on a GPU. All loads of a thread are issued before the first is waited for. Registers: at most 128, 162
+// for float64.
 #include "conv2d_layer/conv2d_epilogue_sums.cuh"
 
 namespace fastgan {
@@ -82,20 +83,21 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_row
     const bool live = o < end;
     Place at[kInFlight];
     typename EpilogueBackward<T>::Inputs in[kInFlight];
+    Terms<T> terms[kInFlight];
 #pragma unroll
     for (int u = 0; u < kInFlight; ++u) {
       at[u] = place_at<T>(l.aligned, plane + pixel[u], live ? plane + a.pixels : plane);
       in[u] = formula.load(at[u]);
+      terms[u].noise = load_operand<T, T>(noise, place_at<T>(noise_aligned, pixel[u], a.pixels), true, A(-0.0));
     }
-    const A scale = a.operands.scale && live ? static_cast<const A*>(a.operands.scale)[n * a.channels + o] : A(1);
-    const A b = a.operands.b && live ? widen(static_cast<const T*>(a.operands.b)[o]) : A(0);
+    const Place own{n * a.channels + o, live, false};
+    const auto scale = load_operand<T, A>(a.operands.scale, own, false, A(1));
+    const auto b = load_operand<T, T>(a.operands.b, {o, live, false}, false, A(0));
     A sum = 0, product = 0;
 #pragma unroll
     for (int u = 0; u < kInFlight; ++u) {
-      Terms<T> terms{all_same<T>(scale), all_same<T>(b)};
-      if (noise)  // from a cache: it would take registers that another block wants
-        add_values(terms.shift, load_values<T>(noise, place_at<T>(noise_aligned, pixel[u], a.pixels)));
-      const typename EpilogueBackward<T>::Result r = formula.finish(in[u], terms, at[u]);
+      terms[u].scale = scale, terms[u].b = b;
+      const typename EpilogueBackward<T>::Result r = formula.finish(in[u], terms[u], at[u]);
       add_values(noise_sum[u], r.g);
 #pragma unroll
       for (int k = 0; k < kPacket<T>; ++k) sum += r.g.v[k].v, product += r.product.v[k].v;  // 0 beyond the end, as dy
@@ -131,26 +133,29 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) epilogue_col
   const int row = int(threadIdx.x) / width, column = int(threadIdx.x) % width * kPacket<T>;
   const int64_t channel = slice * columns + column;
   const Place own = place_at<T>(l.aligned && a.channels % kPacket<T> == 0, channel, a.channels);
-  const Terms<T> terms{
-      load_operand<T, A>(a.operands.scale ? static_cast<const A*>(a.operands.scale) + n * a.channels : nullptr, own, true, A(1)),
-      load_operand<T, T>(a.operands.b, own, true, A(0))};
+  Terms<T> terms;
+  terms.scale = load_operand<T, A>(
+      a.operands.scale ? static_cast<const A*>(a.operands.scale) + n * a.channels : nullptr, own, true, A(1));
+  terms.b = load_operand<T, T>(a.operands.b, own, true, A(0));
+  const bool has_noise = formula.from_y() && a.operands.noise;
   Values<T> sum = all_same<T>(A(0)), product = all_same<T>(A(0));
   for (int64_t first = begin; first < end; first += kInFlight * thread_rows) {
     Place at[kInFlight];
     typename EpilogueBackward<T>::Inputs in[kInFlight];
+    T noise[kInFlight];
 #pragma unroll
     for (int u = 0; u < kInFlight; ++u) {
       const int64_t p = first + u * thread_rows + row, i = (n * a.pixels + p) * a.channels;
       at[u] = place_at<T>(l.aligned, i + channel, p < end ? i + a.channels : i);
       in[u] = formula.load(at[u]);
+      narrow(A(-0.0), noise[u]);
+      if (has_noise && p < end) noise[u] = static_cast<const T*>(a.operands.noise)[n * a.operands.noise_step + p];
     }
 #pragma unroll
     for (int u = 0; u < kInFlight; ++u) {
       const int64_t p = first + u * thread_rows + row;
-      Terms<T> shifted = terms;
-      if (formula.from_y() && a.operands.noise && p < end)
-        add_values(shifted.shift, all_same<T>(widen(static_cast<const T*>(a.operands.noise)[n * a.operands.noise_step + p])));
-      const typename EpilogueBackward<T>::Result r = formula.finish(in[u], shifted, at[u]);
+      terms.noise = Held<T, kPacket<T>>::all(noise[u]);
+      const typename EpilogueBackward<T>::Result r = formula.finish(in[u], terms, at[u]);
       add_values(sum, r.g);
       add_values(product, r.product);
       if (!a.dnoise) continue;

@@ -15,17 +15,24 @@ struct EpilogueLaunch {
   int64_t slices = 1;    // of the channels, that the sum over them is made of
 };
 
-// v = scale u + shift; shift is noise + b.
-template <class T>
-struct Terms {
-  Values<T> scale, shift;
-};
-
 template <class T>
 __device__ __forceinline__ void add_values(Values<T>& sum, const Values<T>& values) {
 #pragma unroll
   for (int k = 0; k < kPacket<T>; ++k) sum.v[k] = sum.v[k] + values.v[k];
 }
+
+// v = scale u + shift; shift is noise + b.
+template <class T>
+struct Terms {
+  Held<Accumulate<T>, kPacket<T>> scale;
+  Held<T, kPacket<T>> noise, b;
+
+  __device__ __forceinline__ Values<T> shift() const {
+    Values<T> sum = values_of<T>(noise);
+    add_values(sum, values_of<T>(b));
+    return sum;
+  }
+};
 
 // Of elements of the flat tensor.
 template <class T>
@@ -41,29 +48,33 @@ __device__ __forceinline__ Terms<T> load_terms(const EpilogueLaunch& l, const Pl
   if (inner % kPacket<T> == 0) {  // one channel, or one pixel
     const auto from = [&](int64_t i) { return Place{i, at.count, at.whole}; };
     terms.scale = load_operand<T, A>(o.scale, from(sample * a.channels + channel()), a.channels_last, A(1));
-    terms.shift = load_operand<T, T>(o.noise, from(sample * o.noise_step + pixel()), !a.channels_last, A(0));
-    add_values(terms.shift, load_operand<T, T>(o.b, from(channel()), a.channels_last, A(0)));
+    terms.noise = load_operand<T, T>(o.noise, from(sample * o.noise_step + pixel()), !a.channels_last, A(0));
+    terms.b = load_operand<T, T>(o.b, from(channel()), a.channels_last, A(0));
     return terms;
   }
+  Packet<A, kPacket<T>> scale;
+  Packet<T, kPacket<T>> noise = {}, b;
 #pragma unroll
   for (int k = 0; k < kPacket<T>; ++k) {
     const bool live = k < at.count;
-    terms.scale.v[k] = o.scale && live ? static_cast<const A*>(o.scale)[sample * a.channels + channel()] : A(1);
-    A shift = o.noise && live ? widen(static_cast<const T*>(o.noise)[sample * o.noise_step + pixel()]) : A(0);
-    if (o.b && live) shift += widen(static_cast<const T*>(o.b)[channel()]);
-    terms.shift.v[k] = shift;
+    scale.v[k] = o.scale && live ? static_cast<const A*>(o.scale)[sample * a.channels + channel()] : A(1);
+    if (o.noise && live) noise.v[k] = static_cast<const T*>(o.noise)[sample * o.noise_step + pixel()];
+    narrow(A(-0.0), b.v[k]);  // leaves the noise as it is
+    if (o.b && live) b.v[k] = static_cast<const T*>(o.b)[channel()];
     if (++inside == inner) {
       inside = 0;
       if (++place == runs) place = 0, ++sample;
     }
   }
+  terms.scale = decltype(terms.scale)::of(scale), terms.noise = decltype(terms.noise)::of(noise);
+  terms.b = decltype(terms.b)::of(b);
   return terms;
 }
 
 template <class T>
 struct EpilogueForward {
   struct Inputs {
-    Values<T> u, residual;
+    Held<T, kPacket<T>> u, residual;
     Terms<T> terms;
   };
   const EpilogueLaunch& l;
@@ -76,7 +87,9 @@ struct EpilogueForward {
   }
   __device__ __forceinline__ void finish(const Inputs& in, const Place& at) const {
     unsigned mask = 0;
-    store_values<T>(formula(mask, in.u, in.terms.scale, in.residual, in.terms.shift), l.a.out, at);
+    const Values<T> y = formula(mask, values_of<T>(in.u), values_of<T>(in.terms.scale), values_of<T>(in.residual),
+                                in.terms.shift());
+    store_values<T>(y, l.a.out, at);
     if (l.a.operands.mask) store_mask<T>(mask, l.a.operands.mask, at);
   }
 };
@@ -86,7 +99,7 @@ template <class T>
 struct EpilogueBackward {
   using V = Number<Accumulate<T>>;
   struct Inputs {
-    Values<T> dy, other;
+    Held<T, kPacket<T>> dy, other;
     unsigned mask;
   };
   struct Result {
@@ -109,6 +122,8 @@ struct EpilogueBackward {
   }
   // Writes du.
   __device__ __forceinline__ Result finish(const Inputs& in, const Terms<T>& terms, const Place& at) const {
+    const Values<T> dy = values_of<T>(in.dy), other = values_of<T>(in.other);
+    const Values<T> scale = values_of<T>(terms.scale), shift = terms.shift();
     Result r;
     Values<T> du;
 #pragma unroll
@@ -118,11 +133,11 @@ struct EpilogueBackward {
         const unsigned code = in.mask >> (2 * k);
         slope = select(code & 2, V(0), select(code & 1, slopes.positive, slopes.negative));
       }
-      const V g = times_slope(in.dy.v[k], slope);
-      du.v[k] = terms.scale.v[k] * g;
+      const V g = times_slope(dy.v[k], slope);
+      du.v[k] = scale.v[k] * g;
       r.g.v[k] = g;
-      r.product.v[k] = g * in.other.v[k];
-      if (from_y()) r.product.v[k] = product_from_y(slope, in.dy.v[k], in.other.v[k], g, terms.shift.v[k]);
+      r.product.v[k] = g * other.v[k];
+      if (from_y()) r.product.v[k] = product_from_y(slope, dy.v[k], other.v[k], g, shift.v[k]);
     }
     store_values<T>(du, l.a.out, at);
     return r;

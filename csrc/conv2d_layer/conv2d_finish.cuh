@@ -30,11 +30,13 @@ struct ConvFinish {
     Values<T> u;
 #pragma unroll
     for (int k = 0; k < kPacket<T>; ++k) u.v[k] = sums[k];
-    const Values<T> scale = load_operand<T, A>(o.scale, {pixel.image * a.out_channels + channel, count, whole}, true, A(1));
-    const Values<T> noise = load_operand<T, T>(o.noise, {pixel.image * o.noise_step + place, 1, false}, false, formula.nothing());
-    const Values<T> b = load_operand<T, T>(o.b, {channel, count, whole}, true, formula.nothing());
+    const auto residual = formula.load_residual(at);
+    const auto scale = load_operand<T, A>(o.scale, {pixel.image * a.out_channels + channel, count, whole}, true, A(1));
+    const auto b = load_operand<T, T>(o.b, {channel, count, whole}, true, formula.nothing());
+    const auto noise = load_operand<T, T>(o.noise, {pixel.image * o.noise_step + place, 1, false}, false, formula.nothing());
     unsigned mask;
-    store_values<T>(formula(mask, u, scale, formula.load_residual(at), noise, b), a.y, at);
+    store_values<T>(formula(mask, u, values_of<T>(scale), values_of<T>(residual), values_of<T>(noise), values_of<T>(b)),
+                    a.y, at);
     if (o.mask) store_bits(mask, at);
   }
 

@@ -2,6 +2,7 @@
 // and what is summed over are taps and, within each, channels of x.
 #pragma once
 #include "conv2d_layer/conv2d_tile.cuh"
+#include "gpu/packet.h"
 // after the types it is written in terms of
 #include "conv2d_layer/conv2d.h"
 
@@ -73,43 +74,48 @@ struct PhasePixels {
   }
 };
 
-// A packet of x, element by element where packets are not whole.
-template <class T>
-__device__ __forceinline__ Packet<T, kLanes<T>> load_channels(const T* p, bool whole, int count) {
-  if (whole) return load_packet<kLanes<T>>(p);
-  Packet<T, kLanes<T>> packet = {};
-#pragma unroll
-  for (int k = 0; k < kLanes<T>; ++k)
-    if (k < count) packet.v[k] = p[k];
-  return packet;
+// Channels of a pixel, of x or of in_scale, as far as there are `count` of them; zeros where it is not inside.
+template <class T, int N>
+__device__ __forceinline__ void hold_channels(Held<T, N>& held, const T* p, bool inside, bool whole, int count) {
+  held = {};
+  if (inside) held = hold<N>(p, whole, count);
 }
 
-// The packet times its channels' scales, rounded once.
+// Channels of x times their factors, rounded once.
 template <class T>
-__device__ __forceinline__ void scale_channels(Packet<T, kLanes<T>>& packet, const Accumulate<T>* scale, bool whole,
-                                               int count) {
-  using A = Accumulate<T>;
-  A factors[kLanes<T>];
-  if (whole) {
-    const auto loaded = load_packet<kLanes<T>>(scale);
+__device__ __forceinline__ void scale_channels(Held<T, kLanes<T>>& x, const Held<Accumulate<T>, kLanes<T>>& scale) {
+  Packet<T, kLanes<T>> packet = x.numbers();
+  const auto factors = scale.numbers();
 #pragma unroll
-    for (int k = 0; k < kLanes<T>; ++k) factors[k] = loaded.v[k];
-  } else {
+  for (int k = 0; k < kLanes<T>; ++k) narrow(widen(packet.v[k]) * factors.v[k], packet.v[k]);
+  x = x.of(packet);
+}
+
+// Floats as tensor cores take them: rounded once on their way to shared memory, or where they were copied to, and not by
+// every warp that reads them.
+template <bool tf32, class T, int N>
+__device__ __forceinline__ void round_operands(Held<T, N>& held) {
+  if constexpr (tf32)
 #pragma unroll
-    for (int k = 0; k < kLanes<T>; ++k) factors[k] = k < count ? scale[k] : A(0);
-  }
-#pragma unroll
-  for (int k = 0; k < kLanes<T>; ++k) narrow(widen(packet.v[k]) * factors[k], packet.v[k]);
+    for (int k = 0; k < N; ++k) held.words.v[k] = round_tf32(held.words.v[k]);
+}
+__device__ __forceinline__ void round_copied(unsigned char* packet) {
+  float* const p = reinterpret_cast<float*>(packet);
+  Held<float, 4> held{load_packet<4>(p)};
+  round_operands<true>(held);
+  store_shared_packet(p, held.words);
 }
 
 // Fetches chunks of both matrices. A thread has one packet of every 32nd row. Those of w are copied asynchronously; those of
 // x too (`async`) where they are whole and not scaled, else they go through registers: there each number is scaled once,
-// not by every warp that reads it, while the product of the chunk before hides the loads.
+// not by every warp that reads it, while the product of the chunk before hides the loads. These are held as they lie in
+// memory until store(), so that a thread's loads are under way together; then so are those of in_scale.
 template <class Tile, bool async>
 struct ConvLoader {
   using T = typename Tile::T;
   using A = Accumulate<T>;
   static constexpr int stages = kStages, lanes = kLanes<T>, rows = Tile::rows / 32;
+  static constexpr bool tf32 = Tile::Sums::tf32;
   const ConvLaunch& l;
   const PhaseAxis &axis_y, &axis_x;
   unsigned char* const memory;
@@ -119,7 +125,7 @@ struct ConvLoader {
   int64_t origin[async ? rows : 1];  // its place in x; registers are short where packets are held
   int image[async ? 1 : rows];
   int own_row, own_packet, column;    // column of the product, a row of w
-  Packet<T, lanes> held[async ? 1 : rows];
+  Held<T, lanes> held[async ? 1 : rows];
   unsigned inside = 0;  // which of those are
 
   __device__ __forceinline__ ConvLoader(const ConvLaunch& launch, const PhasePixels& pixels, unsigned char* stage_memory,
@@ -170,9 +176,7 @@ struct ConvLoader {
       if constexpr (async) {
         copy_async(to + row_offset(own_row + 32 * i, own_packet), is ? from + origin[i] + in_x : from, is);
       } else {
-        held[i] = {};
-        if (is)
-          held[i] = load_channels(from + place(image[i], at_y, at_x) + channel, l.packets_in, int(a.in_channels) - channel);
+        hold_channels(held[i], from + place(image[i], at_y, at_x) + channel, is, l.packets_in, int(a.in_channels) - channel);
         inside |= unsigned(is) << i;
       }
     }
@@ -192,14 +196,33 @@ struct ConvLoader {
     if constexpr (async) return;
     const int channels = int(l.a.in_channels);
     unsigned char* const to = memory + stage_offset(stage);
+    if (l.a.in_scale) {
+      Held<A, lanes> scale[rows];
+#pragma unroll
+      for (int i = 0; i < rows; ++i)
+        hold_channels(scale[i], static_cast<const A*>(l.a.in_scale) + int64_t(recomputed(image[i])) * channels + channel,
+                      inside >> i & 1, l.packets_in, channels - channel);
+#pragma unroll
+      for (int i = 0; i < rows; ++i) scale_channels(held[i], scale[i]);
+    }
 #pragma unroll
     for (int i = 0; i < rows; ++i) {
-      if (l.a.in_scale && (inside >> i & 1))
-        scale_channels(held[i], static_cast<const A*>(l.a.in_scale) + int64_t(image[i]) * channels + channel,
-                       l.packets_in, channels - channel);
-      store_shared_packet(reinterpret_cast<T*>(to + row_offset(own_row + 32 * i, own_packet)), held[i]);
+      round_operands<tf32>(held[i]);
+      store_shared_packet(reinterpret_cast<typename Held<T, lanes>::Word*>(to + row_offset(own_row + 32 * i, own_packet)),
+                          held[i].words);
     }
     advance();
+  }
+
+  // Of what this thread has copied.
+  __device__ __forceinline__ void round(int stage) {
+    if constexpr (tf32) {
+      unsigned char* const from = memory + stage_offset(stage);
+#pragma unroll
+      for (int row = async ? 0 : Tile::rows; row < Tile::rows + Tile::columns; row += 32)
+        if (row < Tile::rows || Tile::columns >= 32 || own_row < Tile::columns)
+          round_copied(from + row_offset(own_row + row, own_packet));
+    }
   }
   __device__ __forceinline__ void advance() {
     channel += kChunk<T>, in_x += kChunk<T>, in_w += kChunk<T>;

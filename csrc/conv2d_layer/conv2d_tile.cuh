@@ -37,22 +37,16 @@ __device__ __forceinline__ int row_offset(int row, int packet) {
 // What multiply_chunks asks of sums whose products are done when multiply() returns.
 struct Immediate {
   static constexpr int in_flight = 0;  // chunks whose products may be still going on
+  static constexpr bool tf32 = false;  // whether they take floats as tensor cores do
   __device__ __forceinline__ static void publish() {}
   __device__ __forceinline__ static void settle() {}
 };
-
-// What tensor cores are given of floats.
-template <class T, int n>
-__device__ __forceinline__ void round_operand(uint32_t (&part)[n][4]) {
-  if constexpr (sizeof(T) == 4)
-#pragma unroll
-    for (int i = 0; i < 4 * n; ++i) part[i / 4][i % 4] = round_tf32(part[i / 4][i % 4]);
-}
 
 // Sums of rows x columns, a warp's, in the tensor cores' order.
 template <class T, int rows, int columns>
 struct TensorSums : Immediate {
   using A = float;
+  static constexpr bool tf32 = sizeof(T) == 4;
   float sum[rows / 16][columns / 8][4] = {};
 
   // Columns of a step of a chunk, from rows of a stage whose numbers are multiples of 8.
@@ -104,8 +98,6 @@ struct TensorRows : TensorSums<T, rows, columns> {
       for (int m = 0; m < rows / 16; ++m)
         load_matrices<false>(part_a[m], own_a + m * 16 * kRowBytes + (((2 * step + lane / 16) ^ turn) << 4));
       this->load_columns(part_b, b, step);
-      round_operand<T>(part_a);
-      round_operand<T>(part_b);
       this->add(part_a, part_b);
     }
   }
@@ -160,6 +152,7 @@ template <class T>
 struct WarpgroupRows {
   using A = float;
   static constexpr int in_flight = 1;
+  static constexpr bool tf32 = false;
   float sum[2][64] = {};
 
   __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
@@ -193,8 +186,9 @@ struct WarpgroupRows {
   }
 };
 
-// Runs loader and sums over the chunks: the loader fetches a chunk into a stage, and may leave what it has in registers
-// until store(). A stage is written again when all products of it are done. There are all the loader's stages, or one less.
+// Runs loader and sums over the chunks: the loader fetches a chunk into a stage, may leave what it has in registers until
+// store(), and rounds what it has copied for sums in tf32. A stage is written again when all products of it are done. There
+// are all the loader's stages, or one less.
 template <class Loader, class Sums, class Multiply>
 __device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums& sums, const Multiply& multiply,
                                                 int stages = Loader::stages) {
@@ -213,6 +207,7 @@ __device__ __forceinline__ void multiply_chunks(int chunks, Loader& loader, Sums
       wait_copies<most - 1>();
     else
       wait_copies<(most > 1 ? most - 2 : 0)>();
+    loader.round(stage);
     sums.publish();
     __syncthreads();  // the chunk is there for all, and all are done with the stage to come
     const int ahead = stage > Sums::in_flight ? stage - 1 - Sums::in_flight : stage + lead;

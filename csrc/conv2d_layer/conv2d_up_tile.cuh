@@ -99,13 +99,11 @@ struct UpSums : Immediate {
 #pragma unroll
           for (int m = 0; m < rows / 16; ++m)
             load_matrices<false>(a[m], patch + offset(m * 16 + lane % 16, before_y, before_x, 2 * step + lane / 16));
-          round_operand<T>(a);
           each_tap(before_y, before_x, [&](int parity, int tap) {
 #pragma unroll
             for (int s = 0; s < slices; ++s) {
               uint32_t b[Tile::slice / 16][4];
               Part::load_columns(b, w + (tap * Tile::columns + s * Tile::slice) * kRowBytes, step);
-              round_operand<T>(b);
               sum[parity][s].add(a, b);
             }
           });
@@ -130,13 +128,14 @@ template <class Tile, bool streamed>
 struct UpLoader {
   using T = typename Tile::T;
   static constexpr int stages = Tile::stages, lanes = kLanes<T>, rows = (Tile::patch_rows + 31) / 32;
+  static constexpr bool tf32 = UpSums<Tile>::Part::tf32;
   const ConvLaunch& l;
   unsigned char* const memory;
   int own_row, own_packet, channel, image;
   unsigned inside = 0;   // which rows of the patch are
   const T* from;         // channel 0 of the first of them
   const T* w = nullptr;  // channel 0 of tap 0, if there is such a channel of y
-  Packet<T, lanes> held[streamed ? 1 : rows];
+  Held<T, lanes> held[streamed ? 1 : rows];
 
   __device__ __forceinline__ UpLoader(const ConvLaunch& launch, const UpPart<Tile>& part, unsigned char* stage_memory)
       : l(launch), memory(stage_memory), own_row(int(threadIdx.x) / 4), own_packet(int(threadIdx.x) % 4),
@@ -154,6 +153,9 @@ struct UpLoader {
   __device__ __forceinline__ int place(int row) const {
     return Tile::patch_offset(row / Tile::patch_across, row % Tile::patch_across, own_packet);
   }
+  __device__ __forceinline__ int place_of_weight(int tap) const {
+    return (Tile::first_weight + tap * Tile::columns) * kRowBytes + row_offset(own_row, own_packet);
+  }
   __device__ __forceinline__ const T* source(int row) const {
     const int64_t pixel = row / Tile::patch_across * l.a.axis_x.in + row % Tile::patch_across;
     return from + pixel * l.a.in_channels + channel;
@@ -170,16 +172,14 @@ struct UpLoader {
       if constexpr (streamed) {
         if (row < Tile::patch_rows) copy_async(to + place(row), is ? source(row) : static_cast<const T*>(l.a.x), is);
       } else {
-        held[i] = {};
-        if (is) held[i] = load_channels(source(row), l.packets_in, int(l.a.in_channels) - channel);
+        hold_channels(held[i], source(row), is, l.packets_in, int(l.a.in_channels) - channel);
       }
     }
     const bool is = summed && w;
     if (Tile::columns == 32 || own_row < Tile::columns)
 #pragma unroll
       for (int tap = 0; tap < Tile::taps; ++tap)
-        copy_async(to + (Tile::first_weight + tap * Tile::columns) * kRowBytes + row_offset(own_row, own_packet),
-                   is ? w + int64_t(tap) * l.channels + channel : static_cast<const T*>(l.w), is);
+        copy_async(to + place_of_weight(tap), is ? w + int64_t(tap) * l.channels + channel : static_cast<const T*>(l.w), is);
     if constexpr (streamed) channel += kChunk<T>;
   }
 
@@ -188,15 +188,34 @@ struct UpLoader {
     const int channels = int(l.a.in_channels);
     unsigned char* const to = memory + stage * Tile::stage_bytes;
     const int first = recomputed(own_row);
+    if (l.a.in_scale && channel < l.channels) {
+      const auto scale = hold<lanes>(static_cast<const float*>(l.a.in_scale) + int64_t(image) * channels + channel,
+                                     l.packets_in, channels - channel);
+#pragma unroll
+      for (int i = 0; i < rows; ++i) scale_channels(held[i], scale);
+    }
 #pragma unroll
     for (int i = 0; i < rows; ++i) {
       const int row = first + 32 * i;
-      if (l.a.in_scale && channel < l.channels)
-        scale_channels(held[i], static_cast<const float*>(l.a.in_scale) + int64_t(image) * channels + channel,
-                       l.packets_in, channels - channel);
-      if (row < Tile::patch_rows) store_shared_packet(reinterpret_cast<T*>(to + place(row)), held[i]);
+      round_operands<tf32>(held[i]);
+      if (row < Tile::patch_rows)
+        store_shared_packet(reinterpret_cast<typename Held<T, lanes>::Word*>(to + place(row)), held[i].words);
     }
     channel += kChunk<T>;
+  }
+
+  __device__ __forceinline__ void round(int stage) {
+    if constexpr (tf32) {
+      static_assert(Tile::columns == 32, "every thread has copied of w");
+      unsigned char* const from = memory + stage * Tile::stage_bytes;
+      const int first = recomputed(own_row);
+      if constexpr (streamed)
+#pragma unroll
+        for (int i = 0; i < rows; ++i)
+          if (first + 32 * i < Tile::patch_rows) round_copied(from + place(first + 32 * i));
+#pragma unroll
+      for (int tap = 0; tap < Tile::taps; ++tap) round_copied(from + place_of_weight(tap));
+    }
   }
 };
 

@@ -72,8 +72,6 @@ struct TensorColumns : TensorSums<T, rows, columns> {
             part_b[n][i] = word(b, pixel + lane % 4 + i % 2 * 4, column + 16 * n + lane / 4 + i / 2 * 8);
         }
       }
-      round_operand<T>(part_a);
-      round_operand<T>(part_b);
       this->add(part_a, part_b);
     }
   }
@@ -136,13 +134,14 @@ struct GradientLoader {
   using T = typename Tile::T;
   using A = Accumulate<T>;
   static constexpr int stages = kStages;
+  static constexpr bool tf32 = Tile::Sums::tf32;
   static constexpr int lanes = kLanes<T>, across = Tile::side / lanes, pixels_apart = kThreads / across;
   static constexpr int pixels = kChunk<T> / pixels_apart;
   const GradientLaunch& l;
   unsigned char* const memory;
   int own_pixel, own_packet, fixed_channel, moved_channel, tap_y, tap_x;
   Pixel first;  // of the next chunk
-  Packet<T, lanes> held[streamed ? 1 : pixels][2];
+  Held<T, lanes> held[streamed ? 1 : pixels][2];
   unsigned inside = 0;  // which of those are, two bits each
 
   __device__ __forceinline__ GradientLoader(const GradientLaunch& launch, unsigned char* stage_memory, int first_row,
@@ -178,28 +177,42 @@ struct GradientLoader {
   __device__ __forceinline__ void store(int stage) {
     if constexpr (streamed) return;
     unsigned char* const to = memory + stage * Tile::stage_bytes;
-    Pixel p = first;
+    if (l.fixed.scaled)  // x is one of them
+      scale(0);
+    else if (l.moved.scaled)
+      scale(1);
 #pragma unroll
-    for (int i = 0; i < pixels; ++i) {
-#pragma unroll
-      for (int moved = 0; moved < 2; ++moved) {
-        const Operand& operand = moved ? l.moved : l.fixed;
-        const int channel = moved ? moved_channel : fixed_channel, left = operand.channels - channel;
-        Packet<T, lanes>& packet = held[i][moved];
-        if (operand.scaled && (inside >> (2 * i + moved) & 1))
-          scale_channels(packet,
-                         static_cast<const A*>(l.a.conv.in_scale) + int64_t(p.image) * operand.channels + channel,
-                         l.packets_scale, left);
-        store_shared_packet(reinterpret_cast<T*>(to + place(i, moved)), packet);
-      }
-      move(p, l.apart);
+    for (int i = 0; i < 2 * pixels; ++i) {
+      round_operands<tf32>(held[i / 2][i % 2]);
+      store_shared_packet(reinterpret_cast<typename Held<T, lanes>::Word*>(to + place(i / 2, i % 2)),
+                          held[i / 2][i % 2].words);
     }
     move(first, l.chunk);
+  }
+
+  __device__ __forceinline__ void round(int stage) {
+    if constexpr (tf32 && streamed)
+#pragma unroll
+      for (int i = 0; i < 2 * pixels; ++i) round_copied(memory + stage * Tile::stage_bytes + place(i / 2, i % 2));
   }
 
  private:
   __device__ __forceinline__ int place(int i, int moved) const {
     return moved * (Tile::stage_bytes / 2) + pixel_offset<T, Tile::side>(own_pixel + i * pixels_apart, own_packet);
+  }
+  // Both steps over all pixels, so that the loads of the second do not wait for one another.
+  __device__ __forceinline__ void scale(int moved) {
+    const int channels = (moved ? l.moved : l.fixed).channels, channel = moved ? moved_channel : fixed_channel;
+    Held<A, lanes> factors[pixels];
+    Pixel p = first;
+#pragma unroll
+    for (int i = 0; i < pixels; ++i) {
+      hold_channels(factors[i], static_cast<const A*>(l.a.conv.in_scale) + int64_t(p.image) * channels + channel,
+                    inside >> (2 * i + moved) & 1, l.packets_scale, channels - channel);
+      move(p, l.apart);
+    }
+#pragma unroll
+    for (int i = 0; i < pixels; ++i) scale_channels(held[i][moved], factors[i]);
   }
   __device__ __forceinline__ void fetch(unsigned char* to, int i, int moved, const Operand& from, int of_image, int y, int x,
                                         int channel, bool summed) {
@@ -210,8 +223,7 @@ struct GradientLoader {
     if constexpr (streamed) {
       copy_async(to + place(i, moved), p, is);
     } else {
-      held[i][moved] = {};
-      if (is) held[i][moved] = load_channels(p, from.packets, from.channels - channel);
+      hold_channels(held[i][moved], p, is, from.packets, from.channels - channel);
       inside |= unsigned(is) << (2 * i + moved);
     }
   }

@@ -7,7 +7,8 @@
 // Tiles of 128 threads: wide 128 x 128 (halves), small 64 x 64 (float64: 32 x 32). Shared memory, 4 stages of a chunk of
 // pixels: 64 KiB, 32 (float64: 16); wide 3 of them where a multiprocessor has 100 KiB, so that two blocks fit. Registers: at most 255 (wide), 160, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // `streamed`: both operands come by asynchronous copies. Else, where x is scaled or they are not whole packets, they go
-// through registers. Share of the matrix rate: not yet run on a GPU.
+// through registers. For tf32 they are rounded on their way into shared memory, or there, once. Share of the matrix rate: not
+// yet run on a GPU.
 #include "conv2d_layer/conv2d_weight_gradient.cuh"
 
 namespace fastgan {

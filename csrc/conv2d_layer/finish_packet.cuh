@@ -17,10 +17,13 @@ __device__ __forceinline__ Values<T> all_same(Accumulate<T> value) {
 
 // What a packet takes of an operand: its elements from `at` on, or the same one for all.
 template <class T, class Stored>
-__device__ __forceinline__ Values<T> load_operand(const void* tensor, const Place& at, bool along, Accumulate<T> absent) {
-  if (!tensor || at.count == 0) return all_same<T>(absent);
-  if (along) return load_values<T, Stored>(tensor, at);
-  return all_same<T>(widen(static_cast<const Stored*>(tensor)[at.i]));
+__device__ __forceinline__ Held<Stored, kPacket<T>> load_operand(const void* tensor, const Place& at, bool along,
+                                                                 Accumulate<T> absent) {
+  if (tensor && at.count > 0 && along) return load_values<T, Stored>(tensor, at);
+  Stored number;
+  narrow(absent, number);
+  if (tensor && at.count > 0) number = static_cast<const Stored*>(tensor)[at.i];
+  return Held<Stored, kPacket<T>>::all(number);
 }
 
 template <class T>
@@ -48,7 +51,7 @@ class FinishPacket {
   }
   // What is added where an operand is absent.
   __device__ __forceinline__ static Accumulate<T> nothing() { return Finish<V>::nothing; }
-  __device__ __forceinline__ Values<T> load_residual(const Place& at) const {
+  __device__ __forceinline__ Held<T, kPacket<T>> load_residual(const Place& at) const {
     return load_operand<T, T>(a_.residual, at, true, nothing());
   }
 };

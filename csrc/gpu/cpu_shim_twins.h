@@ -37,10 +37,6 @@ inline float float_of(uint32_t bits) {
   std::memcpy(&value, &bits, 4);
   return value;
 }
-inline uint32_t round_tf32(uint32_t bits) {
-  const bool finite = (bits >> 23 & 255) != 255;
-  return (finite ? bits + 0x1000 : bits) & ~0x1FFFu;
-}
 
 // Number k of what a lane holds of a row: floats cut to tf32, or one of two halves.
 template <class T>

@@ -173,15 +173,14 @@ __device__ __forceinline__ int recomputed(int v) {
   return v;
 }
 
-// A float as tensor cores read it: 10 bits of mantissa, to nearest, ties away from 0. Unrounded ones they cut off.
-__device__ __forceinline__ uint32_t round_tf32(uint32_t bits) {
-#if FASTGAN_SHIM
-  return shim::round_tf32(bits);
-#else
-  uint32_t rounded;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(bits)));
-  return rounded;
-#endif
+// A float for tensor cores, which read 10 bits of its mantissa and cut off the rest: then they read it rounded to nearest,
+// ties away from 0. Two instructions; cvt.rna.tf32 would also clear what is cut off.
+__device__ __forceinline__ float round_tf32(float v) {
+  uint32_t bits;
+  memcpy(&bits, &v, 4);
+  if (fabsf(v) < INFINITY) bits += 0x1000;
+  memcpy(&v, &bits, 4);
+  return v;
 }
 
 // A warp's sum += a b, 16 x 8: of 16 numbers a row of a and column of b where T is a half, of 8 in tf32 where it is float.

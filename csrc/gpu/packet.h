@@ -28,19 +28,64 @@ __device__ __forceinline__ Place place_at(bool aligned, int64_t i, int64_t end) 
   return {i, count, aligned && count == kPacket<T> && i % kPacket<T> == 0};
 }
 
-// Of a tensor of T, or of another type.
-template <class T, class Stored = T>
-__device__ __forceinline__ Values<T> load_values(const void* tensor, const Place& at) {
-  const Stored* const p = static_cast<const Stored*>(tensor) + at.i;
-  Values<T> values;
-  if (at.whole) {
-    const auto packet = load_packet<kPacket<T>>(p);
+// Neighbouring numbers as they lie in memory: halves two to a word. Those that are held as numbers are taken apart, and so
+// waited for, where they are loaded: then each load waits for the one before. Words are waited for at numbers().
+template <class T, int N>
+struct Held {
+  using Word = std::conditional_t<sizeof(T) == 2, uint32_t, T>;
+  static constexpr int count = N * int(sizeof(T)) / int(sizeof(Word));
+  Packet<Word, count> words;
+
+  __device__ __forceinline__ Packet<T, N> numbers() const {
+    auto own = words;
+    if constexpr (sizeof(T) == 2)
 #pragma unroll
-    for (int k = 0; k < kPacket<T>; ++k) values.v[k] = widen(packet.v[k]);
-  } else {
-#pragma unroll
-    for (int k = 0; k < kPacket<T>; ++k) values.v[k] = k < at.count ? widen(p[k]) : Accumulate<T>(0);
+      for (int k = 0; k < count; ++k) own.v[k] = recomputed(int(own.v[k]));  // or they are taken apart before branches meet
+    Packet<T, N> packet;
+    memcpy(&packet, &own, sizeof packet);
+    return packet;
   }
+  __device__ __forceinline__ static Held of(const Packet<T, N>& packet) {
+    Held held;
+    memcpy(&held.words, &packet, sizeof packet);
+    return held;
+  }
+  __device__ __forceinline__ static Held all(T number) {
+    Packet<T, N> packet;
+#pragma unroll
+    for (int k = 0; k < N; ++k) packet.v[k] = number;
+    return of(packet);
+  }
+};
+
+// N numbers from p on, or the first `count` of them and zeros. `whole`: there are N, in wide accesses. These come last, or
+// what puts single numbers together, where it is predicated and not branched around, would wait for them.
+template <int N, class T>
+__device__ __forceinline__ Held<T, N> hold(const T* p, bool whole, int count) {
+  using Words = Held<T, N>;
+  Words held;
+  if (!whole) {
+    Packet<T, N> packet = {};
+#pragma unroll
+    for (int k = 0; k < N; ++k)
+      if (k < count) packet.v[k] = p[k];
+    held = Words::of(packet);
+  }
+  if (whole) held.words = load_packet<Words::count>(reinterpret_cast<const typename Words::Word*>(p));
+  return held;
+}
+
+// A packet of T, of numbers that are T or another type in memory.
+template <class T, class Stored = T>
+__device__ __forceinline__ Held<Stored, kPacket<T>> load_values(const void* tensor, const Place& at) {
+  return hold<kPacket<T>>(static_cast<const Stored*>(tensor) + at.i, at.whole, at.count);
+}
+template <class T, class Stored>
+__device__ __forceinline__ Values<T> values_of(const Held<Stored, kPacket<T>>& held) {
+  const auto packet = held.numbers();
+  Values<T> values;
+#pragma unroll
+  for (int k = 0; k < kPacket<T>; ++k) values.v[k] = widen(packet.v[k]);
   return values;
 }
 

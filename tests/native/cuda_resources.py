@@ -53,6 +53,11 @@ def targets() -> list[str]:
     return [f"sm_{word.split('-')[0]}" for word in native.info["cuda"].split()]
 
 
+def short(name: str) -> str:
+    """A kernel's name, without namespaces, result and arguments."""
+    return re.sub(r"\([^()]*\)$", "", re.sub(r"fastgan::cuda::|\(anonymous namespace\)::|^void ", "", name))
+
+
 def measure() -> dict[str, list[int]]:
     """[registers a thread, shared bytes, stack and local bytes] of every kernel, for every target."""
     printed, found = "", {}
@@ -62,12 +67,9 @@ def measure() -> dict[str, list[int]]:
         ).stdout
     for section in re.split(r"^arch = ", printed, flags=re.MULTILINE)[1:]:
         target = section.split()[0]
-        for name, *numbers in re.findall(
-            r"Function (?:void )?(.*)\(\S+\):\n\s*REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", section
-        ):
+        for name, *numbers in re.findall(r"Function (.*):\n\s*REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", section):
             registers, stack, shared, local = map(int, numbers)
-            short = re.sub(r"fastgan::cuda::|\(anonymous namespace\)::", "", name)
-            found[f"{short} {target}"] = [registers, shared, stack + local]
+            found[f"{short(name)} {target}"] = [registers, shared, stack + local]
     return dict(sorted(found.items()))
 
 

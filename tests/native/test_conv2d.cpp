@@ -107,6 +107,12 @@ class Runner {
     const int64_t taps = c_.kh * c_.kw;
     return size_t(c_.w_channels_last ? (out * taps + tap) * c_.in + in : (out * c_.in + in) * taps + tap);
   }
+  // Values of which rounding to tf32 makes these again, and cutting off the last bits others.
+  std::vector<double> unrounded(std::vector<double> values) const {
+    for (double& v : values)
+      if (c_.tf32) v -= std::ldexp(v, -12);
+    return values;
+  }
   DType wide() const { return c_.dtype == DType::f64 ? DType::f64 : DType::f32; }
   std::vector<double> if_epilogue(std::vector<double> values, double otherwise) const {
     return c_.epilogue ? values : std::vector<double>(values.size(), otherwise);
@@ -150,7 +156,8 @@ class Runner {
     const auto biases = if_epilogue(numbers_.eighths(c_.out, 1), 0);
     const auto residuals = if_epilogue(numbers_.eighths(numel_, 2), 0);
 
-    Stored x(c_, c_.dtype, x_), w(c_, c_.dtype, w_), in_scale(c_, wide(), in_scale_), scale(c_, wide(), scales);
+    Stored x(c_, c_.dtype, unrounded(x_)), w(c_, c_.dtype, unrounded(w_));
+    Stored in_scale(c_, wide(), in_scale_), scale(c_, wide(), scales);
     Stored noise(c_, c_.dtype, noises), b(c_, c_.dtype, biases), residual(c_, c_.dtype, residuals);
     Guarded y_bytes((size_t(numel_) + c_.unaligned) * size_of(c_.dtype)), mask(size_t(mask_bytes(numel_)));
     a.x = x.data(), a.w = w.data();
@@ -192,7 +199,7 @@ class Runner {
         for (int64_t i = 0; i < c_.in; ++i)
           want[size_t((o * c_.in + i) * taps + tap)] += dys[size_t(to * c_.out + o)] * x_at(n, from, i);
     });
-    Stored x(c_, c_.dtype, x_), in_scale(c_, wide(), in_scale_), dy(c_, c_.dtype, dys);
+    Stored x(c_, c_.dtype, unrounded(x_)), in_scale(c_, wide(), in_scale_), dy(c_, c_.dtype, unrounded(dys));
     std::vector<unsigned char> first;
     for (const int threads : {1, 3}) {
 #if defined(_OPENMP)

@@ -29,8 +29,8 @@ UNWRITTEN = "FAILED: cuda shim .*: {} is -?nan, not "
 CUDA_PLANTS = {
     "out-of-bounds: what is left of a tensor is read as a whole packet": Plant(
         PACKET,
-        "values.v[k] = k < at.count ? widen(p[k]) : Accumulate<T>(0);",
-        "values.v[k] = widen(p[k]);",
+        "if (k < count) packet.v[k] = p[k];",
+        "packet.v[k] = p[k];",
         SANITIZER + r"packet\.h:\d+",
         "address",
         "bias_act",
@@ -95,8 +95,8 @@ CUDA_PLANTS = {
     ),
     "out-of-bounds: noise of what lies beyond the last element": Plant(
         EPILOGUE_PACKET,
-        "o.noise && live ? widen",
-        "o.noise ? widen",
+        "if (o.noise && live)",
+        "if (o.noise)",
         SANITIZER + r"conv2d_epilogue_packet\.cuh:\d+",
         "address",
         "conv2d_epilogue",
@@ -120,6 +120,13 @@ CUDA_PLANTS = {
         "pixel[u] + k < a.pixels)",
         "pixel[u] + k + 1 < a.pixels)",
         UNWRITTEN.format("dnoise"),
+        test="conv2d_epilogue",
+    ),
+    "wrong half: the second number of a word stands for the first": Plant(
+        PACKET,
+        "memcpy(&packet, &own, sizeof packet);",
+        "memcpy(&packet, &own, sizeof packet);\n    if (sizeof(T) == 2) packet.v[0] = packet.v[1];",
+        WRONG.format("y"),
         test="conv2d_epilogue",
     ),
 }

@@ -34,13 +34,21 @@ CUDA_PLANTS = {
         WRONG.format("y"),
         test="conv2d",
     ),
-    "out-of-bounds: channels beyond the last are read one by one": Plant(
+    "out-of-bounds: pixels beyond the image are read": Plant(
+        LOAD, "if (inside) held = ", "held = ", SANITIZER + r"(packet|gpu)\.h:\d+", "address", "conv2d"
+    ),
+    "wrong half: the second number of a word stands for the first": Plant(
         LOAD,
-        "    if (k < count) packet.v[k] = p[k];",
-        "    packet.v[k] = p[k];",
-        SANITIZER + r"conv2d_load\.cuh:\d+",
-        "address",
-        "conv2d",
+        "  x = x.of(packet);",
+        "  if (sizeof(T) == 2) packet.v[0] = packet.v[1];\n  x = x.of(packet);",
+        WRONG.format("y"),
+        test="conv2d",
+    ),
+    "forgotten rounding: what was copied": Plant(
+        LOAD, "  round_operands<true>(held);\n", "", "FAILED: cuda shim tf32 .*: y is .*, not ", test="conv2d"
+    ),
+    "forgotten rounding: what goes through registers": Plant(
+        LOAD, "      round_operands<tf32>(held[i]);\n", "", "FAILED: cuda shim tf32 .*: y is .*, not ", test="conv2d"
     ),
     "wrong stride: pixels of a row are counted by its height": Plant(
         LOAD,
