@@ -185,8 +185,11 @@ def stacked(parts: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    """Whether x [N, C, H, W] is, by its strides: vmap answers no question about memory formats."""
-    step, shape = 1, sizes(x)
+    """Whether x [N, C, H, W] is."""
+    try:
+        return x.is_contiguous(memory_format=torch.channels_last)
+    except RuntimeError:  # vmap answers no question about memory formats: by the strides
+        step, shape = 1, sizes(x)
     for axis in (1, 3, 2, 0):
         if x.stride(axis) != step and shape[axis] != 1:
             return False

@@ -107,10 +107,10 @@ class Sampling(NamedTuple):
     padding: Padding
 
     @classmethod
-    def of(cls, up: int, down: int, padding: Padding, f: Tensor | None) -> Sampling:
-        """With the FIR's own padding added to that of the kernel."""
-        if f is not None and (up > 1 or down > 1):
-            padding = keeping_padding(padding, taps_of(f), (up, up), (down, down))
+    def of(cls, up: int, down: int, padding: Padding, taps: Size | None) -> Sampling:
+        """With the padding of a FIR of these taps added to that of the kernel."""
+        if taps is not None and (up > 1 or down > 1):
+            padding = keeping_padding(padding, taps, (up, up), (down, down))
         return cls(up, down, padding)
 
     def crop(self, kernel: Sequence[int]) -> Padding:
@@ -122,11 +122,11 @@ class Sampling(NamedTuple):
         kh, kw = kernel
         return px0 - (kw - 1), px1 - (kw - self.up), py0 - (kh - 1), py1 - (kh - self.up)
 
-    def output_size(self, size: Sequence[int], kernel: Sequence[int], f: Tensor | None) -> Size:
+    def output_size(self, size: Sequence[int], kernel: Sequence[int], taps: Size | None) -> Size:
         """(H', W') of an image of (H, W): kernel and FIR together are one filter of as many taps, less one."""
-        fh, fw = (1, 1) if f is None or self.up == self.down == 1 else taps_of(f)
-        taps = (fh + kernel[0] - 1, fw + kernel[1] - 1)
-        return output_size(size, taps, (self.up, self.up), (self.down, self.down), self.padding)
+        fh, fw = (1, 1) if taps is None or self.up == self.down == 1 else taps
+        both = (fh + kernel[0] - 1, fw + kernel[1] - 1)
+        return output_size(size, both, (self.up, self.up), (self.down, self.down), self.padding)
 
 
 def taps_of(f: Tensor) -> Size:

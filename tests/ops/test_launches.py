@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +36,8 @@ def test_inner_launches_are_seen(shim):
 
     steps = passes(LAYERS["D 3x3"], torch.float32)
     with shim.selected():
-        steps["forward"](), steps["cotangent"]()
+        steps["forward"]()
+        steps["cotangent"]()
         with _Operators(1) as seen:
             steps["backward"]()
     assert sorted(seen.names) == ["contiguous", "mul"]
@@ -49,8 +53,25 @@ def test_a_weight_in_either_format_gives_the_same(shim, settings, memory_format)
     for form in (torch.contiguous_format, torch.channels_last):
         leaves = [x.clone().requires_grad_(), weight.contiguous(memory_format=form).requires_grad_()]
         with shim.selected(), exact_convolutions():
-            y = conv2d_resample(*leaves, f, padding=1, act="lrelu", **settings)
+            y = conv2d_resample(leaves[0], leaves[1], f, padding=1, act="lrelu", **settings)
             first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
-            results.append([y, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), leaves)])
+            penalty = first[0].square().sum() + first[1].square().sum()
+            results.append([y, *first, *torch.autograd.grad(penalty, leaves)])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_geometry_is_worked_out_once_and_for_plain_ints_alone():
+    from fastgan.ops.conv2d_layer import geometry
+
+    x, w = torch.empty(1, 2, 8, 8), torch.empty(2, 2, 3, 3)
+    geometry._remembered.cache_clear()
+    first = geometry.sampling_of(x, w, None, 1, 2, [1, 1])
+    assert geometry.sampling_of(x, w, None, 1, 2, (1, 1)) is first and first[1] == (4, 4)
+    assert geometry._remembered.cache_info().currsize == 1
+    others: list[Any] = [torch.tensor(1), np.int64(1)]
+    for one in others:
+        assert geometry.sampling_of(x, w, None, one, 2, 1) == first
+    with pytest.raises(ValueError, match="up must be an int of at least 1, got True"):
+        geometry.sampling_of(x, w, None, True, 2, 1)  # equal to the 1 that is remembered
+    assert geometry._remembered.cache_info().currsize == 1

@@ -13,6 +13,7 @@ from fastgan.ops.conv2d_layer import flops, formulas, second_formulas
 from fastgan.ops.conv2d_layer.formulas import LayerCall, PerBackwardInput, PerInput
 from fastgan.ops.conv2d_layer.gpu_passes import GpuPasses
 from fastgan.ops.conv2d_layer.passes import CpuPasses, Passes
+from fastgan.ops.fir import taps_of
 from fastgan.ops.gradients import needed
 from fastgan.ops.registration import LIBRARY, register
 
@@ -114,7 +115,8 @@ def _forward_fake(*arguments):
     *arguments, keep_mask, keep_u = arguments
     call = LayerCall(*arguments)
     x, w = call.x, call.w
-    size = call.sampling.output_size(x.shape[2:], w.shape[2:], call.f)
+    taps = None if call.f is None else taps_of(call.f)
+    size = call.sampling.output_size(x.shape[2:], w.shape[2:], taps)
     y = x.new_empty((x.shape[0], w.shape[0], *size)).to(memory_format=dense_format(x))
     mask = x.new_empty([mask_bytes(y.numel()) if keep_mask else 0], dtype=torch.uint8)
     return y, mask, torch.empty_like(y) if keep_u else x.new_empty([0])

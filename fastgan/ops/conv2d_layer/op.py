@@ -25,9 +25,10 @@ from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import products, triton_form
 from fastgan.ops.conv2d_layer.autograd import LayerOperators
 from fastgan.ops.conv2d_layer.formulas import LayerCall
+from fastgan.ops.conv2d_layer.geometry import sampling_of
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
 from fastgan.ops.conv2d_layer.schemas import SCHEMAS
-from fastgan.ops.fir import Sampling, Size, checked_filter, checked_padding
+from fastgan.ops.fir import checked_filter
 from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import transforming
 
@@ -212,7 +213,7 @@ def _layer(
             return _layer(x, w, *operands, *options)
     function, alpha, gain, clamp = activation(act, alpha, gain, clamp)
     f = None if f is None else checked_filter(f, x)
-    sampling, size = _sampling(x, w, f, up, down, padding)
+    sampling, size = sampling_of(x, w, f, up, down, padding)
     w, wide = w.to(x.dtype), torch.float64 if x.dtype == torch.float64 else torch.float32
     in_scale, scale = (s if s is None else s.to(wide).contiguous() for s in (in_scale, scale))
     o, _, *kernel = sizes(w)
@@ -276,27 +277,6 @@ def _check_images(x: Tensor, w: Tensor, groups: int, weight_name: str = "w") -> 
     if 0 in sizes(w):
         raise ValueError(f"{weight_name} must not be empty, got shape {list(w.shape)}")
     return count
-
-
-def _sampling(
-    x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]
-) -> tuple[Sampling, Size]:
-    """And the size of the result."""
-    factors = (as_int(up), as_int(down))
-    for name, factor, given in zip(("up", "down"), factors, (up, down), strict=True):
-        if factor is None or factor < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {given!r}")
-    if min(factors) > 1:
-        raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
-    sampling = Sampling.of(*factors, checked_padding(padding), f)
-    image, kernel = sizes(x)[2:], sizes(w)[2:]
-    height, width = sampling.output_size(image, kernel, f)
-    if height < 1 or width < 1:
-        raise ValueError(
-            f"padding {padding!r} leaves images of {image[0]}x{image[1]} no output under a kernel of "
-            f"{kernel[0]}x{kernel[1]}: it would be {height}x{width}"
-        )
-    return sampling, (height, width)
 
 
 def _operands(
