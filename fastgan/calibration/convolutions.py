@@ -15,7 +15,7 @@ from fastgan.ops import providers, setup_filter
 from fastgan.ops.conv2d_layer.autograd import PASSES
 from fastgan.ops.conv2d_layer.formulas import ResampledConvolution
 from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
-from fastgan.ops.fir import Sampling
+from fastgan.ops.fir import Sampling, taps_of
 from fastgan.ops.verdicts import Measured
 
 
@@ -90,7 +90,7 @@ class _PreparedProduct:
         )
         assert x is not None and w is not None and dy is not None
         if self._trial.what == "up":
-            sampling = Sampling.of(2, 1, (1, 1, 1, 1), self._f)
+            sampling = Sampling.of(2, 1, (1, 1, 1, 1), taps_of(self._f))
             resampled = ResampledConvolution(passes, sampling, (3, 3), self._f, True)
             return resampled.forward(x, w, scale, Epilogue())[0]
         if self._trial.what == "weight gradient":
