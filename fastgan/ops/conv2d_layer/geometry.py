@@ -38,10 +38,10 @@ def _sampling(
             raise ValueError(f"{name} must be an int of at least 1, got {given!r}")
     if min(factors) > 1:
         raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
-    sampling = Sampling.of(*factors, checked_padding(padding), taps)
+    given = list(padding) if isinstance(padding, tuple) else padding
+    sampling = Sampling.of(*factors, checked_padding(given), taps)
     height, width = sampling.output_size(image, kernel, taps)
     if height < 1 or width < 1:
-        given = list(padding) if isinstance(padding, tuple) else padding
         raise ValueError(
             f"padding {given!r} leaves images of {image[0]}x{image[1]} no output under a kernel of "
             f"{kernel[0]}x{kernel[1]}: it would be {height}x{width}"
