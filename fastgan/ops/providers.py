@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, triton_provider
+from fastgan.ops import gpu_images, native, triton_provider
 from fastgan.ops.arguments import exporting
 from fastgan.ops.operator import OPERATORS, Operator, Provider, add_provider
 
@@ -106,7 +106,7 @@ def _native_refusal(device: str, dtype: torch.dtype) -> str | None:
         return f"the native library has no {device} code"
     if dtype not in _DTYPES:
         return f"the native library has no {dtype} form"
-    return None
+    return gpu_images.refusal("native") if device == "cuda" else None
 
 
 def _triton_refusal(device: str, dtype: torch.dtype) -> str | None:
@@ -117,7 +117,7 @@ def _triton_refusal(device: str, dtype: torch.dtype) -> str | None:
         return f"x is on {device}, Triton kernels need a CUDA tensor"
     if dtype not in _DTYPES:
         return f"the Triton kernels have no {dtype} form"
-    return None
+    return gpu_images.refusal("triton")
 
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
