@@ -173,7 +173,11 @@ def cmake_arguments() -> list[str]:
 
 
 def cuda_targets() -> str:
-    """torch's TORCH_CUDA_ARCH_LIST, such as "8.0;9.0a;12.0+PTX", as CMake writes it; empty where it is not set."""
+    """torch's TORCH_CUDA_ARCH_LIST, such as "8.0;9.0a;12.0+PTX", as CMake writes it; empty where it is not set.
+
+    9.0 is 9.0a, which alone has wgmma: no other GPU of that major version would run 9.0. Its PTX stays that of 9.0,
+    which serves those after it.
+    """
     named = re.split(r"[;,\s]+", os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip())
     targets = []
     for name in filter(None, named):
@@ -181,13 +185,17 @@ def cuda_targets() -> str:
         if not found:
             raise SystemExit(f"TORCH_CUDA_ARCH_LIST must list targets such as 8.0, 9.0a or 12.0+PTX, got {name!r}")
         major, minor, kind, ptx = found.groups()
-        targets.append(f"{major}{minor}{kind}" + ("" if ptx else "-real"))
-    return ";".join(targets)
+        if (major, minor, kind) == ("9", "0", ""):
+            targets += ["90a-real", "90-virtual"] if ptx else ["90a-real"]
+        else:
+            targets.append(f"{major}{minor}{kind}" + ("" if ptx else "-real"))
+    return ";".join(dict.fromkeys(targets))
 
 
 def build_folder() -> Path:
     """Where CMake works: kept, so that a second build compiles only what changed; one for each choice of compiler."""
     names = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "CUDACXX", "CUDAFLAGS", "CMAKE_ARGS", "CMAKE_GENERATOR")
+    names += ("TORCH_CUDA_ARCH_LIST",)  # CMake remembers it
     settings = [os.environ.get(name, "") for name in names]
     key = hashlib.sha256(json.dumps([sys.executable, *settings]).encode()).hexdigest()[:8]
     return ROOT / "build" / f"native-{sys.implementation.cache_tag}-{key}"

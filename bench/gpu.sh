@@ -4,28 +4,32 @@
 #
 #   bench/gpu.sh [--minutes N] [--out DIR] [--dry-run] [STEP ...]
 #
-# Steps, all by default, in this order: build tests-native sanitize roofline tests-triton bench sanitize-triton
-# sanitize-more large bench-all. sanitize is memcheck and racecheck of the CUDA kernels, sanitize-triton of Triton's,
-# sanitize-more is initcheck and synccheck of both. Each step gets its share of the time that is left; what it leaves
-# goes to the next. Where a command may not take long, several calls divide the steps between them:
+# Steps, all by default, in this order: build tests-native sanitize roofline bench tests-triton calibrate sanitize-more
+# sanitize-triton large bench-all sanitize-triton-more. sanitize is memcheck and racecheck of the CUDA kernels,
+# sanitize-more initcheck and synccheck of them, sanitize-triton and sanitize-triton-more the same of Triton's. bench is
+# the layers of StyleGAN2 and then what else tells most, bench-all everything; calibrate measures what fastgan decides
+# by. Each step gets its share of the time that is left; what it leaves goes to the next. Where a command may not take
+# long, several calls divide the steps between them, the most telling first:
 #
 #   bench/gpu.sh --minutes 9 build tests-native sanitize roofline
-#   bench/gpu.sh --minutes 9 tests-triton bench
+#   bench/gpu.sh --minutes 9 bench tests-triton calibrate
+#   bench/gpu.sh --minutes 9 sanitize-more sanitize-triton
 #
 # What was built stays in build/gpu, with what Triton compiled: a later call finds it, and build is over at once while
-# the sources are the same. The log, a summary and the figures are written to DIR (bench/results/gpu-<date>) as it goes.
-# Exits with 0 if all steps passed, 1 if one failed, 2 if there is no GPU, nothing is built from these sources or the
-# command line is wrong. PYTHON names the interpreter whose torch is used (python3).
+# the sources are the same; on a fresh machine name build first. The log, a summary and the figures are written to DIR
+# (bench/results/gpu-<date>) as it goes. Exits with 0 if all steps passed, 1 if one failed, 2 if there is no GPU, nothing
+# is built from these sources or the command line is wrong. PYTHON names the interpreter whose torch is used (python3).
 set -u
 
 # step -> weight of its share
-declare -A weights=([build]=8 [tests-native]=4 [sanitize]=4 [roofline]=1 [tests-triton]=5 [bench]=8
-    [sanitize-triton]=3 [sanitize-more]=3 [large]=2 [bench-all]=8)
-every="build tests-native sanitize roofline tests-triton bench sanitize-triton sanitize-more large bench-all"
+declare -A weights=([build]=12 [tests-native]=14 [sanitize]=26 [roofline]=3 [bench]=20 [tests-triton]=16
+    [calibrate]=18 [sanitize-more]=24 [sanitize-triton]=30 [large]=5 [bench-all]=25 [sanitize-triton-more]=30)
+every="build tests-native sanitize roofline bench tests-triton calibrate sanitize-more sanitize-triton large bench-all"
+every+=" sanitize-triton-more"
 
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 python=${PYTHON:-python3}
-minutes=25
+minutes=60
 out=$root/bench/results/gpu-$(date +%Y%m%d-%H%M%S)
 dry_run=
 steps=()
@@ -84,39 +88,56 @@ pytest() {
         "$(here "$root/tests/ops/test_gpu.py")"
 }
 
-# gpu_calls.py under tools of compute-sanitizer: sanitize SECONDS "TOOL ..." "PROVIDER ...", each with the same share of
-# the time. The sanitizer sees the bounds of tensors only if each is an allocation of its own.
+# gpu_calls.py of provider $3 under tools of compute-sanitizer: sanitize SECONDS "TOOL ..." PROVIDER, each with the same
+# share of the time. A run fails if a report names a kernel of ours: libraries beside us read workspaces that they never
+# wrote. Where each kernel is checked by itself the others are not watched at all; initcheck has to see who wrote what is
+# read. The sanitizer sees the bounds of tensors only if each is an allocation of its own.
 sanitize() {
-    local calls tool provider tools providers options seconds
-    calls="$(here "$python") $(here "$root/bench/gpu_calls.py")"
+    local calls tool tools options part log ours
+    calls="$(here "$python") $(here "$root/bench/gpu_calls.py") $3"
     read -ra tools <<<"$2"
-    read -ra providers <<<"$3"
-    seconds=$((${#tools[@]} * ${#providers[@]}))
-    [[ $3 = *triton* ]] && seconds=$((seconds + 1))
-    seconds=$(($1 / seconds))
-    for provider in "${providers[@]}"; do
-        # Triton compiles in three processes what the sanitizer's one then finds.
-        [ "$provider" = triton ] && echo "echo n c u | xargs -P 3 -n 1 timeout -k 5 $seconds $calls triton"
-        for tool in "${tools[@]}"; do
-            options="--error-exitcode 9"
+    ours=fastgan::
+    [ "$3" = triton ] && ours=$(sed -n 's/^def \([a-z0-9_]*_kernel\)(.*/\1/p' "$root"/kernels/*.py | paste -sd '|')
+    part=$(($1 / ${#tools[@]}))
+    if [ "$3" = triton ]; then
+        # Triton compiles in three processes what the sanitizer's one then finds, for half of what a tool gets.
+        part=$((2 * $1 / (2 * ${#tools[@]} + 1)))
+        echo "echo n c u | xargs -P 3 -n 1 timeout -k 5 $((part / 2)) $calls"
+    fi
+    for tool in "${tools[@]}"; do
+        log=$(here "$work/$tool-$3.log")
+        options="--show-backtrace no --print-limit 10000 --log-file $log"
+        case $tool in
             # torch asks the driver for what it may not have; what matters is what kernels do
-            [ "$tool" = memcheck ] && options+=" --report-api-errors no"
-            echo "PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout -k 5 $seconds" \
-                "compute-sanitizer --tool $tool $options $calls $provider"
-        done
+            memcheck) options+=" --report-api-errors no --error-exitcode 9" ;;
+            racecheck | synccheck) [ "$3" = native ] && options+=" --kernel-name kns=7fastgan" ;;
+        esac
+        echo "PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout -k 5 $part compute-sanitizer --tool $tool $options $calls" \
+            "&& grep ' SUMMARY: ' $log && ! grep -E '^=========.*($ours)' $log"
     done
 }
 
-# The operators' figures, with options $3, into $2-<op>.json: layers get half of $1 seconds, the others share the rest.
+# The figures of operators $3..., with options $4, into $2-<op>.json, in $1 seconds: the first gets half, the others
+# share the rest.
 bench() {
-    local op part folders=("$root"/fastgan/ops/*/op.py)
-    for op in "${folders[@]}"; do
-        op=$(basename "$(dirname "$op")")
-        part=$((2 * (${#folders[@]} - 1)))
-        [ "$op" = conv2d_layer ] && part=2
-        echo "$(here "$python") -m fastgan.bench ops --op $op --device cuda $3" \
+    local op part ops
+    read -ra ops <<<"$3"
+    for op in "${ops[@]}"; do
+        part=$((2 * (${#ops[@]} - 1)))
+        [ "$op" = "${ops[0]}" ] && part=2
+        echo "$(here "$python") -m fastgan.bench ops --op $op --device cuda $4" \
             "--minutes $(awk "BEGIN { printf \"%.2f\", $1 * 0.9 / 60 / $part }")" \
             "--json $(here "$out/$2-$op.json")"
+    done
+}
+
+# Names of the operators, the layers first.
+operators() {
+    local folder
+    echo -n conv2d_layer
+    for folder in "$root"/fastgan/ops/*/op.py; do
+        folder=$(basename "$(dirname "$folder")")
+        [ "$folder" = conv2d_layer ] || echo -n " $folder"
     done
 }
 
@@ -149,11 +170,18 @@ commands() {
         tests-*) pytest "$1" "$2" "-m 'gpu and not slow' -k ${1#tests-}" ;;
         large) pytest "$1" "$2" "-m 'gpu and slow'" ;;
         sanitize) sanitize "$2" "memcheck racecheck" native ;;
+        sanitize-more) sanitize "$2" "initcheck synccheck" native ;;
         sanitize-triton) sanitize "$2" "memcheck racecheck" triton ;;
-        sanitize-more) sanitize "$2" "initcheck synccheck" "native triton" ;;
+        sanitize-triton-more) sanitize "$2" "initcheck synccheck" triton ;;
         roofline) echo "$(here "$python") -m fastgan.bench roofline --device cuda --json $(here "$out/roofline.json")" ;;
-        bench) bench "$2" ops-quick "--quick" ;;
-        bench-all) bench "$2" ops "--no-compile --seconds 0.3" ;;
+        bench)
+            bench "$2" ops-quick "$(operators)" "--no-compile --layout channels_last --dtype bf16 fp32 --seconds 0.1"
+            ;;
+        bench-all) bench "$2" ops "$(operators)" "--no-compile --seconds 0.3" ;;
+        calibrate)
+            echo "$(here "$python") -m fastgan calibrate --device cuda" \
+                "--minutes $(awk "BEGIN { printf \"%.2f\", $2 * 0.9 / 60 }") --json $(here "$out/calibration.json")"
+            ;;
     esac
 }
 
@@ -215,7 +243,7 @@ for i in "${!steps[@]}"; do
             *) verdict="FAILED" failed=1 ;;
         esac
     fi
-    printf '%-15s %4d s  %s\n' "$step" $((SECONDS - begin)) "$verdict" >>"$out/summary.txt"
+    printf '%-20s %4d s  %s\n' "$step" $((SECONDS - begin)) "$verdict" >>"$out/summary.txt"
 done
 echo
 cat "$out/summary.txt"

@@ -19,10 +19,10 @@ MOST_CHANNELS = 512
 # Layers of StyleGAN2 256² with base 16384, 16 images, and of 1024² with base 32768, four: those of 512 channels are
 # bound by products, or at 16² by too few of them, those of 64 and 32 by memory.
 CUDA_LAYERS: list[Shape] = [
-    (16, 512, 32, 32),
     (16, 64, 256, 256),
-    (4, 32, 1024, 1024),
     (4, 512, 64, 64),
+    (16, 512, 32, 32),
+    (4, 32, 1024, 1024),
     (16, 512, 16, 16),
 ]
 CPU_LAYERS: list[Shape] = [(4, 128, 64, 64), (8, 256, 16, 16)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fastgan.ops import native
+from fastgan.ops import gpu_images, native
 
 
 def cuda_devices() -> tuple[list[dict[str, Any]], str | None]:
@@ -49,6 +49,19 @@ def in_words(device: dict[str, Any]) -> str:
             f"driver for CUDA {device['driver'] // 1000}.{device['driver'] % 1000 // 10}",
         ]
     return f"{device['name']} ({', '.join(words)})"
+
+
+def image_in_words(device: dict[str, Any]) -> str:
+    """Which image of the native library a device runs, and beside which driver; or why none. The library has CUDA."""
+    gpu = gpu_images.Gpu(device["name"], tuple(device["capability"]))
+    driver, toolkit = gpu_images.driver_version(), gpu_images.toolkit(native.info)
+    refused = gpu_images.native_refusal([gpu], driver, native.info)
+    image = gpu_images.image(native.info["cuda"], gpu.capability, gpu_images.compiles(driver, native.info))
+    if refused or image is None:
+        return f"{gpu.name}: none: {refused}"
+    known = f"driver for CUDA {driver[0]}.{driver[1]}" if driver else "driver not known"
+    when = ", which the driver compiles at first use" if image.startswith("PTX") else ""
+    return f"{gpu.name}: {image}{when}; built with CUDA {toolkit[0]}.{toolkit[1]}, {known}"
 
 
 def kernels_in_words() -> str:

@@ -23,7 +23,7 @@ from rich.text import Text
 from fastgan.cli import devices, installation
 from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.data.opening import PACKAGED
-from fastgan.ops import provider, providers, verdicts
+from fastgan.ops import native, provider, providers, verdicts
 from fastgan.ops.operator import OPERATORS
 
 # Vector extensions worth naming, of those the processor lists.
@@ -145,6 +145,7 @@ def _machine() -> dict[str, Any]:
         "cores": _cores(),
         "torch_threads": torch.get_num_threads(),
         "cuda_devices": found,
+        "cuda_images": [devices.image_in_words(gpu) for gpu in found] if native.info.get("cuda") else [],
         "cuda_kernels": devices.kernels_in_words(),
         "no_cuda_because": why,
         "compiler": installation.compiler(),
@@ -268,6 +269,8 @@ def _facts(found: Diagnosis) -> Table:
     info = ", ".join(f"{key} {value}" for key, value in found.native.get("info", {}).items())
     for label, library in (("native library", found.native), ("data loader", found.host)):
         add(label, f"{library['state']} ({info})" if library is found.native and info else library["state"])
+    for text in machine["cuda_images"]:
+        add("cuda image", text)
     if found.native.get("info", {}).get("cuda"):
         add("cuda kernels", machine["cuda_kernels"])
     add("c++ compiler", machine["compiler"] or "none found")

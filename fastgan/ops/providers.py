@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fastgan.ops import native, tf32, triton_provider, verdicts
+from fastgan.ops import gpu_images, native, tf32, triton_provider, verdicts
 from fastgan.ops.arguments import exporting
 from fastgan.ops.operator import OPERATORS, PROVIDERS, Operator, Provider, add_provider
 from fastgan.ops.verdicts import Measured, Size
@@ -110,7 +110,7 @@ def _native_refusal(device: str, dtype: torch.dtype) -> str | None:
         return f"the native library has no {device} code"
     if dtype not in _DTYPES:
         return f"the native library has no {dtype} form"
-    return None
+    return gpu_images.refusal("native") if device == "cuda" else None
 
 
 def _triton_refusal(device: str, dtype: torch.dtype) -> str | None:
@@ -121,7 +121,7 @@ def _triton_refusal(device: str, dtype: torch.dtype) -> str | None:
         return f"x is on {device}, Triton kernels need a CUDA tensor"
     if dtype not in _DTYPES:
         return f"the Triton kernels have no {dtype} form"
-    return None
+    return gpu_images.refusal("triton")
 
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

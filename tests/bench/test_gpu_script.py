@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastgan.bench.conv2d_layer import CUDA_LAYERS
+
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "gpu.sh"
-STEPS = ["build", "tests-native", "sanitize", "roofline", "tests-triton", "bench", "sanitize-triton", "sanitize-more"]
-STEPS += ["large", "bench-all"]
+STEPS = ["build", "tests-native", "sanitize", "roofline", "bench", "tests-triton", "calibrate", "sanitize-more"]
+STEPS += ["sanitize-triton", "large", "bench-all", "sanitize-triton-more"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 
@@ -30,20 +32,95 @@ def test_a_dry_run_lists_every_step_and_divides_the_time(tmp_path: Path) -> None
     headings = [line.removeprefix("# ").split(": ") for line in lines if line.startswith("# ")]
     assert done.returncode == 0 and [name for name, _ in headings] == STEPS
     seconds = [int(time.removesuffix(" s")) for _, time in headings]
-    assert sum(seconds) == 46 * 60 and seconds[0] == 8 * 60
+    assert sum(seconds) == 46 * 60 and seconds[0] == 46 * 60 * 12 // 223
     assert all(
         f"{tmp_path}/out/{name}" in done.stdout
         for name in ("tests-triton.xml", "ops-conv2d_layer.json", "roofline.json")
     )
     tools = [line for line in lines if "compute-sanitizer --tool" in line]
-    assert sum(line.endswith("gpu_calls.py native") for line in tools) == 4
-    assert sum(line.endswith("gpu_calls.py triton") for line in tools) == 4
+    for name in "native", "triton":
+        of_it = [line.split("--tool ")[1].split()[0] for line in tools if f"gpu_calls.py {name} &&" in line]
+        assert sorted(of_it) == ["initcheck", "memcheck", "racecheck", "synccheck"]
     assert not (tmp_path / "out").exists()
 
 
 def test_chosen_steps_share_all_the_time() -> None:
     done = run("--dry-run", "--minutes", "1", "large", "roofline")
-    assert [line for line in done.stdout.splitlines() if line.startswith("#")] == ["# large: 40 s", "# roofline: 20 s"]
+    assert [line for line in done.stdout.splitlines() if line.startswith("#")] == ["# large: 37 s", "# roofline: 23 s"]
+
+
+def test_the_calls_of_the_help_fit_a_lease() -> None:
+    """Three of nine minutes, in which every tool of the sanitizer has two minutes at least."""
+    calls = [
+        line.split("gpu.sh ")[1].split() for line in run("--help").stdout.splitlines() if "gpu.sh --minutes" in line
+    ]
+    assert [call[:2] for call in calls] == [["--minutes", "9"]] * 3
+    named = [step for call in calls for step in call[2:]]
+    assert named == [step for step in STEPS if step in named] and set(STEPS) - set(named) == {
+        "large",
+        "bench-all",
+        "sanitize-triton-more",
+    }
+    tools = []
+    for call in calls:
+        lines = run("--dry-run", *call).stdout.splitlines()
+        tools += [line.split() for line in lines if "compute-sanitizer" in line]
+    assert len(tools) == 6
+    for words in tools:
+        assert int(words[words.index("timeout") + 3]) >= 120, words
+
+
+def test_quick_figures_begin_with_the_layers_and_compile_nothing() -> None:
+    lines = run("--dry-run", "bench").stdout.splitlines()[1:]
+    assert [line.split("--op ")[1].split()[0] for line in lines] == ["conv2d_layer", "bias_act", "upfirdn2d"]
+    for line in lines:
+        assert "--no-compile --layout channels_last --dtype bf16 fp32 " in line
+    assert [h for _, _, h, _ in CUDA_LAYERS[:2]] == [256, 64]
+
+
+def test_calibration_is_written_beside_the_figures(tmp_path: Path) -> None:
+    lines = run("--dry-run", "--minutes", "10", "--out", str(tmp_path), "calibrate").stdout.splitlines()
+    wanted = f"-m fastgan calibrate --device cuda --minutes 9.00 --json {tmp_path}/calibration.json"
+    assert lines[0] == "# calibrate: 600 s" and lines[1].endswith(wanted)
+
+
+REPORT = "========= Uninitialized __global__ memory read of size 4 bytes\n=========     at {}+0x70\n"
+SUMMARY = "========= ERROR SUMMARY: 1 error\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "log", "status", "passes"),
+    [
+        ("sanitize-more", SUMMARY, 0, True),
+        ("sanitize-more", REPORT.format("void cudnn::winograd<float>(float *)") + SUMMARY, 0, True),
+        ("sanitize-more", REPORT.format("void fastgan::cuda::up_kernel<float>(Launch)") + SUMMARY, 0, False),
+        ("sanitize-more", REPORT.format("conv2d_kernel") + SUMMARY, 0, True),  # Triton's: not of this provider
+        ("sanitize-triton-more", REPORT.format("conv2d_kernel") + SUMMARY, 0, False),
+        ("sanitize-triton-more", REPORT.format("void at::native::reduce_kernel<512>()") + SUMMARY, 0, True),
+        ("sanitize-more", SUMMARY, 9, False),
+        ("sanitize-more", "", 0, False),  # it ended before its end
+    ],
+)
+def test_a_tool_fails_by_what_it_reports_of_our_kernels(
+    step: str, log: str, status: int, passes: bool, tmp_path: Path
+) -> None:
+    """By the very command, with a sanitizer that writes this log."""
+    (line,) = [line for line in run("--dry-run", step).stdout.splitlines() if "--tool initcheck" in line]
+    written = str(SCRIPT.parents[1] / "build/gpu/work")
+    line = line.replace(written, str(tmp_path))
+    stand_in = tmp_path / "compute-sanitizer"
+    name = f"initcheck-{'triton' if 'triton' in step else 'native'}.log"
+    stand_in.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(log)} >{tmp_path}/{name}\nexit {status}\n")
+    stand_in.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment)
+    assert (done.returncode == 0) == passes, done.stdout + done.stderr
+
+
+def test_only_tools_that_check_a_kernel_by_itself_leave_others_out() -> None:
+    lines = run("--dry-run", "sanitize", "sanitize-more").stdout.splitlines()
+    filtered = {line.split("--tool ")[1].split()[0] for line in lines if "--kernel-name kns=7fastgan " in line}
+    assert filtered == {"racecheck", "synccheck"}
 
 
 @pytest.mark.parametrize("name", ["native", "triton"])

@@ -12,7 +12,7 @@ import torch
 
 from fastgan.cli import doctor, installation
 from fastgan.cli.main import main
-from fastgan.ops import native, providers
+from fastgan.ops import gpu_images, native, providers
 from fastgan.ops.operator import OPERATORS, Operator
 
 
@@ -81,6 +81,35 @@ def test_devices_are_described(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     words += "shared 227 KiB a block, 228 an SM, 65536 registers an SM, driver for CUDA 13.0)"
     assert words in text and "not used: this torch is built without CUDA" in text
     assert diagnosis(capsys, 0)["machine"]["cuda_devices"] == [json.loads(json.dumps(H100))]
+
+
+@pytest.mark.parametrize(
+    ("capability", "driver", "words"),
+    [
+        ((9, 0), (13, 0), "NVIDIA H100: SASS sm_90a; built with CUDA 13.0, driver for CUDA 13.0"),
+        ((11, 0), (13, 1), "PTX compute_80, which the driver compiles at first use; built with CUDA 13.0"),
+        ((9, 0), None, "SASS sm_90a; built with CUDA 13.0, driver not known"),
+        ((7, 5), (13, 0), "NVIDIA H100: none: NVIDIA H100 has compute capability 7.5, and the native library is built"),
+        (
+            (9, 0),
+            (12, 8),
+            "NVIDIA H100: none: the driver is for CUDA 12.8, and the native library was built with CUDA 13",
+        ),
+    ],
+)
+def test_the_image_that_serves_a_device_is_named(
+    capability: tuple[int, int],
+    driver: tuple[int, int] | None,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host_with(monkeypatch, lambda: [{**H100, "capability": capability}])
+    monkeypatch.setattr(gpu_images, "driver_version", lambda: driver)
+    built = {"cuda": "80 90a-real 100-real 120-real", "cuda_compiler": "nvcc 13.0.88"}
+    monkeypatch.setattr(native, "info", {**native.info, **built})
+    assert main(["doctor"]) == 0
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_why_there_are_no_devices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,8 +49,8 @@ def missing() -> str | None:
 
 
 def targets() -> list[str]:
-    """What the library was built for: ["sm_80", "sm_90a", "sm_120"]."""
-    return [f"sm_{word.split('-')[0]}" for word in native.info["cuda"].split()]
+    """What the library has machine code for: ["sm_80", "sm_90a", "sm_100", "sm_120"]."""
+    return [f"sm_{word.split('-')[0]}" for word in native.info["cuda"].split() if not word.endswith("-virtual")]
 
 
 def short(name: str) -> str:

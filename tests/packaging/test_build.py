@@ -207,3 +207,27 @@ def test_a_module_that_is_gone_from_the_sources_is_gone_from_the_next_wheel(sour
     assert build(sources, tmp_path / "after", keep_build=True, FASTGAN_BUILD="none").returncode == 0
     assert "fastgan/gone.py" in contents(tmp_path / "before")[1]
     assert "fastgan/gone.py" not in contents(tmp_path / "after")[1]
+
+
+@pytest.mark.parametrize(
+    ("named", "targets"),
+    [
+        ("", ""),
+        ("9.0", "90a-real"),  # with wgmma, without which an H100 would run other kernels
+        ("8.0;9.0+PTX", "80-real;90a-real;90-virtual"),
+        ("9.0 9.0a", "90a-real"),
+        ("8.6+PTX, 10.0, 12.0", "86;100-real;120-real"),
+        ("10.3f 10.0a", "103f-real;100a-real"),
+    ],
+)
+def test_torchs_list_of_targets_is_read(named, targets):
+    """By setup.py itself, kept from building."""
+    code = "import runpy, setuptools; setuptools.setup = lambda **_: None\n"
+    code += f"print(runpy.run_path({str(ROOT / 'setup.py')!r})['cuda_targets']())"
+    probe = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TORCH_CUDA_ARCH_LIST": named},
+        capture_output=True,
+        text=True,
+    )
+    assert probe.stdout.strip() == targets, probe.stderr
