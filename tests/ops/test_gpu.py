@@ -27,7 +27,8 @@ from fastgan.ops import (
 from fastgan.ops.bias_act.activations import ACTIVATIONS
 from fastgan.ops.operator import OPERATORS
 from tests.ops import cases_bias_act, cases_conv2d_layer, cases_upfirdn2d
-from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to
+from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, assert_close_to
+from tests.ops.derivatives import derivatives, random
 from tests.ops.layers import inputs, layer
 from tests.ops.operators import cases_of
 from tests.ops.plans import FORMS, planned
@@ -50,23 +51,6 @@ def kernels(request):
         (pytest.skip if skipped else pytest.fail)(reason)
     with provider(request.param):
         yield request.param
-
-
-def derivatives(call, leaves, dy, ddx=None):
-    """y and the gradients of the leaves; with ddx also those of dx's product with it, for dy and the leaves."""
-    y = call(*leaves)
-    first = torch.autograd.grad(y, leaves, dy, create_graph=ddx is not None)
-    if ddx is None:
-        return [y.detach(), *first]
-    wanted = [dy, *leaves]
-    second = torch.autograd.grad(first[0], wanted, ddx, allow_unused=True)
-    second = [torch.zeros_like(t) if g is None else g for t, g in zip(wanted, second, strict=True)]
-    return [t.detach() for t in (y, *first, *second)]
-
-
-def random(shape, dtype, memory_format="contiguous"):
-    """A leaf on the CPU."""
-    return arranged(torch.randn(shape, dtype=torch.float64).to(dtype), memory_format).requires_grad_()
 
 
 def moved(tensors, device=None):
