@@ -126,7 +126,10 @@ def test_a_provider_serves_what_it_has_an_image_for_and_is_asked_once(name: str,
 
 
 def test_a_compiled_call_takes_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo could not read how the driver is asked."""
+    ask = gpu_images.driver_version
     seen(monkeypatch, (9, 0), targets="80-real")
+    monkeypatch.setattr(gpu_images, "driver_version", ask)
 
     @torch.compile(backend="eager", fullgraph=True)
     def call(x: torch.Tensor) -> torch.Tensor:
