@@ -5,6 +5,7 @@ Sizes and taps are (height, width), factors (x, y), paddings (x0, x1, y0, y1), a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -127,6 +128,50 @@ class Sampling(NamedTuple):
         fh, fw = (1, 1) if taps is None or self.up == self.down == 1 else taps
         both = (fh + kernel[0] - 1, fw + kernel[1] - 1)
         return output_size(size, both, (self.up, self.up), (self.down, self.down), self.padding)
+
+
+def sampling_of(
+    x: Tensor, w: Tensor, f: Tensor | None, up: int, down: int, padding: int | Sequence[int]
+) -> tuple[Sampling, Size]:
+    """How a layer resamples, and the size of its result.
+
+    Raises:
+        ValueError: up, down or padding does not fit the images.
+    """
+    padding = tuple(padding) if isinstance(padding, (list, tuple)) else padding
+    taps = None if f is None else taps_of(f)
+    key: Any = (up, down, padding, sizes(x)[2:], sizes(w)[2:], taps)
+    return _remembered(*key) if _are_ints(key) else _sampling(*key)
+
+
+def _sampling(
+    up: int, down: int, padding: int | Sequence[int], image: Size, kernel: Size, taps: Size | None
+) -> tuple[Sampling, Size]:
+    factors = (as_int(up), as_int(down))
+    for name, factor, given in zip(("up", "down"), factors, (up, down), strict=True):
+        if factor is None or factor < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {given!r}")
+    if min(factors) > 1:
+        raise ValueError(f"up and down must not both exceed 1, got {up} and {down}")
+    given = list(padding) if isinstance(padding, tuple) else padding
+    sampling = Sampling.of(*factors, checked_padding(given), taps)
+    height, width = sampling.output_size(image, kernel, taps)
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"padding {given!r} leaves images of {image[0]}x{image[1]} no output under a kernel of "
+            f"{kernel[0]}x{kernel[1]}: it would be {height}x{width}"
+        )
+    return sampling, (height, width)
+
+
+_remembered = functools.lru_cache(1024)(_sampling)  # ints and tuples of them
+
+
+def _are_ints(key: tuple) -> bool:
+    """Whether all are plain ints: no bool, which equals one, no other kind of number, none that a compiler follows."""
+    if torch.compiler.is_compiling():
+        return False
+    return all(_are_ints(each) if isinstance(each, tuple) else each is None or type(each) is int for each in key)
 
 
 def taps_of(f: Tensor) -> Size:

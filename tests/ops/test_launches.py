@@ -62,16 +62,16 @@ def test_a_weight_in_either_format_gives_the_same(shim, settings, memory_format)
 
 
 def test_geometry_is_worked_out_once_and_for_plain_ints_alone():
-    from fastgan.ops.conv2d_layer import geometry
+    from fastgan.ops import fir
 
     x, w = torch.empty(1, 2, 8, 8), torch.empty(2, 2, 3, 3)
-    geometry._remembered.cache_clear()
-    first = geometry.sampling_of(x, w, None, 1, 2, [1, 1])
-    assert geometry.sampling_of(x, w, None, 1, 2, (1, 1)) is first and first[1] == (4, 4)
-    assert geometry._remembered.cache_info().currsize == 1
+    fir._remembered.cache_clear()
+    first = fir.sampling_of(x, w, None, 1, 2, [1, 1])
+    assert fir.sampling_of(x, w, None, 1, 2, (1, 1)) is first and first[1] == (4, 4)
+    assert fir._remembered.cache_info().currsize == 1
     others: list[Any] = [torch.tensor(1), np.int64(1)]
     for one in others:
-        assert geometry.sampling_of(x, w, None, one, 2, 1) == first
+        assert fir.sampling_of(x, w, None, one, 2, 1) == first
     with pytest.raises(ValueError, match="up must be an int of at least 1, got True"):
-        geometry.sampling_of(x, w, None, True, 2, 1)  # equal to the 1 that is remembered
-    assert geometry._remembered.cache_info().currsize == 1
+        fir.sampling_of(x, w, None, True, 2, 1)  # equal to the 1 that is remembered
+    assert fir._remembered.cache_info().currsize == 1

@@ -25,10 +25,9 @@ from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer import products, triton_form
 from fastgan.ops.conv2d_layer.autograd import LayerOperators
 from fastgan.ops.conv2d_layer.formulas import LayerCall
-from fastgan.ops.conv2d_layer.geometry import sampling_of
 from fastgan.ops.conv2d_layer.reference import conv2d_layer_reference
 from fastgan.ops.conv2d_layer.schemas import SCHEMAS
-from fastgan.ops.fir import checked_filter
+from fastgan.ops.fir import checked_filter, sampling_of
 from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import transforming
 
