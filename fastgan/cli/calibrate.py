@@ -27,7 +27,7 @@ def run(options: CalibrateOptions) -> int:
     """The verb; returns the exit status: 0; with --show 1 if nothing is known of the device."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = max(console.width, 120)
+        console.width = max(console.width, 160)
     if options.threads is not None:
         if options.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {options.threads}")
@@ -132,7 +132,7 @@ def tables(record: Record) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("of", "call", "serves", "ms", "others"):
         table.add_column(name, justify="right" if name == "ms" else "left", no_wrap=name != "call")
-    for verdict in record.verdicts:
+    for verdict in sorted(record.verdicts, key=lambda verdict: verdict.of.subject):
         times, first = verdict.milliseconds, verdict.ranking[0]
         others = sorted((times[form][0], form) for form in times if form != first)
         table.add_row(

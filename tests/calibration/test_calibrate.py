@@ -74,7 +74,9 @@ def test_convolutions_are_tried_before_their_layers(native_provider) -> None:
     assert record.losses == []
     kinds = {verdict.of.kind for verdict in record.verdicts if verdict.of.subject == "conv2d_layer/native"}
     assert kinds == {"3x3 convolution", "3x3 input gradient", "3x3 weight gradient"}
-    assert {"3x3 up 2 down 1", "1x1 up 1 down 2"} <= {verdict.of.kind for verdict in record.verdicts}
+    assert {"modulated 3x3 up 2 down 1", "1x1 up 1 down 2"} <= {verdict.of.kind for verdict in record.verdicts}
+    known = [verdict.of for verdict in record.verdicts]
+    assert len(set(known)) == len(known), "two verdicts on one call"
 
 
 def test_when_the_time_is_over_the_rest_keeps_its_place(native_provider) -> None:

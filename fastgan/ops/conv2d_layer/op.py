@@ -219,8 +219,10 @@ def _layer(
     if kernel != [1, 1] and flag("flip_weight", flip_weight) == (sampling.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
     noise, b, residual = _operands(x, o, size, noise, b, residual)
-    detail, known_by = "groups" if groups > 1 else "", lambda: products.layer(x, w, sampling)
-    provider = providers.choose("conv2d_layer", x.device, x.dtype, detail, known_by)
+    detail, modulated = "groups" if groups > 1 else "", in_scale is not None
+    provider = providers.choose(
+        "conv2d_layer", x.device, x.dtype, detail, lambda: products.layer(x, w, modulated, sampling)
+    )
     memory_format = dense_format(x)
     if provider == "reference":
         settings = (act, alpha, gain, clamp)

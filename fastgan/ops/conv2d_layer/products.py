@@ -9,10 +9,11 @@ from fastgan.ops.fir import Sampling
 from fastgan.ops.verdicts import Size
 
 
-def layer(x: Tensor, w: Tensor, sampling: Sampling) -> tuple[str, str, Size]:
+def layer(x: Tensor, w: Tensor, modulated: bool, sampling: Sampling) -> tuple[str, str, Size]:
     """A whole layer of x [N, I, H, W] and w [O, I, kh, kw]; its size is (I, O, N·H·W)."""
     (o, i, kh, kw), (n, _, height, width) = sizes(w), sizes(x)
-    return layout_name(x), f"{kh}x{kw} up {sampling.up} down {sampling.down}", (i, o, n * height * width)
+    kind = f"{'modulated ' if modulated else ''}{kh}x{kw} up {sampling.up} down {sampling.down}"
+    return layout_name(x), kind, (i, o, n * height * width)
 
 
 def convolution(kind: str, x: Tensor, w: Tensor) -> tuple[str, str, Size]:
