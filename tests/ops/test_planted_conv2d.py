@@ -27,10 +27,10 @@ CUDA_PLANTS = {
         UNWRITTEN.format("y"),
         test="conv2d",
     ),
-    "too few stages: products still read what the next chunk overwrites": Plant(
+    "late wait: products still read what a later chunk overwrites": Plant(
         CONV2D_TILE,
-        "const int lead = stages - 1 - Sums::in_flight;",
-        "const int lead = stages - 1;",
+        "wait_products<in_flight>();",
+        "wait_products<in_flight + 2>();",
         WRONG.format("y"),
         test="conv2d",
     ),
