@@ -7,12 +7,12 @@
 // Where a multiprocessor has 100 KiB, tiles of tensor cores are small, so that two blocks fit.
 //  tensor  halves: mma m16n8k16; float32 where tf32 is allowed: m16n8k8. Sums in float32.
 //  plain   float32, in FMA of its own.
-// Tiles of 128 threads and 32 channels (plain wide: 16): wide 12 x 28 pixels of y from 16 x 32 before the FIR, 1.52 times the products that
-// are needed; small 12 x 12 from 16 x 16, 1.78 times. Shared memory: 2 stages of a chunk, or the sums of 16 channels: 56 and
+// Tiles of 128 threads and 32 channels (plain wide: 16): wide 12 x 28 pixels of y from 16 x 32 before the FIR, 1.52 times
+// the products that are needed; small 12 x 12 from 16 x 16, 1.78 times. Shared memory: 2 stages of a chunk, or the sums of 16 channels: 56 and
 // 47 KiB (plain wide: 48).
 // `streamed`: x comes by asynchronous copies. Else, where it is scaled or not in whole packets, it goes through registers.
 // Registers a thread (nvcc 13.0, sm_90a), streamed and not; none is spilled, nor for sm_80 and sm_120:
-//  halves 226, 254 (wide), 162, 185 (small); tf32 242, 254, 124, 188; plain 226, 248, 156, 166.
+//  halves 226, 254 (wide), 164, 184 (small); tf32 226, 252, 164, 182; plain 220, 244, 156, 220.
 // Share of the matrix rate: not yet run on a GPU.
 #include "conv2d_layer/conv2d_up_tile.cuh"
 
