@@ -18,7 +18,7 @@ struct ConvAxis {
 
 // Which tiles a convolution is made of, where that is not left to its shape: to prove each form with little work, and to
 // time each. A form that the type or the GPU has none of is the shape's. conv2d_up has wide and small ones.
-enum class ConvForm : uint8_t { by_shape, warpgroup, wide, small, narrow };
+enum class ConvForm : uint8_t { by_shape, warpgroup, warpgroup64, wide, small, narrow };
 struct ConvPlan {
   ConvForm form = ConvForm::by_shape;
   uint8_t stages = 0;   // chunks in shared memory, 3 or 4, of tiles that may have 3; 0: by the GPU. Not of conv2d_up

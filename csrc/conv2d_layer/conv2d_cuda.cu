@@ -6,11 +6,11 @@
 // kw, in] in whole packets of 16 bytes.
 //  tensor     halves: mma m16n8k16; float32 where tf32 is allowed: m16n8k8. Sums in float32.
 //  plain      float32 and float64, in FMA of their own.
-//  warpgroup  halves on compute capability 9.0, for much work: wgmma m64n128k16 by all warps of a block together; a
-//             chunk's products go on while the next is waited for.
-// Tiles of 128 threads, pixels x channels: wide 128 x 128 (plain: 128 x 64), for much work; narrow 128 x 16, for up to 16
-// channels; small 64 x 64 (plain: 64 x 32) for the rest. Shared memory, which holds 4 stages of a chunk, and then the
-// tile's sums (wide: half of them at a time): wide 64 KiB (plain: 48; warpgroup: 68), narrow 36, small 32 (plain: 24).
+//  warpgroup  halves on compute capability 9.0, for much work: wgmma m64n128k16 (warpgroup64, for up to 64 channels:
+//             m64n64k16) by all warps of a block together; a chunk's products go on while the next is waited for.
+// Tiles of 128 threads, pixels x channels: wide 128 x 128 (plain, warpgroup64: 128 x 64), for much work; narrow 128 x 16,
+// for up to 16 channels; small 64 x 64 (plain: 64 x 32) for the rest. Shared memory, which holds 4 stages of a chunk, and then the
+// tile's sums (wide: half of them at a time): wide 64 KiB (plain: 48; warpgroup: 68, 48), narrow 36, small 32 (plain: 24).
 // Where a multiprocessor has 100 KiB, wide has 3 stages, 48 KiB, so that two blocks fit. Registers: at most 255 (wide,
 // warpgroup), 168, none spilled (nvcc 13.0, sm_80, sm_90a, sm_120).
 // Splits: where tiles are few and sums long (512 channels at 4x4), blocks share a tile's sum, each a range of its chunks,
@@ -41,7 +41,7 @@ struct ConvTile {
 };
 
 using Form = ConvForm;
-inline const char* const kFormNames[] = {"by shape", "warpgroup", "wide", "small", "narrow"};
+inline const char* const kFormNames[] = {"by shape", "warpgroup", "warpgroup64", "wide", "small", "narrow"};
 
 template <class T, int rows, int columns, int warp_rows, int warp_columns>
 using TensorTile = ConvTile<T, TensorRows<T, warp_rows, warp_columns>, rows, columns, warp_rows, warp_columns>;
@@ -51,8 +51,10 @@ using PlainTile = ConvTile<T, PlainRows<T, warp_rows, warp_columns>, rows, colum
 // Calls f with the tile of a form.
 template <class T, bool tensor, class F>
 void with_form(Form form, const F& f) {
-  if constexpr (sizeof(T) == 2)
-    if (form == Form::warpgroup) return f(ConvTile<T, WarpgroupRows<T>, 128, 128, 32, 128, 64>());
+  if constexpr (sizeof(T) == 2) {
+    if (form == Form::warpgroup) return f(ConvTile<T, WarpgroupRows<T, 128>, 128, 128, 32, 128, 64>());
+    if (form == Form::warpgroup64) return f(ConvTile<T, WarpgroupRows<T, 64>, 128, 64, 32, 64, 64>());
+  }
   if constexpr (tensor) {
     if (form == Form::wide) return f(TensorTile<T, 128, 128, 64, 64>());
     form == Form::narrow ? f(TensorTile<T, 128, 16, 32, 16>()) : f(TensorTile<T, 64, 64, 32, 32>());
@@ -156,12 +158,14 @@ Form form_of(const Conv2dArgs& a) {
   const bool halves = a.dtype == DType::f16 || a.dtype == DType::bf16;
   const Form asked = a.plan.form;
   if (asked == Form::small || asked == Form::narrow || (asked == Form::wide && a.dtype != DType::f64)) return asked;
-  if (asked == Form::warpgroup && halves && has_warpgroups(a.stream)) return asked;
+  const bool warpgroups = halves && has_warpgroups(a.stream);
+  if ((asked == Form::warpgroup || asked == Form::warpgroup64) && warpgroups) return asked;
   if (a.out_channels <= 16) return Form::narrow;
   const int64_t pixels = a.images * a.axis_y.out * a.axis_x.out;
   const int64_t tiles = divide_up(pixels, 128) * divide_up(a.out_channels, 128);
-  if (a.dtype == DType::f64 || a.out_channels <= 64 || tiles < kManyTiles) return Form::small;
-  return halves && has_warpgroups(a.stream) ? Form::warpgroup : Form::wide;
+  if (a.dtype == DType::f64 || tiles < kManyTiles) return Form::small;
+  if (a.out_channels <= 64) return warpgroups ? Form::warpgroup64 : Form::small;
+  return warpgroups ? Form::warpgroup : Form::wide;
 }
 
 // Calls f with the tile that the arguments ask for.
@@ -219,8 +223,8 @@ void run_tile(ConvLaunch l, int64_t partial) {
 
 template <class T, bool tensor>
 void list_forms(KernelList& list) {
-  for (const Form form : {Form::warpgroup, Form::wide, Form::small, Form::narrow}) {
-    if ((form == Form::warpgroup && sizeof(T) > 2) || (form == Form::wide && sizeof(T) > 4)) continue;
+  for (const Form form : {Form::warpgroup, Form::warpgroup64, Form::wide, Form::small, Form::narrow}) {
+    if ((form <= Form::warpgroup64 && sizeof(T) > 2) || (form == Form::wide && sizeof(T) > 4)) continue;
     with_form<T, tensor>(form, [&](auto tile) {
       using Tile = decltype(tile);
       const std::string name = std::string("conv2d ") + (tensor ? "tensor " : "plain ") + kFormNames[int(form)];

@@ -147,13 +147,13 @@ struct PlainRows : PlainSums<T, rows, columns> {
   }
 };
 
-// 128 x 128 by the block's four warps together: each has rows 16w to 16w + 15 of both halves.
-template <class T>
+// 128 x `columns` by the block's four warps together: each has rows 16w to 16w + 15 of both halves.
+template <class T, int columns>
 struct WarpgroupRows {
   using A = float;
   static constexpr int in_flight = 1;
   static constexpr bool tf32 = false;
-  float sum[2][64] = {};
+  float sum[2][columns / 2] = {};
 
   __device__ __forceinline__ void multiply(const unsigned char* a, const unsigned char* b) {
     begin_products();
@@ -179,7 +179,7 @@ struct WarpgroupRows {
     for (int i = 0; i < 4; ++i) {
       float* const at = to + (i * 8 + row) * pitch + column;
 #pragma unroll
-      for (int n = 0; n < 16; ++n)
+      for (int n = 0; n < columns / 8; ++n)
         *reinterpret_cast<float2*>(at + n * 8) =
             make_float2(sum[i / 2][4 * n + i % 2 * 2], sum[i / 2][4 * n + i % 2 * 2 + 1]);
     }

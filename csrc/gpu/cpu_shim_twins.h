@@ -74,8 +74,8 @@ void tensor_multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint3
     }
 }
 
-template <class T>
-void warpgroup_multiply(float (&sum)[64], uint64_t a, uint64_t b) {
+template <class T, int n>
+void warpgroup_multiply(float (&sum)[n], uint64_t a, uint64_t b) {
   const unsigned g = block->running->lane / 4, t = block->running->lane % 4, warp = block->running->warp % 4;
   // Place k of a row that a descriptor tells: groups of 8 rows, bits 4 and 5 of an address exchanged by 7 and 8.
   const auto number = [](uint64_t rows, unsigned row, unsigned k) {
@@ -87,7 +87,7 @@ void warpgroup_multiply(float (&sum)[64], uint64_t a, uint64_t b) {
   own(block->products).queue.push_back([&sum, a, b, g, t, warp, number] {
     for (unsigned k = 0; k < 16; ++k) {
       const float top = number(a, 16 * warp + g, k), bottom = number(a, 16 * warp + g + 8, k);
-      for (unsigned column = 0; column < 32; ++column) {
+      for (unsigned column = 0; column < n / 2; ++column) {
         const float other = number(b, column / 2 * 8 + 2 * t + column % 2, k);
         sum[column / 2 * 4 + column % 2] += top * other;
         sum[column / 2 * 4 + column % 2 + 2] += bottom * other;

@@ -273,17 +273,25 @@ __device__ __forceinline__ void wait_products() {
 #endif
   FASTGAN_WARPGROUP_PTX("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
 }
-// sum += a b, 64 x 128 x 16 halves, asynchronously. Warp w has rows 16w to 16w + 15; sum[4j] to sum[4j + 3] are what
-// tensor_multiply has of columns 8j to 8j + 7.
-template <class T>
-__device__ __forceinline__ void warpgroup_multiply(float (&sum)[64], uint64_t a, uint64_t b) {
+// sum += a b, 64 x 2n x 16 halves, n 32 or 64, asynchronously. Warp w has rows 16w to 16w + 15; sum[4j] to sum[4j + 3] are
+// what tensor_multiply has of columns 8j to 8j + 7.
+template <class T, int n>
+__device__ __forceinline__ void warpgroup_multiply(float (&sum)[n], uint64_t a, uint64_t b) {
+  static_assert(n == 32 || n == 64, "a shape that is written down below");
 #if FASTGAN_SHIM
   shim::warpgroup_multiply<T>(sum, a, b);
 #else
   (void)sum, (void)a, (void)b;
 #define FASTGAN_SUM4(i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
 #define FASTGAN_SUM16(i) FASTGAN_SUM4(i), FASTGAN_SUM4(i + 4), FASTGAN_SUM4(i + 8), FASTGAN_SUM4(i + 12)
-#define FASTGAN_WGMMA(types)                                                                                       \
+#define FASTGAN_WGMMA64(types)                                                                                     \
+  FASTGAN_WARPGROUP_PTX(                                                                                           \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." types " "                                                      \
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                    \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, 1, 1, 0, 0;"  \
+      : FASTGAN_SUM16(0), FASTGAN_SUM16(16)                                                                        \
+      : "l"(a), "l"(b))
+#define FASTGAN_WGMMA128(types)                                                                                    \
   FASTGAN_WARPGROUP_PTX(                                                                                           \
       "wgmma.mma_async.sync.aligned.m64n128k16.f32." types " "                                                     \
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                    \
@@ -292,20 +300,26 @@ __device__ __forceinline__ void warpgroup_multiply(float (&sum)[64], uint64_t a,
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, 1, 1, 1, 0, 0;"  \
       : FASTGAN_SUM16(0), FASTGAN_SUM16(16), FASTGAN_SUM16(32), FASTGAN_SUM16(48)                                  \
       : "l"(a), "l"(b))
-  if constexpr (std::is_same<T, __half>::value)
-    FASTGAN_WGMMA("f16.f16");
+  if constexpr (n == 32 && std::is_same<T, __half>::value)
+    FASTGAN_WGMMA64("f16.f16");
+  else if constexpr (n == 32)
+    FASTGAN_WGMMA64("bf16.bf16");
+  else if constexpr (std::is_same<T, __half>::value)
+    FASTGAN_WGMMA128("f16.f16");
   else
-    FASTGAN_WGMMA("bf16.bf16");
-#undef FASTGAN_WGMMA
+    FASTGAN_WGMMA128("bf16.bf16");
+#undef FASTGAN_WGMMA128
+#undef FASTGAN_WGMMA64
 #undef FASTGAN_SUM16
 #undef FASTGAN_SUM4
 #endif
 }
 // After the last wait: reads of the sums stay behind it.
-__device__ __forceinline__ void settle_products(float (&sum)[64]) {
+template <int n>
+__device__ __forceinline__ void settle_products(float (&sum)[n]) {
   (void)sum;
 #pragma unroll
-  for (int i = 0; i < 64; ++i) FASTGAN_WARPGROUP_PTX("" : "+f"(sum[i])::"memory");
+  for (int i = 0; i < n; ++i) FASTGAN_WARPGROUP_PTX("" : "+f"(sum[i])::"memory");
 }
 #undef FASTGAN_WARPGROUP_PTX
 

@@ -284,9 +284,9 @@ int main() {
           c.plan.stages = 3;
           if (s.out > 64) Runner(c, numbers).run();
           if (s.out < 64) continue;
-          for (const ConvForm form : {ConvForm::wide, ConvForm::warpgroup, ConvForm::narrow}) {
+          for (const ConvForm form : {ConvForm::wide, ConvForm::warpgroup, ConvForm::warpgroup64, ConvForm::narrow}) {
             c.plan.form = form, c.plan.stages = count % 2 ? 3 : 0;
-            if (form == ConvForm::warpgroup) setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);
+            if (form == ConvForm::warpgroup || form == ConvForm::warpgroup64) setenv("FASTGAN_SHIM_WARPGROUPS", "1", 1);
             Runner(c, numbers).run_forward();
             unsetenv("FASTGAN_SHIM_WARPGROUPS");
           }

@@ -74,7 +74,7 @@ LAYERS = {
 # work, and for long sums, is asked for.
 _LAUNCHED = [((2, 16, 9, 8), 3, 1), ((2, 8, 5, 6), 40, 3), ((1, 5, 7, 3), 5, 3)]
 _MANY_CHANNELS = ((2, 8, 5, 6), 72, 3)
-PLANS = [{"form": "warpgroup"}, {"form": "wide"}, {"form": "wide", "stages": 3}, {"splits": 2}]
+PLANS = [{"form": "warpgroup"}, {"form": "warpgroup64"}, {"form": "wide"}, {"form": "wide", "stages": 3}, {"splits": 2}]
 
 
 def launch_all(leaf: Callable[..., torch.Tensor], dtype: torch.dtype, device: str, cuda: bool) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-FORMS = ("by shape", "warpgroup", "wide", "small", "narrow")  # ConvForm of csrc/conv2d_layer/conv2d.h
+FORMS = ("by shape", "warpgroup", "warpgroup64", "wide", "small", "narrow")  # ConvForm of csrc/conv2d_layer/conv2d.h
 _PROVIDERS = ("native", "shim")
 _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 

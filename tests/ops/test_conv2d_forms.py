@@ -27,7 +27,7 @@ def forms_of(call: Callable[[], object]) -> list[str]:
     """Of the tiles that a call has launched a product of."""
     before = launched()
     call()
-    return [form for name in launched() - before for form in FORMS if f" {form}" in name]
+    return [form for name in launched() - before for form in FORMS if f" {form} " in name]
 
 
 @pytest.mark.parametrize("precision", DTYPES)
@@ -51,9 +51,12 @@ def test_the_form_of_a_shape(monkeypatch, precision):
     wide = "small" if precision == "fp64" else "wide"
     assert [forms_of(many.check), forms_of(fewer.run)] == [[wide], ["small"]]
     assert forms_of(replace(many, w=many.w[:16].contiguous()).run) == ["narrow"]
-    assert forms_of(replace(many, w=many.w[:64].contiguous()).run) == ["small"]
+    to_64, fewer_to_64 = (replace(layer, w=layer.w[:64].contiguous()) for layer in (many, fewer))
+    assert forms_of(to_64.run) == ["small"]
     monkeypatch.setenv("FASTGAN_SHIM_WARPGROUPS", "1")
-    assert forms_of(many.check) == ["warpgroup" if precision in ("fp16", "bf16") else wide]
+    halves = precision in ("fp16", "bf16")
+    assert forms_of(many.check) == ["warpgroup" if halves else wide]
+    assert [forms_of(to_64.check), forms_of(fewer_to_64.run)] == [["warpgroup64" if halves else "small"], ["small"]]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -64,9 +67,10 @@ def test_warpgroups(monkeypatch, conv, precision, operands):
     layer = Layer.random(conv, precision, act="lrelu", clamp=0.7, keep_mask=True).with_operands(*operands)
     found = layer.run()
     monkeypatch.setenv("FASTGAN_SHIM_WARPGROUPS", "1")
-    with planned("warpgroup"):
-        assert forms_of(layer.check) == ["warpgroup"]
-        assert all(map(torch.equal, layer.run(), found))
+    for form in ("warpgroup", "warpgroup64"):
+        with planned(form):
+            assert forms_of(layer.check) == [form]
+            assert all(map(torch.equal, layer.run(), found))
 
 
 @pytest.mark.parametrize("precision", DTYPES)

@@ -32,7 +32,7 @@ def test_without_warpgroups_all_other_kernels_run(shim):
 
 def test_a_form_that_is_not_asked_for_is_told(shim, monkeypatch):
     monkeypatch.setattr(coverage, "LAYOUTS", {"c": "channels_last"})
-    monkeypatch.setattr(cases_conv2d_layer, "PLANS", [{"form": "warpgroup"}, {"splits": 2}])
+    monkeypatch.setattr(cases_conv2d_layer, "PLANS", [{"form": "warpgroup"}, {"form": "warpgroup64"}, {"splits": 2}])
     left_out = coverage.missing(coverage.covered(shim))
     assert {"conv2d tensor wide streamed fp16", "conv2d_up plain wide fp32"} < set(left_out)
     assert all("wide" in kernel for kernel in left_out if kernel.startswith(("conv2d ", "conv2d_up ")))
