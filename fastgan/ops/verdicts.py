@@ -258,7 +258,6 @@ def warn_once(device: torch.device) -> None:
         )
 
 
-@torch.compiler.assume_constant_result
 def ranking_while_compiling(
     subject: str, device: str, dtype: str, layout: str, kind: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -268,3 +267,7 @@ def ranking_while_compiling(
         return (), ()
     lost = tuple(form for of, form, kind_ in found.lost if (of, kind_) == (subject, dtype))
     return found.ranking(Measured(subject, dtype, layout, kind, ())), lost
+
+
+# As torch.compiler.assume_constant_result, which would import torch's compiler, and Triton with it.
+ranking_while_compiling._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
