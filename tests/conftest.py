@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from fastgan.ops import native, providers, triton_provider
+from fastgan.ops.operator import OPERATORS
 from tests.native import cuda_resources
 from tests.native.building import missing_tool
 from tests.ops.thinning import repeats
@@ -108,6 +109,14 @@ def kernels(request):
         return _stand_in(request, "shim").selected
     _require(request, "native", native.unavailable)
     return lambda: providers.provider("native")
+
+
+@pytest.fixture
+def no_stand_ins(monkeypatch):
+    """Without the stand-ins that other tests of this process may have registered."""
+    for operator in OPERATORS.values():
+        for name in set(operator.providers) - set(providers.NAMES):
+            monkeypatch.delitem(operator.providers, name)
 
 
 @pytest.fixture

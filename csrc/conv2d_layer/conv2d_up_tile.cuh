@@ -207,14 +207,14 @@ struct UpLoader {
   __device__ __forceinline__ void round(int stage) {
     if constexpr (tf32) {
       static_assert(Tile::columns == 32, "every thread has copied of w");
-      unsigned char* const from = memory + stage * Tile::stage_bytes;
+      unsigned char* const base = memory + stage * Tile::stage_bytes;
       const int first = recomputed(own_row);
       if constexpr (streamed)
 #pragma unroll
         for (int i = 0; i < rows; ++i)
-          if (first + 32 * i < Tile::patch_rows) round_copied(from + place(first + 32 * i));
+          if (first + 32 * i < Tile::patch_rows) round_copied(base + place(first + 32 * i));
 #pragma unroll
-      for (int tap = 0; tap < Tile::taps; ++tap) round_copied(from + place_of_weight(tap));
+      for (int tap = 0; tap < Tile::taps; ++tap) round_copied(base + place_of_weight(tap));
     }
   }
 };

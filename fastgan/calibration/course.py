@@ -156,6 +156,8 @@ def _checked(device: torch.device | str | None, minutes: float | None) -> torch.
         raise ValueError(f"device must be cpu or cuda, got {str(device)!r}")
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda: this torch sees no GPU (fastgan doctor says more)")
+    if where.type == "cuda" and where.index is None:  # the current one, for processes whose current one is another
+        return torch.device("cuda", torch.cuda.current_device())
     return where
 
 

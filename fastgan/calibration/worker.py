@@ -11,6 +11,7 @@ import ctypes
 import gc
 import importlib
 import json
+import math
 import os
 import signal
 import sys
@@ -46,7 +47,9 @@ class Worker:
             importlib.import_module(name)
         self._device, self._say = torch.device(settings["device"]), say
         self._stopwatch = CudaStopwatch(self._device) if self._device.type == "cuda" else None
-        if self._device.type == "cpu":
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+        else:
             tune_cpu_allocator()
             torch.set_num_threads(settings["threads"])
         verdicts.assume(self._device, verdicts.Record.of_json(settings["record"]))
@@ -87,7 +90,7 @@ class Worker:
             self._say({"at": f"{step} of {_at(trial)}"})
             self._poison(prepared)
             error, limit = prepared.error(form, step, prepared.results(form, step))
-            if error > limit:
+            if not error <= limit < math.inf:  # nor can it be judged where the reference itself overflows
                 return f"wrong: {step} of {_at(trial)} is {error:.2g} from float64, at most {limit:.1e} is allowed"
         return None
 

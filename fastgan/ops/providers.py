@@ -10,6 +10,7 @@ plain torch, which runs where no fastgan is.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from fastgan.ops.operator import OPERATORS, PROVIDERS, Operator, Provider, add_p
 from fastgan.ops.verdicts import Measured, Size
 
 NAMES = ("native", "triton", "reference")
+NEAR = {"cpu": 2.0, "cuda": 8.0}  # factors between sizes within which what was measured goes before a default
 T = TypeVar("T")
 
 
@@ -269,7 +271,9 @@ def _order(
         if unproved and not all(_refusal(operator, name, "cuda", dtype, "") for name in operator.providers):
             verdicts.warn_once(device)
         return order
-    ranking = table.ranking(Measured(operator.name, kind, *call())) if call is not None else ()
+    # Where nothing is a default, what was measured of quite other sizes is the best that is known.
+    within = math.inf if default is None else NEAR[device.type]
+    ranking = table.ranking(Measured(operator.name, kind, *call()), within) if call is not None else ()
     return tuple(name for name in ranking or order if table.loss(operator.name, name, kind) is None)
 
 
@@ -301,7 +305,7 @@ def choose_form(
         return rule
     of = Measured(subject, str(x.dtype)[6:], *call())
     proved = [form for form in forms if table.loss(subject, form, of.dtype) is None]
-    order = [form for form in table.ranking(of) if form in proved]
+    order = [form for form in table.ranking(of, NEAR[x.device.type]) if form in proved]
     return next(iter(order), rule if rule in proved else next(iter(proved), rule))
 
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 
 from fastgan.ops.identity import Identity, identity
@@ -128,22 +127,29 @@ class Table:
         for verdict in record.verdicts:
             of = verdict.of
             self._sizes.setdefault((of.subject, of.dtype, of.layout, of.kind), []).append((of.size, verdict.ranking))
-        self._found: dict[Measured, tuple[str, ...]] = {}
+        self._found: dict[tuple[Measured, float], tuple[str, ...]] = {}
 
-    def ranking(self, of: Measured) -> tuple[str, ...]:
+    def ranking(self, of: Measured, within: float = math.inf) -> tuple[str, ...]:
         """The forms measured of such a call at the nearest size, of several as near the larger; () if none was.
 
-        A call of no size is taken for the largest.
+        Args:
+            of: the call; one of no size is taken for the largest.
+            within: the factor by which each number of the size may differ from what was measured.
         """
-        found = self._found.get(of)
-        if found is None:
+        if (of, within) not in self._found:
             known = self._sizes.get((of.subject, of.dtype, of.layout, of.kind), [])
-            found = self._found[of] = min(known, key=lambda each: _order(each[0], of.size), default=((), ()))[1]
-        return found
+            near = [each for each in known if _apart(each[0], of.size) <= within * (1 + 1e-9)]
+            self._found[of, within] = min(near, key=lambda each: _order(each[0], of.size), default=((), ()))[1]
+        return self._found[of, within]
 
     def loss(self, subject: str, form: str, dtype: str) -> str | None:
         """Why a form lost its place; None if it did not."""
         return self.lost.get((subject, form, dtype))
+
+
+def _apart(size: Size, wanted: Size) -> float:
+    """The largest factor between two numbers."""
+    return max((max(have / max(want, 1), want / have) for want, have in zip(wanted, size, strict=False)), default=1.0)
 
 
 def _order(size: Size, wanted: Size) -> tuple[float, float]:
@@ -154,6 +160,8 @@ def _order(size: Size, wanted: Size) -> tuple[float, float]:
 
 def path() -> Path:
     """The file; its folder may not exist yet."""
+    import platformdirs  # which nothing else needs, nor whoever names a provider
+
     return platformdirs.user_cache_path("fastgan", appauthor=False) / "calibration.json"
 
 

@@ -61,20 +61,21 @@ def test_the_nearest_size_decides(native_provider, cache: Path) -> None:
     small, large = verdict(LRELU, (100,), "reference", "native"), verdict(LRELU, (10_000,), "native", "reference")
     write(Record(identity(CPU), verdicts=[small, large]))
     with providers._named.holding(""):
-        assert choose(torch.zeros(20)) == choose(torch.zeros(900)) == "reference"
-        assert choose(torch.zeros(1100)) == choose(torch.zeros(10**6)) == "native"
-        assert choose(torch.zeros(0)) == "reference"
+        assert choose(torch.zeros(50)) == choose(torch.zeros(200)) == "reference"
+        assert choose(torch.zeros(5000)) == choose(torch.zeros(20_000)) == "native"
+        assert choose(torch.zeros(49)) == choose(torch.zeros(201)) == choose(torch.zeros(0)) == "native"  # too far away
         assert choose(torch.zeros(20), "tanh") == "native"  # of which nothing was measured
         assert choose(torch.zeros(20, dtype=torch.float64)) == "native"
         assert providers.choose("bias_act", "cpu", torch.float32) == "native"
-        by = {n: str(bias_act(torch.ones(n, requires_grad=True), act="lrelu").grad_fn) for n in (20, 5000)}
-        assert "bias_act_native" in by[5000] and "bias_act_native" not in by[20]
+        by = {n: str(bias_act(torch.ones(n, requires_grad=True), act="lrelu").grad_fn) for n in (60, 5000)}
+        assert "bias_act_native" in by[5000] and "bias_act_native" not in by[60]
 
 
 def test_as_near_the_larger_decides() -> None:
     table = Table(Record({}, verdicts=[verdict(LRELU, (10,), "a"), verdict(LRELU, (1000,), "b")]))
     assert table.ranking(Measured(*LRELU, (100,))) == ("b",)
     assert table.ranking(Measured(*LRELU, (99,))) == ("a",)
+    assert table.ranking(Measured(*LRELU, (99,)), within=9.0) == ()
     assert table.ranking(Measured(*LRELU, ())) == ("b",)  # of no size, as torch.compile asks
     assert table.ranking(Measured(*LRELU[:3], "smooth", (100,))) == ()
 

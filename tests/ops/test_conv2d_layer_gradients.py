@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from fastgan.ops import conv2d_resample, exact_convolutions, provider
-from fastgan.ops.conv2d_layer import op
 from fastgan.ops.conv2d_layer.formulas import LayerCall, PerInput
 from fastgan.ops.conv2d_layer.passes import Epilogue
 from tests.ops import cases_conv2d_layer
@@ -145,7 +144,7 @@ def test_second_derivative_is_none_of_its_inputs(compiled_provider):
 @pytest.mark.parametrize("name", [name for name, case in cases_conv2d_layer.CASES.items() if "styles" in case[3]])
 def test_derivatives_where_the_convolution_is_kept(kernels, name, monkeypatch):
     """What halves with noise or bias keep; here in float64, which finite differences need."""
-    monkeypatch.setattr(op, "_keeps_sum", lambda call: call.scale is not None)
+    monkeypatch.setattr(LayerCall, "needs_sum", property(lambda call: call.scale is not None))
     tensors, arguments = inputs(cases_conv2d_layer.CASES[name], DOUBLE, requires_grad=True)
 
     def call(*values):

@@ -241,9 +241,9 @@ def form_case(name, dtype, **changes):
     return call, list(tensors.values()), dy
 
 
-@pytest.mark.parametrize("kernels", ["native"], indirect=True)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
 def test_plans_of_convolutions(kernels, plan, dtype):
     for name in cases_conv2d_layer.FORM_CASES:
         call, leaves, dy = form_case(name, dtype, **(WITHOUT_KINKS if dtype.itemsize == 2 else {}))
@@ -251,8 +251,8 @@ def test_plans_of_convolutions(kernels, plan, dtype):
             assert_like_reference(call, leaves, dy)
 
 
-@pytest.mark.parametrize("kernels", ["native"], indirect=True)
 @pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
 def test_plans_in_tf32(kernels, plan):
     for name in cases_conv2d_layer.FORM_CASES:
         call, leaves, dy = form_case(name, torch.float32, **WITHOUT_KINKS)

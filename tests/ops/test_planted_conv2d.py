@@ -35,13 +35,18 @@ CUDA_PLANTS = {
         test="conv2d",
     ),
     "out-of-bounds: pixels beyond the image are read": Plant(
-        LOAD, "if (inside) held = ", "held = ", SANITIZER + r"(packet|gpu)\.h:\d+", "address", "conv2d"
+        LOAD,
+        "if (inside) held = ",
+        "held = ",
+        r"ERROR: AddressSanitizer: .*\n(.*\n)+?.*(packet|gpu)\.h:\d+",
+        "address",
+        "conv2d",
     ),
     "wrong half: the second number of a word stands for the first": Plant(
         LOAD,
         "  x = x.of(packet);",
         "  if (sizeof(T) == 2) packet.v[0] = packet.v[1];\n  x = x.of(packet);",
-        WRONG.format("y"),
+        WRONG.format("d?[yw]"),
         test="conv2d",
     ),
     "forgotten rounding: what was copied": Plant(
@@ -66,8 +71,8 @@ CUDA_PLANTS = {
     ),
     "wrong rows: those of a group of warps are taken for a warp's": Plant(
         FINISH,
-        "own_row / 16 * Tile::rows_apart",
-        "own_row / 16 * 16",
+        "of_warp / 16 * Tile::rows_apart",
+        "of_warp / 16 * 16",
         WRONG.format("y"),
         test="conv2d",
     ),

@@ -55,7 +55,7 @@ def test_the_operators_import_nothing_that_torch_does_not() -> None:
 def test_the_public_names_are_those_of_the_operators() -> None:
     from fastgan import ops
 
-    assert set(fastgan.__all__) == {*ops.__all__, "Sampler", "Translator"}
+    assert set(fastgan.__all__) == {*ops.__all__, "Sampler", "Translator", "calibrate"}
     assert set(fastgan.__all__) <= set(dir(fastgan))
     for name in ops.__all__:
         assert getattr(fastgan, name) is getattr(ops, name)
