@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 import torch
 
 from fastgan.ops import native, verdicts
-from fastgan.ops.identity import processor
+from fastgan.ops.identity import processor, version
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -20,13 +19,9 @@ def describe_environment(device: torch.device) -> dict[str, str]:
     Returns:
         text by label.
     """
-    try:
-        version = metadata.version("fastgan")
-    except metadata.PackageNotFoundError:
-        version = "not installed"
     info = ", ".join(f"{key} {value}" for key, value in native.info.items())
     return {
-        "fastgan": version,
+        "fastgan": version("fastgan") or "not installed",
         "torch": torch.__version__,
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
