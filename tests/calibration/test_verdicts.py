@@ -167,12 +167,14 @@ def test_convolutions_of_a_layer_follow_the_file(native_provider, cache: Path) -
     forms = ("winograd 4x4", "torch")
 
     def chosen() -> str:
-        call = lambda: products.convolution("convolution", x, w)  # noqa: E731
+        call = lambda: products.convolution("convolution", x, w, True)  # noqa: E731
         return providers.choose_form(of[0], x, forms, "winograd 4x4", call)
 
     assert chosen() == "winograd 4x4"
     write(Record(identity(CPU), verdicts=[verdict(of, (16, 16, 128), "torch", "winograd 4x4")]))
     assert chosen() == "torch"
+    exact = products.convolution("convolution", x, w, False)  # other kernels, of which nothing was measured
+    assert providers.choose_form(of[0], x, forms, "winograd 4x4", lambda: exact) == "winograd 4x4"
     with providers.form("winograd 4x4"):
         assert chosen() == "winograd 4x4"
     write(Record(identity(CPU), losses=[Loss(of[0], "winograd 4x4", "float32", "wrong")]))

@@ -36,7 +36,7 @@ class GpuPasses(Passes):
         if not self.contiguous and dense_format(x) != torch.channels_last:
             return False
         kind = f"{kind} stride {convolution.stride}{' transposed' if convolution.transposed else ''}"
-        call = lambda: products.convolution(kind, x, w)  # noqa: E731
+        call = lambda: products.convolution(kind, x, w, convolution.fast)  # noqa: E731
         return choose_form(self._subject, x, _FORMS, "own", call) == "own"
 
     def convolve(

@@ -219,9 +219,9 @@ def _layer(
     if kernel != [1, 1] and flag("flip_weight", flip_weight) == (sampling.up > 1):
         w = w.flip([2, 3])  # the kernels correlate, but for up-sampling ones, which are transposed
     noise, b, residual = _operands(x, o, size, noise, b, residual)
-    detail, modulated = "groups" if groups > 1 else "", in_scale is not None
+    detail, modulated, fast = "groups" if groups > 1 else "", in_scale is not None, providers.fast_products(x)
     provider = providers.choose(
-        "conv2d_layer", x.device, x.dtype, detail, lambda: products.layer(x, w, modulated, sampling)
+        "conv2d_layer", x.device, x.dtype, detail, lambda: products.layer(x, w, modulated, sampling, fast)
     )
     memory_format = dense_format(x)
     if provider == "reference":
@@ -245,7 +245,7 @@ def _layer(
         epilogue = (_ACTIVATIONS.index(act), alpha, gain, -1.0 if clamp is None else clamp)
     call = LayerCall(
         x, w, in_scale, scale, noise, None if smooth else b, None if late else residual,
-        f, *sampling[:2], list(sampling.padding), *epilogue, providers.fast_products(x),
+        f, *sampling[:2], list(sampling.padding), *epilogue, fast,
     )  # fmt: skip
     differentiable = any(t is not None and t.requires_grad for t in call[:7]) or transforming()
     # What is recorded may be differentiated where it runs, whatever holds here.

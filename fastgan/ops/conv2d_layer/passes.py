@@ -211,7 +211,7 @@ class CpuPasses(Passes):
             return 0
         tiles = {t: x.shape[0] * -(-size[0] // t) * -(-size[1] // t) for t in (4, 2)}
         rule = next((t for t in tiles if tiles[t] >= _LEAST_TILES and min(w.shape[:2]) >= _LEAST_CHANNELS), 0)
-        call = lambda: products.convolution(kind, x, w)  # noqa: E731
+        call = lambda: products.convolution(kind, x, w, convolution.fast)  # noqa: E731
         return _WINOGRAD[choose_form(self._subject, x, tuple(_WINOGRAD), _FORM_OF_TILE[rule], call)]
 
     def convolve(
