@@ -19,12 +19,12 @@ class Child:
     """A process that runs kernels; when one takes it along, or keeps it, another process takes its place.
 
     Args:
-        settings: as `worker.Worker` takes them; `record` may be changed between questions.
+        settings: as `worker.Worker` takes them.
         start_seconds: it may take to begin.
     """
 
     def __init__(self, settings: dict[str, Any], start_seconds: float = 120.0) -> None:
-        self.settings = settings
+        self._settings = settings
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._answers = -1
@@ -81,7 +81,7 @@ class Child:
         os.close(writes)
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(self.settings).encode() + b"\n")
+            self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
             self._process.stdin.flush()
             self._read("ready", self._start_seconds)
         except (TimeoutError, EOFError, BrokenPipeError) as error:

@@ -99,12 +99,15 @@ class _PreparedProduct:
             return passes.input_gradient(dy, w, self._trial.shape[2:], self._convolution)
         return passes.convolve(x, w, scale, self._convolution, Epilogue(), False)[0]
 
-    def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
+    def truth(self, step: str) -> tuple[dict[str, Tensor], float]:
         if self._exact is None:
             with providers.form(TORCH):
                 exact = {"result": self._computed(self._passes, True)}
             self._exact = exact, distance(self.results(TORCH, step), exact)
-        exact, own = self._exact
+        return self._exact
+
+    def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
+        exact, own = self.truth(step)
         return distance(results, exact), limit(own, self._trial.dtype)
 
     def call(self, form: str) -> Any:
@@ -119,7 +122,7 @@ class _PreparedProduct:
     def tensors(self) -> tuple[Tensor, ...]:
         return self._x, self._dy
 
-    def measured(self) -> Measured:
+    def measured(self) -> tuple[Measured, str]:
         with providers.listening() as heard:
             self.results(TORCH, self.steps[0])
         if not heard:

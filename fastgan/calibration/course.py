@@ -18,6 +18,7 @@ import torch
 
 from fastgan.bench.case import DTYPES
 from fastgan.calibration.child import Answer, Child
+from fastgan.calibration.prepared import TRUSTED
 from fastgan.calibration.trials import DTYPES_OF, forms, subjects, timed
 from fastgan.checkpoint import replacing
 from fastgan.ops import providers, verdicts
@@ -69,7 +70,7 @@ def plan(device: torch.device, ops: Sequence[str] | None = None) -> Plan:
         for dtype in kinds
         for subject in of
         for form in forms(subject, device.type)
-        if form not in ("reference", "torch") and _refusal(subject, form, device, dtype) is None
+        if form not in TRUSTED and _refusal(subject, form, device, dtype) is None
     ]
     order = list(PROVIDERS)  # one provider after another: Triton's kernels wait for their compilation
     checks.sort(key=lambda check: order.index(_provider(check[0], check[1])))
@@ -142,7 +143,7 @@ def calibrate(
             course.run()
         finally:
             course.child.close()
-        record = _merged(course.record, todo)
+        record = _merged(course.record, todo, course.unreached)
         _write(record)
     verdicts.forget()
     return record
@@ -184,13 +185,14 @@ class _Course:
     step_seconds: float
     done: int = 0
     noises: list[float] = field(default_factory=list)
+    unreached: set[tuple[str, str, str]] = field(default_factory=set)  # (subject, form, full dtype)
 
     def __post_init__(self) -> None:
         seconds = float("inf") if self.minutes is None else 60 * self.minutes
         self.end, self.end_of_checks = time.monotonic() + seconds, time.monotonic() + seconds / 2
         self.record = Record(identity(self.device), datetime.now(timezone.utc).isoformat(timespec="seconds"))
         settings = {"device": str(self.device), "threads": torch.get_num_threads(), "modules": list(self.modules)}
-        self.child = Child({**settings, "record": self.record.as_json()})
+        self.child = Child(settings)
 
     def run(self) -> None:
         """A convolution that lost its place is in no layer that is tried after it."""
@@ -198,7 +200,7 @@ class _Course:
         for subject, form, dtype in self.todo.checks:
             if self._begins(f"proving {form} of {subject} {dtype}") and time.monotonic() < self.end_of_checks:
                 question = {"task": "check", "subject": subject, "form": form, "dtype": dtype}
-                answer, why = self.child.ask(question, self.step_seconds, self.end)
+                answer, why = self._ask(question)
                 if answer is None and self._over():
                     self._unproved(subject, form, dtype)
                 elif lost := why if answer is None else answer.get("lost"):
@@ -216,9 +218,10 @@ class _Course:
         """Asks anew without a form that took the process along; if none is known to have, which of them does alone."""
         question = {"task": "time", "subject": subject, "dtype": dtype, "trial": number, "seconds": _SECONDS}
         while len(right) > 1:
-            answer, why = self.child.ask({**question, "forms": right}, self.step_seconds, self.end)
-            if answer is not None:
+            answer, why = self._ask({**question, "forms": right})
+            if answer is not None and "skipped" not in answer:
                 self._rank(answer, right)
+            if answer is not None:
                 return
             if self._over():
                 break
@@ -234,11 +237,7 @@ class _Course:
 
     def _alone_fatal(self, question: Answer, right: list[str]) -> dict[str, str]:
         """Forms that take the process along when they alone are timed -> how."""
-        ends = {
-            form: self.child.ask({**question, "forms": [form]}, self.step_seconds, self.end)[1]
-            for form in right
-            if form not in ("reference", "torch")
-        }
+        ends = {form: self._ask({**question, "forms": [form]})[1] for form in right if form not in TRUSTED}
         return {form: why for form, why in ends.items() if why and not self._over()}
 
     def _rank(self, answer: Answer, right: list[str]) -> None:
@@ -246,35 +245,41 @@ class _Course:
         times = {form: tuple(some) for form, some in answer["milliseconds"].items()}
         self.noises.append(answer["noise"])
         for form, why in answer["lost"].items():
-            self._lose(of.subject, form, _short(of.dtype), why)
-        order = ranking({form: times[form] for form in right if form in times}, answer["noise"])
+            if form not in TRUSTED:
+                self._lose(of.subject, form, _short(of.dtype), why)
+        first = sorted((form for form in right if form in times), key=lambda form: form != answer["rule"])
+        order = ranking({form: times[form] for form in first}, answer["noise"])
         if order:
             self.record.verdicts.append(Verdict(of, order, times, answer["case"]))
 
     def _right(self, subject: str, form: str, dtype: str) -> bool:
         full = str(DTYPES[dtype])[6:]
         lost = any((loss.subject, loss.form, loss.dtype) == (subject, form, full) for loss in self.record.losses)
-        return not lost and (form in ("reference", "torch") or (subject, form, dtype) in self.todo.checks)
+        return not lost and (form in TRUSTED or (subject, form, dtype) in self.todo.checks)
 
     def _lose(self, subject: str, form: str, dtype: str, why: str) -> None:
         self.record.losses.append(Loss(subject, form, str(DTYPES[dtype])[6:], why))
-        self.child.close()  # the next process knows it
-        self.child.settings["record"] = self.record.as_json()
+        self.child.close()  # a GPU may serve the process no more
 
     def _unproved(self, subject: str, form: str, dtype: str) -> None:
         """What was not reached keeps the place that it has without measurements: none on a GPU."""
+        full = str(DTYPES[dtype])[6:]
         self.record.left += 1
-        op, _, inside = subject.partition("/")
-        if self.device.type == "cuda" and not inside:
+        self.unreached.add((subject, form, full))
+        if self.device.type == "cuda" and "/" not in subject:
             why = "unproven: the time was over before it was tried"
-            self.record.losses.append(Loss(subject, form, str(DTYPES[dtype])[6:], why))
+            self.record.losses.append(Loss(subject, form, full, why))
 
     def _unavailable(self) -> Iterator[Loss]:
         for subject in {subject: None for subject, *_ in self.todo.checks} or OPERATORS:
             for form in forms(subject, self.device.type):
                 for dtype in DTYPES_OF[self.device.type]:
-                    if form not in ("reference", "torch") and (why := _refusal(subject, form, self.device, dtype)):
+                    if form not in TRUSTED and (why := _refusal(subject, form, self.device, dtype)):
                         yield Loss(subject, form, str(DTYPES[dtype])[6:], f"unavailable: {why}")
+
+    def _ask(self, question: Answer) -> tuple[Answer | None, str]:
+        """With what is known so far: a layer is tried with the convolutions that would be in it."""
+        return self.child.ask({**question, "record": self.record.as_json()}, self.step_seconds, self.end)
 
     def _begins(self, what: str) -> bool:
         """Whether there is time for the next step."""
@@ -309,13 +314,21 @@ def _short(dtype: str) -> str:
     return next(short for short, kind in DTYPES.items() if str(kind)[6:] == dtype)
 
 
-def _merged(record: Record, todo: Plan) -> Record:
-    """With what was known of subjects that were not tried now."""
-    tried = {subject for subject, *_ in todo.checks}
-    for old in _records():
-        if old.identity == record.identity:
-            record.verdicts += [verdict for verdict in old.verdicts if verdict.of.subject not in tried]
-            record.losses += [loss for loss in old.losses if loss.subject not in tried]
+def _merged(record: Record, todo: Plan, unreached: set[tuple[str, str, str]]) -> Record:
+    """With what was known before of what was not tried now: a short calibration takes nothing from a long one."""
+    old = next((old for old in _records() if old.identity == record.identity), None)
+    if old is None:
+        return record
+    now = {verdict.of for verdict in record.verdicts}
+    proved = {(v.of.subject, form, v.of.dtype) for v in old.verdicts for form in v.ranking} & unreached
+    record.verdicts += [verdict for verdict in old.verdicts if verdict.of not in now]
+    record.losses = [loss for loss in record.losses if (loss.subject, loss.form, loss.dtype) not in proved]
+    known = {(loss.subject, loss.form, loss.dtype) for loss in record.losses}
+    planned = {(subject, form, str(DTYPES[dtype])[6:]) for subject, form, dtype in todo.checks}
+    for loss in old.losses:
+        key = (loss.subject, loss.form, loss.dtype)
+        if key not in known and (key in unreached or key not in planned):
+            record.losses.append(loss)
     return record
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from fastgan.ops.verdicts import Measured
 
 TORCH = "torch"  # the best that plain torch does
+TRUSTED = ("reference", TORCH)  # what the others are measured by: never in need of a proof
 
 
 class Prepared(Protocol):
@@ -18,6 +19,10 @@ class Prepared(Protocol):
 
     def results(self, form: str, step: str) -> dict[str, Tensor]:
         """What a form computes."""
+        ...
+
+    def truth(self, step: str) -> tuple[dict[str, Tensor], float]:
+        """What float64 gives, and how far from it the reference is in the trial's dtype; computed once."""
         ...
 
     def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
@@ -40,8 +45,8 @@ class Prepared(Protocol):
         """Images as large as the results."""
         ...
 
-    def measured(self) -> Measured:
-        """What such calls are looked up by."""
+    def measured(self) -> tuple[Measured, str]:
+        """What such calls are looked up by, and the form that serves them without measurements."""
         ...
 
 

@@ -86,13 +86,16 @@ class _PreparedCase:
             for (name, leaf), grad in found
         }
 
-    def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
+    def truth(self, step: str) -> tuple[dict[str, Tensor], float]:
         if step not in self._exact:
             with provider("reference"):
                 exact = self._computed(self._inputs.double(), step)
             exact = {name: t.double() for name, t in exact.items()}
             self._exact[step] = exact, self._distance(self.results("reference", step), exact)
-        exact, own = self._exact[step]
+        return self._exact[step]
+
+    def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
+        exact, own = self.truth(step)
         return self._distance(results, exact), limit(own, self._trial.dtype)
 
     def _distance(self, results: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
@@ -120,10 +123,10 @@ class _PreparedCase:
     def take(self, composition: str) -> None:
         self._best = composition
 
-    def measured(self) -> Measured:
+    def measured(self) -> tuple[Measured, str]:
         with providers.listening() as heard:
             self.results("reference", DIRECTIONS[0])
-        return next(of for of in heard if of.subject == self._case.op)
+        return next(each for each in heard if each[0].subject == self._case.op)
 
 
 Trial = OperatorTrial | ProductTrial
@@ -136,15 +139,12 @@ def _kernels(name: str, device: str) -> str | None:
 
 
 def forms(subject: str, device: str) -> tuple[str, ...]:
-    """Names of the forms of a subject, those that cannot serve too, the one that serves without measurements first."""
+    """Names of the forms of a subject, those that cannot serve too."""
     op, _, name = subject.partition("/")
     if name:
         return ("winograd 4x4", "winograd 2x2", TORCH) if _kernels(name, device) == "cpu" else ("own", TORCH)
-    operator = OPERATORS[op]
-    default = operator.rows.get((device, "float32"))
-    order = default.order if default else ("reference",)
-    here = [p.name for p in operator.providers.values() if device in map(str.lower, p.kernels)]
-    return tuple(dict.fromkeys([*order, *here, "reference"]))
+    here = [p.name for p in OPERATORS[op].providers.values() if device in map(str.lower, p.kernels)]
+    return (*here, "reference")
 
 
 def subjects(ops: tuple[str, ...], device: str) -> list[str]:

@@ -23,14 +23,17 @@ from typing import Any
 import torch
 
 from fastgan.bench.measure import first_line, out_of_memory
+from fastgan.bench.measure import lost as device_lost
 from fastgan.bench.timing import CudaStopwatch, interleaved
-from fastgan.calibration.prepared import TORCH, Prepared
+from fastgan.calibration.prepared import TORCH, TRUSTED, Prepared
 from fastgan.calibration.trials import Trial, checked, timed
 from fastgan.ops import verdicts
 from fastgan.ops.allocation import tune_cpu_allocator
 
 _CALLS = 12  # of a look for memory that is not given back
 _COMPOSITIONS_SECONDS = 1.0
+_MEMORY = "out of memory"
+_FIRST_GRADIENTS = slice(0, 2)  # of the steps: what is proved again at each size that is timed
 _TOO_SLOW = 20  # times as long as the quickest form: not timed again
 
 
@@ -38,7 +41,7 @@ class Worker:
     """Answers on one device.
 
     Args:
-        settings: {"device", "threads", "record": what is known already, "modules": to import first}.
+        settings: {"device", "threads", "modules": to import first}.
         say: sends an answer.
     """
 
@@ -52,42 +55,62 @@ class Worker:
         else:
             tune_cpu_allocator()
             torch.set_num_threads(settings["threads"])
-        verdicts.assume(self._device, verdicts.Record.of_json(settings["record"]))
         torch.manual_seed(0)
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """What is found.
 
         Args:
-            question: {"task": "check", "subject", "form", "dtype"}, or {"task": "time", "subject", "dtype", "trial":
-                its number, "forms", "seconds"}.
+            question: {"task": "check", "subject", "form", "dtype", "record": what is known already}, or {"task":
+                "time", "subject", "dtype", "trial": its number, "forms", "seconds", "record"}.
 
         Returns:
-            {"lost": why}, {} where it is right; or {"of", "case", "milliseconds": {form: [median, 20th percentile, 80th
-            percentile]}, "noise", "lost": {form: why}}.
+            {"lost": why}, {} where it is right; or {"of", "rule": the form that serves without measurements, "case",
+            "milliseconds": {form: [median, 20th percentile, 80th percentile]}, "noise", "lost": {form: why}}; or
+            {"skipped": why nothing can be told, for which no form is to blame}.
         """
+        verdicts.assume(self._device, verdicts.Record.of_json(question["record"]))
         if question["task"] == "check":
             return self._check(question["subject"], question["form"], question["dtype"])
         trials = timed(question["subject"], self._device.type, question["dtype"])
         return self._time(trials[question["trial"]], question["forms"], question["seconds"])
 
     def _check(self, subject: str, form: str, dtype: str) -> dict[str, Any]:
-        trials = checked(subject, self._device.type, dtype)
-        for trial in trials:
+        prepared, cannot = None, "there is no such call"
+        for trial in checked(subject, self._device.type, dtype):
+            made = self._prepared(trial, slice(None))
+            if isinstance(made, str):
+                cannot = made
+                if cannot.startswith(_MEMORY):  # others of its calls are smaller
+                    continue
+                return {"lost": f"cannot be judged: the reference {cannot}"}
+            prepared = made
             try:
-                lost = self._wrong(trial, form)
-            except Exception as error:
+                lost = self._wrong(trial, prepared, form, slice(None))
+            except Exception as error:  # whatever it is: the form has raised it
                 lost = _reason(error, _at(trial))
             if lost:
                 return {"lost": lost}
+        if prepared is None:
+            return {"lost": f"cannot be judged: the reference {cannot}"}
         self._say({"at": "the look for memory that is not given back"})
-        grown = self._leak(trials[-1].prepared(self._device), form)
+        grown = self._leak(prepared, form)
         return {"lost": f"leaks memory: {grown / 2**20:.1f} MiB more after {_CALLS} calls"} if grown else {}
 
-    def _wrong(self, trial: Trial, form: str) -> str | None:
-        prepared = trial.prepared(self._device)
-        for step in prepared.steps:
-            self._say({"at": f"{step} of {_at(trial)}"})
+    def _prepared(self, trial: Trial, steps: slice) -> Prepared | str:
+        """With what float64 gives at steps; or why that cannot be had, as for want of memory."""
+        self._say({"at": f"the reference of {_at(trial)}"})
+        try:
+            prepared = trial.prepared(self._device)
+            for step in prepared.steps[steps]:
+                prepared.truth(step)
+        except Exception as error:  # whatever it is: no form is to blame
+            return _reason(error, _at(trial))
+        return prepared
+
+    def _wrong(self, trial: Trial, prepared: Prepared, form: str, steps: slice) -> str | None:
+        for step in prepared.steps[steps]:
+            self._say({"at": f"{step} of {_at(trial)}", "form": form})
             self._poison(prepared)
             error, limit = prepared.error(form, step, prepared.results(form, step))
             if not error <= limit < math.inf:  # nor can it be judged where the reference itself overflows
@@ -124,16 +147,24 @@ class Worker:
             return 0
 
     def _time(self, trial: Trial, forms: list[str], seconds: float) -> dict[str, Any]:
-        prepared, at = trial.prepared(self._device), f"the timing of {_at(trial)}"
+        at, prepared = f"the timing of {_at(trial)}", self._prepared(trial, _FIRST_GRADIENTS)
+        if isinstance(prepared, str):
+            return {"skipped": prepared}
         calls = {form: partial(prepared.call, form) for form in forms}
         lost: dict[str, str] = {}
         once: dict[str, float] = {}
         for form in forms:
             self._say({"at": at, "form": form})
             try:
+                if form not in TRUSTED and (wrong := self._wrong(trial, prepared, form, _FIRST_GRADIENTS)):
+                    lost[form] = wrong  # at a size at which it was not tried before
+                    continue
+                self._say({"at": at, "form": form})
                 calls[form]()
                 once[form] = min(self._once(calls[form]) for _ in range(3))
-            except Exception as error:
+            except Exception as error:  # whatever it is: the form has raised it
+                if device_lost(self._device):  # not for the others: ends the process, which tells the form
+                    raise
                 lost[form] = _reason(error, at)
         slow = {form: took for form, took in once.items() if took > _TOO_SLOW * min(once.values())}
         calls: dict[str, Callable[[], Any]] = {form: calls[form] for form in once if form not in slow}
@@ -148,8 +179,9 @@ class Worker:
             times = {name: (turn.median, turn.low, turn.high) for name, turn in turns.items() if name != "again"}
             noise = abs(turns["again"].median / turns[first].median - 1)
         times |= {form: (took, took, took) for form, took in slow.items()}
-        of = vars(prepared.measured())
-        return {"of": of, "case": _at(trial), "milliseconds": times, "noise": noise, "lost": lost}
+        of, rule = prepared.measured()
+        found = {"of": vars(of), "rule": rule, "case": _at(trial)}
+        return {**found, "milliseconds": times, "noise": noise, "lost": lost}
 
     def _composition(self, prepared: Prepared, at: str) -> Callable[[], Any] | None:
         """The best of torch's own ways, of those that a short time is enough to try; None where there is none."""
@@ -184,7 +216,7 @@ def _at(trial: Trial) -> str:
 
 
 def _reason(error: Exception, at: str) -> str:
-    return f"{'out of memory' if out_of_memory(error) else 'fails'} at {at}: {first_line(error)}"
+    return f"{_MEMORY if out_of_memory(error) else 'fails'} at {at}: {first_line(error)}"
 
 
 def main(descriptor: int) -> None:

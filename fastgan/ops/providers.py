@@ -82,7 +82,7 @@ class Scoped(Generic[T]):
 _named = Scoped[str]("fastgan.provider", os.environ.get("FASTGAN_PROVIDER", ""))  # "": the defaults decide
 _exact = Scoped[bool]("fastgan.exact_convolutions", False)
 _form = Scoped[str]("fastgan.form", "")  # "": what was measured decides, or a rule
-_heard = Scoped[list[Measured] | None]("fastgan.listening", None)
+_heard = Scoped[list[tuple[Measured, str]] | None]("fastgan.listening", None)
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,9 @@ def refusal(op: str, name: str, device: str, dtype: torch.dtype) -> str | None:
 
 
 @contextmanager
-def listening() -> Iterator[list[Measured]]:
-    """Yields a list to which every call inside adds what a calibration would know it by."""
-    heard: list[Measured] = []
+def listening() -> Iterator[list[tuple[Measured, str]]]:
+    """Yields a list to which every call inside adds what a calibration would know it by, and who serves it without."""
+    heard: list[tuple[Measured, str]] = []
     with _heard.holding(heard):
         yield heard
 
@@ -234,7 +234,9 @@ def choose(
     """
     operator, where = OPERATORS[op], device if isinstance(device, str) else device.type
     if call is not None and (heard := _heard.get()) is not None:
-        heard.append(Measured(op, str(dtype)[6:], *call()))
+        default = operator.rows.get((where, str(dtype)[6:]))
+        rule = next(iter(default.order if default is not None else ()), "reference")
+        heard.append((Measured(op, str(dtype)[6:], *call()), rule))
     if named := _named.get():
         _check_name(named, "FASTGAN_PROVIDER")
         reason = _refusal(operator, named, where, dtype, detail)
@@ -297,7 +299,7 @@ def choose_form(
         call: as for `choose`.
     """
     if (heard := _heard.get()) is not None:
-        heard.append(Measured(subject, str(x.dtype)[6:], *call()))
+        heard.append((Measured(subject, str(x.dtype)[6:], *call()), rule))
     if named := _form.get():
         return named if named in forms else rule
     table = None if verdicts.silent else verdicts.table(x.device)

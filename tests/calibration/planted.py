@@ -19,7 +19,7 @@ from tests.ops import interpreter, shim
 trials.CHECKED[:] = [(3, 5, 7, 9), (2, 4, 6, 10)]
 trials.TIMED["cpu"][:] = [(2, 8, 8, 8)]
 STAND_INS = [module.NAME for module in (shim, interpreter) if module.unavailable is None]
-FAULTS = ("second", "odd", "slow", "aborting", "hanging", "leaking", "unavailable", "greedy")
+FAULTS = ("second", "large", "odd", "slow", "aborting", "hanging", "leaking", "unavailable", "greedy")
 _kept: list[torch.Tensor] = []
 
 
@@ -32,6 +32,8 @@ def _forward(fault: str) -> Callable:
         y, mask = _native("bias_act")(x, b, dim, act, alpha, gain, clamp, keep_mask)
         if fault == "odd" and x.shape[-1] % 2:
             y[..., -1].add_(0.01)
+        if fault == "large" and x.shape[-1] == 8:  # the size that is timed, and not proved before
+            y.mul_(1.01)
         if fault == "slow":
             time.sleep(0.05)
         if fault == "hanging":

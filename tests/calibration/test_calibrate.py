@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from fastgan.calibration.course import plan, ranking
 from fastgan.ops import verdicts
 from fastgan.ops.identity import identity
 from fastgan.ops.operator import OPERATORS
-from fastgan.ops.verdicts import Loss, Record
+from fastgan.ops.verdicts import Loss, Measured, Record, Verdict
 from tests.native.building import ROOT
 
 CPU = torch.device("cpu")
@@ -82,6 +83,26 @@ def test_convolutions_are_tried_before_their_layers(native_provider) -> None:
 def test_when_the_time_is_over_the_rest_keeps_its_place(native_provider) -> None:
     record = fastgan.calibrate("cpu", minutes=1e-9, ops=["bias_act"], modules=SMALL)
     assert record.verdicts == [] and record.losses == [] and record.left == plan(CPU, ["bias_act"]).checks.__len__()
+
+
+def test_a_short_calibration_takes_nothing_from_a_long_one(native_provider) -> None:
+    long = fastgan.calibrate("cpu", ops=["upfirdn2d"], modules=SMALL)
+    lost = Loss("upfirdn2d", "native", "float64", "wrong")  # of a dtype that is not tried here
+    course._write(dataclasses.replace(long, losses=[lost]))
+    short = fastgan.calibrate("cpu", minutes=1e-9, ops=["upfirdn2d"], modules=SMALL)
+    assert short.left == 1 and short.verdicts == long.verdicts and short.losses == [lost]
+
+
+def test_what_is_not_reached_on_a_gpu_keeps_its_proof() -> None:
+    of = Measured("bias_act", "float32", "nchw", "smooth", (8,))
+    before = Record({"type": "cuda"}, verdicts=[Verdict(of, ("native", "reference"), {})])
+    verdicts.path().parent.mkdir(parents=True, exist_ok=True)
+    course._write(before)
+    unreached = {("bias_act", "native", "float32"), ("bias_act", "triton", "float32")}
+    losses = [Loss(*key, "unproven: the time was over before it was tried") for key in sorted(unreached)]
+    todo = course.Plan([("bias_act", "native", "fp32"), ("bias_act", "triton", "fp32")], [])
+    merged = course._merged(Record({"type": "cuda"}, losses=losses), todo, unreached)
+    assert merged.verdicts == before.verdicts and [loss.form for loss in merged.losses] == ["triton"]
 
 
 def test_a_damaged_file_is_written_anew(native_provider) -> None:
@@ -170,7 +191,7 @@ def _lives(pid: int) -> bool:
 
 
 def test_a_process_that_cannot_begin_is_told_of() -> None:
-    settings = {"device": "cpu", "threads": 1, "modules": ["no_such_module"], "record": Record({}).as_json()}
+    settings = {"device": "cpu", "threads": 1, "modules": ["no_such_module"]}
     child = Child(settings)
     with pytest.raises(RuntimeError, match=r"ends the process \(status 1\).*No module named 'no_such_module'"):
         child.ask({"task": "check"}, 10.0)
@@ -188,6 +209,13 @@ def test_a_process_that_cannot_begin_is_told_of() -> None:
 def test_arguments_that_do_not_fit(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fastgan.calibrate(**{"device": "cpu", **arguments})
+
+
+def test_what_serves_by_the_rule_is_the_one_to_beat(native_provider) -> None:
+    """The tile that the rule takes for 8 images of 4x4 is not the first of the forms."""
+    trial = next(t for t in trials.timed("conv2d_layer/native", "cpu", "fp32") if "8x128x4x4" in t.name)
+    _, rule = trial.prepared(CPU).measured()
+    assert rule == "winograd 2x2" != trials.forms("conv2d_layer/native", "cpu")[0]
 
 
 def test_only_what_is_clearly_faster_takes_the_first_place() -> None:

@@ -41,6 +41,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Record:
 _REASONS = {
     "second": "wrong: double backward of tanh bias 3x5x7x9",
     "odd": "wrong: forward of lrelu bias clamp 3x5x7x9",
+    "large": "wrong: forward of lrelu bias clamp 2x8x8x8",
     "aborting": "crashes (SIGABRT) at forward+backward of lrelu bias clamp",
     "hanging": "hangs: 20 s were not enough for forward of lrelu bias clamp",
     "leaking": "leaks memory: ",

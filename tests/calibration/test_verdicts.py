@@ -181,7 +181,7 @@ def test_convolutions_of_a_layer_follow_the_file(native_provider, cache: Path) -
     assert chosen() == "torch"
     with providers.listening() as heard:
         chosen()
-    assert heard == [Measured(*of, (16, 16, 128))]
+    assert heard == [(Measured(*of, (16, 16, 128)), "winograd 4x4")]
 
 
 def test_operators_say_what_they_are_asked_for() -> None:
@@ -190,6 +190,6 @@ def test_operators_say_what_they_are_asked_for() -> None:
         bias_act(x, act="tanh")
         upfirdn2d(x, torch.ones(4), up=2, padding=2)
     assert heard == [
-        Measured("bias_act", "float32", "channels_last", "smooth", (120,)),
-        Measured("upfirdn2d", "float32", "channels_last", "up 2 down 1 separable", (6 * 9 * 11,)),
+        (Measured("bias_act", "float32", "channels_last", "smooth", (120,)), "native"),
+        (Measured("upfirdn2d", "float32", "channels_last", "up 2 down 1 separable", (6 * 9 * 11,)), "native"),
     ]
