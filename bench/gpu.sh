@@ -179,8 +179,11 @@ commands() {
             ;;
         bench-all) bench "$2" ops "$(operators)" "--no-compile --seconds 0.3" ;;
         calibrate)
-            echo "$(here "$python") -m fastgan calibrate --device cuda" \
-                "--minutes $(awk "BEGIN { printf \"%.2f\", $2 * 0.9 / 60 }") --json $(here "$out/calibration.json")"
+            # as `fastgan calibrate --device cuda`, without the command line's library
+            echo "$(here "$python") -c 'import sys; from pathlib import Path; from fastgan.cli import calibrate;" \
+                "calibrate.run(calibrate.CalibrateOptions(device=\"cuda\", minutes=float(sys.argv[1])," \
+                "json=Path(sys.argv[2])))'" \
+                "$(awk "BEGIN { printf \"%.2f\", $2 * 0.9 / 60 }") $(here "$out/calibration.json")"
             ;;
     esac
 }
@@ -244,6 +247,10 @@ for i in "${!steps[@]}"; do
         esac
     fi
     printf '%-20s %4d s  %s\n' "$step" $((SECONDS - begin)) "$verdict" >>"$out/summary.txt"
+    if [ "$step" = build ] && [ "$(cat "$stamp" 2>/dev/null)" != "$state" ]; then
+        echo "what follows is left out: nothing is built from these sources" >>"$out/summary.txt"
+        break
+    fi
 done
 echo
 cat "$out/summary.txt"

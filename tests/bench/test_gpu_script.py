@@ -80,8 +80,15 @@ def test_quick_figures_begin_with_the_layers_and_compile_nothing() -> None:
 
 def test_calibration_is_written_beside_the_figures(tmp_path: Path) -> None:
     lines = run("--dry-run", "--minutes", "10", "--out", str(tmp_path), "calibrate").stdout.splitlines()
-    wanted = f"-m fastgan calibrate --device cuda --minutes 9.00 --json {tmp_path}/calibration.json"
-    assert lines[0] == "# calibrate: 600 s" and lines[1].endswith(wanted)
+    assert lines[0] == "# calibrate: 600 s"
+    words = shlex.split(lines[1])
+    assert words[1] == "-c" and words[3:] == ["9.00", f"{tmp_path}/calibration.json"]
+    asked = (
+        "from unittest import mock; from fastgan.cli import calibrate\n"
+        f"with mock.patch.object(calibrate, 'run', print):\n exec({words[2]!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", asked, *words[3:]], capture_output=True, text=True, check=True)
+    assert "minutes=9.0" in done.stdout and "device='cuda'" in done.stdout and "calibration.json" in done.stdout
 
 
 REPORT = "========= Uninitialized __global__ memory read of size 4 bytes\n=========     at {}+0x70\n"
