@@ -229,6 +229,9 @@ def _load(device: torch.device) -> Table | None:
     except (ValueError, OSError) as error:
         warnings.warn(f"{error}; it is not used, and `fastgan calibrate` writes it anew", stacklevel=5)
         return None
+    except ModuleNotFoundError as error:
+        warnings.warn(f"the library {error.name} is not installed: what was calibrated is not found", stacklevel=5)
+        return None
     if not records:  # and no digest of the build is made
         global silent
         silent = not any(_tables.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,17 @@ def test_a_damaged_file_is_told_of_once(native_provider, cache: Path, damage: st
             warnings.simplefilter("error")
             assert choose(torch.zeros(100)) == "native"
     assert "is damaged" in verdicts.why_none(CPU)
+
+
+def test_without_the_library_that_finds_the_file_operators_work(
+    native_provider, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    with (
+        providers._named.holding(""),
+        pytest.warns(UserWarning, match="the library platformdirs is not installed: what was calibrated is not found"),
+    ):
+        assert choose(torch.zeros(100)) == "native"
 
 
 def test_bytes_that_are_no_text_are_damage(cache: Path) -> None:
