@@ -106,11 +106,11 @@ sanitize() {
     fi
     for tool in "${tools[@]}"; do
         log=$(here "$work/$tool-$3.log")
-        options="--show-backtrace no --print-limit 10000 --log-file $log"
+        options="--show-backtrace no --print-limit 1000000 --log-file $log"
         case $tool in
             # torch asks the driver for what it may not have; what matters is what kernels do
             memcheck) options+=" --report-api-errors no --error-exitcode 9" ;;
-            racecheck | synccheck) [ "$3" = native ] && options+=" --kernel-name kns=7fastgan" ;;
+            racecheck | synccheck) [ "$3" = native ] && options+=" --kernel-name kns=7fastgan --error-exitcode 9" ;;
         esac
         echo "PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout -k 5 $part compute-sanitizer --tool $tool $options $calls" \
             "&& grep ' SUMMARY: ' $log && ! grep -E '^=========.*($ours)' $log"

@@ -108,7 +108,7 @@ class _PreparedProduct:
 
     def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
         exact, own = self.truth(step)
-        return distance(results, exact), limit(own, self._trial.dtype)
+        return distance(results, exact), limit(own, self._x)
 
     def call(self, form: str) -> Any:
         self.results(form, self.steps[0])

@@ -96,7 +96,8 @@ class _PreparedCase:
 
     def error(self, form: str, step: str, results: dict[str, Tensor]) -> tuple[float, float]:
         exact, own = self.truth(step)
-        return self._distance(results, exact), limit(own, self._trial.dtype)
+        rounded = self._trial.subject == "conv2d_layer" and not self._trial.exactly
+        return self._distance(results, exact), limit(own, self._inputs.x, rounded)
 
     def _distance(self, results: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
         """As `distance`; what should be 0 is compared with the largest of the others."""
@@ -172,16 +173,8 @@ def timed(subject: str, device: str, dtype: str) -> Sequence[Trial]:
     op, _, name = subject.partition("/")
     if name:
         if device == "cpu":
-            sizes = [
-                (8, 64, 32),
-                (8, 128, 16),
-                (8, 16, 32),
-                (8, 256, 8),
-                (2, 64, 128),
-                (8, 32, 8),
-                (4, 256, 32),
-                (8, 128, 4),
-            ]
+            sizes = [(8, 64, 32), (8, 128, 16), (8, 16, 32), (8, 256, 8), (2, 64, 128), (8, 32, 8), (4, 256, 32)]
+            sizes += [(8, 128, 4)]
         else:
             sizes = [(n, c, h) for n, c, h, _ in TIMED["cuda"]] + [(8, 128, 128), (8, 512, 32), (8, 32, 256)]
         return list(_products(name, device, dtype, [(n, c, res, res, c) for n, c, res in sizes]))
