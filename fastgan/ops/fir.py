@@ -197,7 +197,7 @@ def checked_filter(f: Tensor | None, x: Tensor, name: str = "f") -> Tensor:
         return x.new_ones([1], dtype=dtype)
     checked_taps(f, name)
     if f.requires_grad:
-        raise ValueError(f"{name} must not require grad: upfirdn2d has gradients for x only")
+        raise ValueError(f"{name} must not require grad: a filter is a constant")
     if f.device != x.device:
         raise ValueError(f"{name} must be on x's device {x.device}, got {f.device}")
     return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
