@@ -23,27 +23,24 @@ struct Middle {
 
   template <int vectors>
   FASTGAN_INLINE void operator()(int r, int64_t i, const Vec<A> (&sum)[vectors]) const {
-    constexpr int L = Vec<A>::size, group = kGroup / L;
-    for (int g = 0; g + group <= vectors; g += group) {
-      uint8_t* const bits_at = mask[r] + (i + g * L) / 4;
-      [[maybe_unused]] Mask<A> positive[group], clamped[group];
-      [[maybe_unused]] uint32_t bits = 0;
-      if constexpr (masked) __builtin_memcpy(&bits, bits_at, 4);
-      for (int j = 0; j < group; ++j) {
-        const Vec<A> v = sum[g + j];
+    if constexpr (vectors == kGroup / Vec<A>::size) {
+      Mask<A> positive[vectors], clamped[vectors];
+      uint32_t bits = 0;
+      if constexpr (masked) __builtin_memcpy(&bits, mask[r] + i / 4, 4);
+      unrolled<vectors>(FASTGAN_EACH(j) {
         Vec<A> y;
         if constexpr (masked) {
-          y = times_slope(v, table.at(bits, j));
+          y = times_slope(sum[j], table.at(bits, j));
         } else {
-          y = slopes.value(v);
-          if constexpr (keep) positive[j] = slopes.rises(v), clamped[j] = clamps ? limit.stops(y) : Mask<A>{};
+          y = slopes.value(sum[j]);
+          if constexpr (keep) positive[j] = slopes.rises(sum[j]), clamped[j] = clamps ? limit.stops(y) : Mask<A>{};
           if constexpr (clamps) y = limit.clamp(y);
         }
-        store(y, to[r] + i + (g + j) * L);
-      }
+        store(y, to[r] + i + j * Vec<A>::size);
+      });
       if constexpr (keep) {
         bits = pack_sign_mask(positive, clamped);
-        __builtin_memcpy(bits_at, &bits, 4);
+        __builtin_memcpy(mask[r] + i / 4, &bits, 4);
       }
     }
   }
@@ -239,7 +236,7 @@ class Filtered {
   double filter_plane(Work& w, const Pass& pass) const {
     const int64_t results = down_sums.results();
     w.next_middle = larger(0, down_sums.lowest());
-    w.next_input = w.next_middle < y.middle ? larger(0, first_input(w.next_middle)) : 0;
+    w.next_input = w.next_middle < y.middle ? larger(0, UpTerms(y, a.up, w.next_middle).first) : 0;
     Pass middle = pass;
     double total = 0;
     for (int64_t o = 0; o < y.out; o += results) {
@@ -267,18 +264,13 @@ class Filtered {
     return total;
   }
 
-  int64_t first_input(int64_t j) const {
-    const int64_t phase = j % a.up;
-    return along.at(phase).lowest() + (j - phase) / a.up;
-  }
-
   // Rows of the middle up to `end`.
   template <class Pass>
   void make_middle(Work& w, Pass& middle, int64_t end) const {
     while (w.next_middle < end) {
       const int64_t j = w.next_middle, phase = j % a.up, shift = (j - phase) / a.up;
       const OwnSums<A>& own = along.at(phase);
-      make_inputs(w, smaller(own.highest() + shift + 1, y.in));
+      if (own.count() > 0) make_inputs(w, smaller(own.highest() + shift + 1, y.in));
       for (int k = 0; k < own.count(); ++k) {
         const int64_t i = own.source(k) + shift;
         w.rows[k] = i >= 0 && i < y.in ? w.ring_up + i % up_rows * up_row : w.zeros;
