@@ -2,9 +2,10 @@
 
 A target is a ratio of medians taken in one run whose calls take turns: bias_act against clones of the tensors that it
 reads, upfirdn2d against a clone of half of all bytes that it reads and writes, and against the fastest plain torch
-composition; the layers of StyleGAN2, modulation to clamp, and their convolution alone against torch's convolution in
-the faster of both memory formats. The allocator is tuned first: fresh pages would otherwise cost every call more than
-its arithmetic. Exits with 1 if a target is missed.
+composition; filtered_lrelu, as layers of StyleGAN3 have it, against the fastest of those; the layers of StyleGAN2,
+modulation to clamp, and their convolution alone against torch's convolution in the faster of both memory formats. The
+allocator is tuned first: fresh pages would otherwise cost every call more than its arithmetic. Exits with 1 if a target
+is missed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.bench.conv2d_layer import cases as layer_cases
+from fastgan.bench.filtered_lrelu import cases as filtered_cases
 from fastgan.bench.timing import Timing, interleaved, quickest
 from fastgan.bench.upfirdn2d_compositions import COMPOSITIONS
 from fastgan.ops import bias_act, conv2d_resample, native, setup_filter, upfirdn2d
@@ -34,6 +36,7 @@ FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 LAYER_SHAPE = (4, 128, 64, 64)
 BIAS_ACT_LIMIT, UPFIRDN2D_LIMIT, COMPOSITION_LIMIT = 1.3, 2.0, 1.0
 LAYER_LIMIT, CONVOLUTION_LIMIT = 1.05, 0.7
+FILTERED_SHAPE, FILTERED_LIMIT = (4, 64, 54, 54), 0.2
 ARGUMENTS = {
     "up 2": {"up": 2, "padding": [2, 1, 2, 1], "gain": 4},
     "down 2": {"down": 2, "padding": 1},
@@ -110,6 +113,20 @@ def upfirdn2d_rows(kind: str, layout: str, seconds: float) -> list[Row]:
     return rows
 
 
+def filtered_rows(kind: str, seconds: float) -> list[Row]:
+    """A non-linearity of StyleGAN3 between its filters, forward, and with the gradients of x and b."""
+    case = next(case for case in filtered_cases(FILTERED_SHAPE) if case.kind == kind)
+    i = case.inputs(torch.float32, "nchw", torch.device("cpu"))
+    wanted, rows = list(i.leaves("x", "b").values()), []
+    for name, dy in (("forward", None), ("forward+backward", i.dy)):
+        ours = step(lambda: case.function(i), wanted, dy)
+        ways = {way: step(lambda call=call: call(i), wanted, dy) for way, call in case.compositions.items()}
+        fastest = quickest(ways)
+        times = interleaved({"ours": ours, fastest: ways[fastest]}, seconds=seconds, least_rounds=5)
+        rows.append(row(f"filtered_lrelu {kind} {name}", times, fastest, FILTERED_LIMIT))
+    return rows
+
+
 def layer_rows(kind: str, seconds: float) -> list[Row]:
     """A whole layer forward and backward, all its gradients wanted; for "3x3", its convolution alone, forward."""
     case = next(case for case in layer_cases(LAYER_SHAPE) if case.kind == ("G 3x3" if kind == "3x3" else kind))
@@ -159,7 +176,7 @@ def cpuinfo() -> list[str]:
 
 def show(rows: list[Row], about: dict[str, Any], tuned: bool) -> None:
     print(f"{about['processor']}, {about['threads']} threads, torch {about['torch']}, {native.info}")
-    print(f"float32 {SHAPE}, layers {LAYER_SHAPE}")
+    print(f"float32 {SHAPE}, layers {LAYER_SHAPE}, filtered_lrelu {FILTERED_SHAPE}")
     print(f"allocator tuned: {tuned}; milliseconds: median (20th to 80th percentile)")
     load, threads = about["load_average"], about["threads"]
     print(
@@ -193,6 +210,9 @@ def main() -> int:
         for kind in ARGUMENTS:
             if options.only in f"upfirdn2d {kind} {layout}":
                 rows += upfirdn2d_rows(kind, layout, options.seconds)
+    for kind in ("T", "T up 2", "R", "R up 2"):
+        if options.only in f"filtered_lrelu {kind}":
+            rows += filtered_rows(kind, options.seconds)
     for kind in ("3x3", "G 3x3", "D 3x3"):
         if options.only in f"conv2d_layer {kind}":
             rows += layer_rows(kind, options.seconds)

@@ -128,8 +128,12 @@ class Case:
         return (x + b + y + mask) + (y + mask + x) + (x + mask + y)  # x, b -> y; dy -> dx; ddx -> ddy
 
     def multiplied(self, direction: str) -> int:
-        """FLOPs of the matrix products that must be made, two a multiply-add; 0 where there are none."""
+        """FLOPs of the products that must be made, two a multiply-add; 0 where there are none worth a word."""
         return 0
+
+    def product_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Whose matrix products bound them, of images of a dtype."""
+        return dtype
 
 
 def leaf(values: Tensor, dtype: torch.dtype, layout: str) -> Tensor:

@@ -108,7 +108,11 @@ class FilteredCase(Case):
             return (x + b + y + mask) + (y + mask + x + b)
         return (x + b + y + mask) + (y + mask + x) + (x + mask + y)
 
-    def filtered(self, direction: str) -> int:
+    def product_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """A FIR's multiply-adds are made one by one, in float32 for halves."""
+        return torch.promote_types(dtype, torch.float32)
+
+    def multiplied(self, direction: str) -> int:
         """FLOPs of the filters, two a multiply-add: inserted zeros left out, the cheaper axis first."""
         f, (n, c, h, w), (_, _, height, width) = self.filters, self.x_shape, self.y_shape
         tall, wide = f.middle(h), f.middle(w)

@@ -100,7 +100,8 @@ class Bench:
         kind = DTYPES[dtype]
         moved, multiplied = case.moved(direction, kind), case.multiplied(direction)
         settings = (case.op, case.kind, list(case.x_shape), dtype, layout, direction)
-        return Row(*settings, implementation, status, moved, multiplied, self.roofs.floor(moved, multiplied, kind))
+        floor = self.roofs.floor(moved, multiplied, case.product_dtype(kind))
+        return Row(*settings, implementation, status, moved, multiplied, floor)
 
     def _measure(self, case: Case, dtype: str, layout: str, direction: str) -> list[Row]:
         inputs = case.inputs(DTYPES[dtype], layout, self.device)

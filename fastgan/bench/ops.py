@@ -66,8 +66,10 @@ def run(
     properties = machine.get("properties")
     sheet = properties["memory_bytes_per_second"] if isinstance(properties, dict) else None
     stopwatch = CudaStopwatch(device) if device.type == "cuda" else None
-    kinds = tuple(DTYPES[dtype] for dtype in dtypes)
-    roofs = measure_roofs(device, kinds, seconds=seconds, stopwatch=stopwatch, datasheet_copy_rate=sheet)
+    kinds = {case.product_dtype(DTYPES[dtype]) for case, dtype, _ in plan} | {DTYPES[dtype] for dtype in dtypes}
+    roofs = measure_roofs(
+        device, sorted(kinds, key=str), seconds=seconds, stopwatch=stopwatch, datasheet_copy_rate=sheet
+    )
     results = Results(machine, roofs, planned=len(plan) * len(DIRECTIONS), file=options.json)
     results.save()
     console.print(roofs_table(machine, roofs))

@@ -9,6 +9,9 @@ from fastgan.bench.case import CLAMP, CPU_SHAPES, CUDA_SHAPES, DIRECTIONS, DTYPE
 from fastgan.bench.cases import cases
 from fastgan.bench.conv2d_layer import CPU_LAYERS, CUDA_LAYERS, LAYERS
 from fastgan.bench.conv2d_layer import cases as layer_cases
+from fastgan.bench.filtered_lrelu import SHAPES as FILTERED_SHAPES
+from fastgan.bench.filtered_lrelu import FilteredCase
+from fastgan.bench.filtered_lrelu import cases as filtered_cases
 from fastgan.ops import provider
 
 
@@ -30,12 +33,14 @@ def test_shapes_are_those_of_stylegan2():
 
 def test_every_case_is_measured_once():
     names = [case.name for case in cases("cuda")]
-    assert len(names) == len(set(names)) == 3 * (3 + 6) + len(CUDA_LAYERS) * 7
-    assert len(cases("cpu")) == len(CPU_SHAPES) * 9 + len(CPU_LAYERS) * 7
+    filtered = {device: 4 * len(shapes) for device, shapes in FILTERED_SHAPES.items()}
+    assert len(names) == len(set(names)) == 3 * (3 + 6) + len(CUDA_LAYERS) * 7 + filtered["cuda"]
+    assert len(cases("cpu")) == len(CPU_SHAPES) * 9 + len(CPU_LAYERS) * 7 + filtered["cpu"]
     quick = [(case.op, case.kind) for case in cases("cpu", quick=True)]
     resampling = [("upfirdn2d", f"{kind} separable") for kind in ("up 2", "down 2", "filter")]
     layers = [("conv2d_layer", kind) for kind in LAYERS]
-    assert quick == [("bias_act", "lrelu bias clamp"), *resampling, *layers]
+    both = [("filtered_lrelu", "T"), ("filtered_lrelu", "R")]
+    assert quick == [("bias_act", "lrelu bias clamp"), *resampling, *layers, *both]
     assert [case.op for case in cases("cpu", ("upfirdn2d",), quick=True)] == ["upfirdn2d"] * 3
 
 
@@ -58,6 +63,23 @@ def test_every_case_is_measured_once():
 )
 def test_bytes_that_must_move(kind, dtype, direction, expected):
     assert case(kind).moved(direction, DTYPES[dtype]) == expected
+
+
+def test_bytes_and_products_of_filtered_lrelu():
+    """By hand at [1, 2, 4, 4]: 12 taps each, 18x18 numbers between the filters, for T up 2 24 taps and 26x26."""
+    made = {case.kind: case for case in filtered_cases((1, 2, 4, 4))}
+    assert {kind: case.y_shape[2:] for kind, case in made.items()} == {
+        "T": (4, 4), "R": (4, 4), "T up 2": (8, 8), "R up 2": (8, 8),
+    }  # fmt: skip
+    case = made["T"]
+    assert isinstance(case, FilteredCase) and case.middle == 2 * 18 * 18
+    assert case.moved("forward", torch.float32) == 128 + 8 + 128
+    assert case.moved("forward+backward", torch.float16) == 2 * (64 + 4 + 64 + 162)
+    # along x 4 rows of 18 numbers of 6 taps, along y 18 rows; then 4 rows of 12 taps, and 4x4 of them; two planes
+    assert case.multiplied("forward") == 2 * 2 * (4 * 18 * 6 + 18 * 18 * 6 + 4 * 18 * 12 + 4 * 4 * 12)
+    assert made["R"].multiplied("double backward") == 3 * 2 * 2 * (4 * 18 * 6 + 18 * 18 * 6 + 4 * 4 * 144)
+    assert made["T up 2"].multiplied("forward") == 2 * 2 * (4 * 26 * 6 + 26 * 26 * 6 + 8 * 26 * 12 + 8 * 8 * 12)
+    assert case.product_dtype(torch.bfloat16) == torch.float32 and case.product_dtype(torch.float64) == torch.float64
 
 
 # By hand at [1, 4, 4, 4]. G 3x3 in float32: x and y have 256 bytes, w 576, styles and b 16, noise 64, the mask 16.

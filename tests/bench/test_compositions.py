@@ -9,6 +9,7 @@ from fastgan.bench.bias_act import compositions as bias_act_lrelu
 from fastgan.bench.case import DIRECTIONS, run
 from fastgan.bench.conv2d_layer import cases as layer_cases
 from fastgan.bench.conv2d_layer_compositions import COMPOSITIONS
+from fastgan.bench.filtered_lrelu import cases as filtered_cases
 from fastgan.bench.measure import distance
 from fastgan.bench.upfirdn2d import RESAMPLING
 from fastgan.bench.upfirdn2d_compositions import COMPOSITIONS as UPFIRDN2D
@@ -41,6 +42,18 @@ def test_a_composition_gives_what_bias_act_gives(way, bias, clamp, memory_format
         expected = bias_act(x, b, act="lrelu", clamp=clamp)
     torch.testing.assert_close(bias_act_lrelu(clamp)[way](x, b), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(x, before)  # in place is only what the composition made itself
+
+
+@pytest.mark.parametrize("layout", ["nchw", "channels_last"])
+@pytest.mark.parametrize("case", list(filtered_cases((2, 3, 7, 6))), ids=lambda case: case.kind)
+def test_a_composition_gives_what_filtered_lrelu_gives(case, layout):
+    torch.manual_seed(0)
+    inputs = case.inputs(torch.float64, layout, torch.device("cpu"))
+    with provider("reference"):
+        expected = run(case.function, inputs, DIRECTIONS[1])
+    assert case.compositions
+    for way, composition in case.compositions.items():
+        assert distance(run(composition, inputs, DIRECTIONS[1]), expected, inputs.decided) < 1e-12, way
 
 
 @pytest.mark.parametrize("layout", ["nchw", "channels_last"])

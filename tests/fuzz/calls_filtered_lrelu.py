@@ -9,12 +9,12 @@ import torch
 from hypothesis import strategies as st
 
 import fastgan
-from tests.fuzz.arguments import factors, filters, flags, images, numbers, optional, paddings, vectors
+from tests.fuzz.arguments import factors, filters, flags, images, numbers, odd_values, optional, paddings, tensors
 
 _OPTIONS = optional(
     fu=filters(),
     fd=filters(),
-    b=vectors(),
+    b=st.one_of(tensors((3,)), tensors((1,)), odd_values),
     up=factors,
     down=factors,
     padding=paddings,

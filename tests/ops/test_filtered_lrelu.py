@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def _filter(taps):
     return f / f.square().sum().sqrt()
 
 
-def composed(x, fu, fd, b=None, up=1, down=1, padding=0, gain=math.sqrt(2), slope=0.2, clamp=None, flip_filter=False):
+def composed(x, fu, fd, b=None, up=1, down=1, padding=0, gain=2**0.5, slope=0.2, clamp=None, flip_filter=False):
     """The definition, of operators that have tests of their own, in their references."""
     with provider_context("reference"):
         v = upfirdn2d(bias_act(x, b), fu, up=up, padding=padding, gain=up**2, flip_filter=flip_filter)
@@ -157,7 +157,8 @@ def test_the_mask_is_that_of_the_reference(compiled_provider, name):
     up, down, padding = (arguments.get(key, value) for key, value in (("up", 1), ("down", 1), ("padding", 0)))
     clamp = 40.0
     y = filtered_lrelu(x, fu, fd, b, up, down, padding, gain=1.0, slope=0.5, clamp=clamp)
-    mask = y.grad_fn.saved_tensors[2]
+    node: Any = y.grad_fn
+    mask = node.saved_tensors[2]
     with provider_context("reference"):
         middle = upfirdn2d(x + b[:, None, None], fu, up=up, padding=padding, gain=up**2)
     classes, columns = columns_of_class(middle.shape[3], up, down)

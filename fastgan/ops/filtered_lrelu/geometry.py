@@ -61,7 +61,8 @@ def columns_of_class(width: int, up: int, down: int) -> tuple[int, int]:
     factor. The mask has two bits an element, rows of whole 32-bit words.
     """
     classes = math.lcm(up, down)
-    return classes, -(-(-(-width // classes)) // _GROUP) * _GROUP
+    group = classes * _GROUP
+    return classes, (width + group - 1) // group * _GROUP
 
 
 def mask_shape(n: int, c: int, middle: Size, up: int, down: int) -> tuple[int, int, int, int]:

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import fir, providers
-from fastgan.ops.arguments import activation, as_int, check_dense, dense_format, exporting, flag, in_format
-from fastgan.ops.arguments import layout_name, sizes
+from fastgan.ops.arguments import (
+    activation,
+    as_int,
+    check_dense,
+    dense_format,
+    exporting,
+    flag,
+    in_format,
+    layout_name,
+    sizes,
+)
 from fastgan.ops.filtered_lrelu.flops import filtered_lrelu_flops, masked_flops
 from fastgan.ops.filtered_lrelu.geometry import Geometry, mask_shape
 from fastgan.ops.filtered_lrelu.reference import filtered_lrelu_reference
@@ -166,7 +175,7 @@ class FilteredLrelu:
     def forward_fake(self, x, fu, fd, b, up, down, padx0, padx1, pady0, pady1, gain, slope, clamp, flip, keep_mask):
         geometry = Geometry(up, down, (padx0, padx1, pady0, pady1))
         middle = geometry.middle(x.shape[2:], fir.taps_of(fu))
-        shape = mask_shape(*x.shape[:2], middle, up, down) if keep_mask else (0,)
+        shape = mask_shape(x.shape[0], x.shape[1], middle, up, down) if keep_mask else (0,)
         return _images(x, geometry.output(middle, fir.taps_of(fd))), x.new_empty(shape, dtype=torch.uint8)
 
     def forward_context(self, ctx, inputs, output):
@@ -196,8 +205,7 @@ class FilteredLrelu:
 
     def masked_fake(self, x, mask, fu, fd, up, down, *settings):
         inner, (_, _, _, need_db) = settings[4:8], settings[10:]
-        middle = settings[8:10]
-        size = Geometry(up, down, settings[:4], inner).output(middle, fir.taps_of(fd))
+        size = Geometry(up, down, settings[:4], inner).output(settings[8:10], fir.taps_of(fd))
         return _images(x, size), x.new_empty([x.shape[1] if need_db else 0])
 
     def masked_context(self, ctx, inputs, output):
@@ -218,6 +226,7 @@ class FilteredLrelu:
         if ddb is not None:  # db sums the result: its cotangent spreads over it
             spread = ddb.reshape(1, -1, 1, 1).expand(ctx.output_shape)
             dy = spread if dy is None else dy + spread
+        assert dy is not None
         mask, fu, fd = ctx.saved_tensors
         settings = *_flat(ctx.geometry), *ctx.middle, ctx.gain, ctx.slope, not ctx.flip_filter, False
         return (self.masked_op(in_format(dy, ctx.memory_format), mask, fd, fu, *settings)[0], *none[1:])
