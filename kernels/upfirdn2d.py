@@ -15,7 +15,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _first_tap(o, phase, base, down, UP: tl.constexpr):
+def first_tap(o, phase, base, down, UP: tl.constexpr):
     """Input sample and kernel tap at which output o begins; `phase` and `base` keep what is divided positive."""
     position = o * down + phase
     first = (position + (UP - 1)) // UP
@@ -66,8 +66,8 @@ def upfirdn2d_kernel(
     row = (block % across * ROWS + tl.arange(0, ROWS))[None, :, None, None]
     plane = (block // across * PLANES + tl.arange(0, PLANES))[:, None, None, None]
 
-    first_y, tap_y = _first_tap(row, phase_y, base_y, down_y, UP_Y)
-    first_x, tap_x = _first_tap(column, phase_x, base_x, down_x, UP_X)
+    first_y, tap_y = first_tap(row, phase_y, base_y, down_y, UP_Y)
+    first_x, tap_x = first_tap(column, phase_x, base_x, down_x, UP_X)
     # The sum below correlates: a convolution reads f from its end.
     step: tl.constexpr = 1 if FLIP else -1
     start_y: tl.constexpr = 0 if FLIP else TAPS_Y - 1

@@ -20,6 +20,7 @@ from fastgan.ops.arguments import (
     layout_name,
     sizes,
 )
+from fastgan.ops.filtered_lrelu import triton_form
 from fastgan.ops.filtered_lrelu.flops import filtered_lrelu_flops, masked_flops
 from fastgan.ops.filtered_lrelu.geometry import Geometry, mask_shape
 from fastgan.ops.filtered_lrelu.reference import filtered_lrelu_reference
@@ -250,7 +251,8 @@ def _example() -> Tensor:
 OPERATORS["filtered_lrelu"] = Operator(
     "filtered_lrelu",
     _example,
-    kernels=("cpu",),
+    kernels=("cpu", "triton"),
     register=FilteredLrelu,
+    triton=triton_form.LAUNCHES,
     defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: AMD EPYC with AVX2, 2 cores"),),
 )
