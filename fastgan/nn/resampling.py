@@ -1,7 +1,9 @@
-"""The FIR filter of modules that resample."""
+"""The FIR filters of modules that resample."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,32 +14,49 @@ from fastgan.ops import setup_filter
 BINOMIAL_TAPS = (1, 3, 3, 1)
 
 
-class Resampling(nn.Module):
-    """A module whose buffer f is the binomial filter, where it resamples.
+class Filtering(nn.Module):
+    """A module with filters among its buffers, or None where it filters nothing.
 
-    No checkpoint holds f. A module that was built without memory (on the meta device) gets it where it gets memory, by
-    `to_empty` or `load_state_dict(assign=True)`; `to_empty` takes nobody the filter.
+    No checkpoint holds them. A module that was built without memory (on the meta device) gets them where it gets
+    memory, by `to_empty` or `load_state_dict(assign=True)`; `to_empty` takes nobody a filter. In half precision they
+    stay in float32.
     """
 
-    f: Tensor | None
+    def keep_filter(self, name: str, design: Callable[..., Tensor] | None) -> None:
+        """Keep a filter as a buffer.
 
-    def make_filter(self, wanted: bool = True) -> None:
-        """f, or None where nothing is resampled."""
-        self.register_buffer("f", setup_filter(BINOMIAL_TAPS, separable=True) if wanted else None, persistent=False)
+        Args:
+            name: of the buffer.
+            design: device, or None for torch's default one, -> float32 filter; can be pickled. None: no filter.
+        """
+        designs = self.__dict__.setdefault("_designs", {})
+        designs[name] = design
+        self.register_buffer(name, None if design is None else design(device=None), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        before = self.f
+        before = {name: self._buffers[name] for name in self._designs}
         super()._apply(fn, recurse)
-        if before is not None and self.f is not None and not self.f.is_meta:
-            self.f = (_filter(self.f.device) if before.is_meta else before).to(self.f)
+        for name, f in before.items():
+            now = self._buffers[name]
+            if f is not None and now is not None and not now.is_meta:
+                kept = self._designs[name](device=now.device) if f.is_meta else f
+                self._buffers[name] = kept.to(now.device, torch.promote_types(now.dtype, torch.float32))
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
         device = next(self.parameters()).device
-        if self.f is not None and self.f.is_meta and device.type != "meta":
-            self.f = _filter(device).to(self.f.dtype)
+        for name, design in self._designs.items():
+            f = self._buffers[name]
+            if f is not None and f.is_meta and device.type != "meta":
+                self._buffers[name] = design(device=device).to(f.dtype)
 
 
-def _filter(device: torch.device) -> Tensor:
-    return setup_filter(BINOMIAL_TAPS, device, separable=True)
+class Resampling(Filtering):
+    """A module whose buffer f is the binomial filter, where it resamples."""
+
+    f: Tensor | None
+
+    def make_filter(self, wanted: bool = True) -> None:
+        """f, or None where nothing is resampled."""
+        self.keep_filter("f", partial(setup_filter, BINOMIAL_TAPS, separable=True) if wanted else None)
