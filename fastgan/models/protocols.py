@@ -73,6 +73,41 @@ class Styled(FromNoise):
         raise NotImplementedError
 
 
+class Movable(Styled):
+    """A `Styled` generator whose picture can be moved and turned, by any amount, as if the scene had been.
+
+    Attributes:
+        synthesis: (ws, noise_mode, generator, transform=None) -> images, transform as `forward` takes it.
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+        *,
+        noise_mode: str = "random",
+        generator: Any = None,
+        transform: Tensor | None = None,
+    ) -> Tensor:
+        """Images of latents.
+
+        Args:
+            z, c, truncation_psi, truncation_cutoff, update_emas, noise_mode, generator: as `Styled`.
+            transform: [3, 3] or one for each sample, [N, 3, 3]: where the place p = (x, y, 1) of the image is in the
+                picture that is not moved, the inverse of the movement. x runs right, y down, p = (0, 0, 1) is the
+                middle, and one unit is the image's larger side, of a square its width. None: nothing is moved.
+                `fastgan.models.transforms.placement` makes one.
+
+        Returns:
+            [N, img_channels, H, W].
+        """
+        raise NotImplementedError
+
+
 class FromImage(nn.Module):
     """G(image) -> image, both [N, C, H, W] in [-1, 1] and of one size.
 

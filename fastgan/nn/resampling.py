@@ -22,6 +22,10 @@ class Filtering(nn.Module):
     stay in float32.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._designs: dict[str, Callable[..., Tensor] | None] = {}
+
     def keep_filter(self, name: str, design: Callable[..., Tensor] | None) -> None:
         """Keep a filter as a buffer.
 
@@ -29,17 +33,16 @@ class Filtering(nn.Module):
             name: of the buffer.
             design: device, or None for torch's default one, -> float32 filter; can be pickled. None: no filter.
         """
-        designs = self.__dict__.setdefault("_designs", {})
-        designs[name] = design
+        self._designs[name] = design
         self.register_buffer(name, None if design is None else design(device=None), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         before = {name: self._buffers[name] for name in self._designs}
         super()._apply(fn, recurse)
         for name, f in before.items():
-            now = self._buffers[name]
-            if f is not None and now is not None and not now.is_meta:
-                kept = self._designs[name](device=now.device) if f.is_meta else f
+            design, now = self._designs[name], self._buffers[name]
+            if design is not None and f is not None and now is not None and not now.is_meta:
+                kept = design(device=now.device) if f.is_meta else f
                 self._buffers[name] = kept.to(now.device, torch.promote_types(now.dtype, torch.float32))
         return self
 
@@ -48,7 +51,7 @@ class Filtering(nn.Module):
         device = next(self.parameters()).device
         for name, design in self._designs.items():
             f = self._buffers[name]
-            if f is not None and f.is_meta and device.type != "meta":
+            if design is not None and f is not None and f.is_meta and device.type != "meta":
                 self._buffers[name] = design(device=device).to(f.dtype)
 
 
