@@ -21,9 +21,9 @@ def placement(translate: tuple[float, float] = (0.0, 0.0), degrees: float = 0.0)
 
     >>> placement((0.25, 0)) @ torch.tensor([0.25, 0, 1])  # what is at x = 0.25 then was in the middle
     tensor([0., 0., 1.])
-    >>> place = placement(degrees=90) @ torch.tensor([0, -0.5, 1])  # what is on top then was at the right
-    >>> place.round(decimals=6).tolist()
-    [0.5, 0.0, 1.0]
+    >>> x, y, _ = placement(degrees=90) @ torch.tensor([0, -0.5, 1])  # what is on top then was at the right
+    >>> round(x.item(), 6), abs(round(y.item(), 6))
+    (0.5, 0.0)
     """
     (x, y), angle = translate, math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)

@@ -61,7 +61,9 @@ class FourierFeatures(nn.Module):
         phases = self.phases + (self.freqs * shift[:, None]).sum(dim=2)  # [N, C]
         fade = (freqs.norm(dim=2) - self.signal.cutoff) / (self.signal.rate / 2 - self.signal.cutoff)
         rows, columns = (self._places(length, freqs) for length in self.signal.size)
-        angles = freqs[..., 1, None, None] * rows[:, None] + (freqs[..., 0, None, None] * columns + phases[..., None, None])
+        angles = freqs[..., 1, None, None] * rows[:, None] + (
+            freqs[..., 0, None, None] * columns + phases[..., None, None]
+        )
         waves = torch.sin(2 * math.pi * angles) * (1 - fade).clamp(0, 1)[..., None, None]
         return conv2d_resample(waves, (self.weight / math.sqrt(self.signal.channels))[:, :, None, None])
 

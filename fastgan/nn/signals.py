@@ -58,7 +58,7 @@ def signals(
     Source: Karras et al. 2021 (StyleGAN3), section 3.2 and appendix C.2.
 
     >>> [signal.rate for signal in signals((64, 64), 14, 32768, 512, 3)]
-    [16, 16, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64, 64, 64]
+    [16, 16, 16, 16, 32, 32, 32, 32, 64, 64, 64, 64, 64, 64, 64]
     """
     side = max(resolution)
     last = side / 2
