@@ -43,9 +43,10 @@ def equivariance(
     Images are made without noise, which stays where it is by design.
 
     "eqt": translations by whole pixels; "eqt_frac": by fractions, where images are moved by Lanczos's filter of three
-    lobes; "eqr": rotations. Translations are uniform within an eighth of the image both ways, angles in a turn. An image
-    is turned by a filter that passes a disc of frequencies, the largest that every turned image has whole, and that the
-    other image passes too: corners of the spectrum are not compared, while the paper keeps what the two share of them.
+    lobes; "eqr": rotations. Translations are uniform within an eighth of the image both ways, angles in a turn. An
+    image is turned by a filter that passes a disc of frequencies, the largest that every turned image has whole, and
+    that the other image passes too: corners of the spectrum are not compared, while the paper keeps what the two share
+    of them.
 
     Args:
         G: the generator; its mode and its averages are left alone.

@@ -18,8 +18,8 @@ class MovedConstant(Movable):
     """A StyleGAN2 generator whose learned constant is translated: what it has in the place of Fourier features.
 
     The constant is taken for one period of a periodic picture with no frequency above half its sampling rate, so that
-    any translation of it is exact, and one by whole samples rolls it. The paper measures no StyleGAN2 with its constant,
-    whose configuration A has no EQ-T; this is ours.
+    any translation of it is exact, and one by whole samples rolls it. The paper measures StyleGAN2 from the
+    configuration on that has Fourier features in the constant's place; this way is ours.
 
     Args:
         G: the generator, which is not changed.

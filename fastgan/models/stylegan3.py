@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastgan.config.fields import check_choice, check_int
 from fastgan.config.options import StyledOptions
-from fastgan.models.inputs import as_rows, as_transform, in_format_of
+from fastgan.models.inputs import as_rows, as_transform
 from fastgan.models.mapping import MappingNetwork
 from fastgan.models.protocols import Movable
 from fastgan.models.registry import Family
@@ -113,7 +113,7 @@ class SynthesisNetwork(nn.Module):
         check_choice("noise_mode", noise_mode, NOISE_MODES)
         check_generators(generator, sizes(ws)[0])
         transform = as_transform(transform, sizes(ws)[0], self.input.weight)
-        x = in_format_of(self, self.input(ws[:, 0], transform))
+        x = self.input(ws[:, 0], transform)
         for i, layer in enumerate(self.layers, start=1):
             x = layer(x, ws[:, i], update_emas)
         return self.to_rgb(x, ws[:, -1], update_emas) * OUTPUT_SCALE

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from fastgan.nn.equalized import EqualizedLinear
 from fastgan.nn.initial import normal
 from fastgan.nn.lowpass import lowpass, radial_lowpass
-from fastgan.nn.resampling import Filtering
+from fastgan.nn.resampling import Constants
 from fastgan.nn.signals import Signal, crossing
 from fastgan.ops import conv2d_resample, filtered_lrelu, modulated_conv2d
+from fastgan.ops.arguments import dense_format, in_format
 
 MAGNITUDE_HALF_LIFE = 20_000  # images
 
 
-class FourierFeatures(nn.Module):
+class FourierFeatures(Constants):
     """x[n, o, p] = Σ_i weight[o, i]/√C · a_i·sin 2π(f_i·M_n p + φ_i): waves in the plane, moved by w, and mixed.
 
     M_n = R·T·transform, with a rotation R and a translation T that are learned functions of w. Frequencies are uniform
@@ -34,6 +35,7 @@ class FourierFeatures(nn.Module):
 
     freqs: Tensor
     phases: Tensor
+    places: Tensor
 
     def __init__(self, signal: Signal, w_dim: int) -> None:
         super().__init__()
@@ -47,6 +49,8 @@ class FourierFeatures(nn.Module):
             self.affine.weight.zero_()
             self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))  # type: ignore[union-attr]
         self.weight = nn.Parameter(normal(channels, channels))
+        # Four axes, so that the memory format in which features are made is that of the module.
+        self.keep("places", partial(_places, signal.size, signal.rate))
 
     def forward(self, w: Tensor, transform: Tensor | None = None) -> Tensor:
         """w [N, w_dim], transform [3, 3] or [N, 3, 3], None for the identity -> [N, channels, h, w]."""
@@ -60,17 +64,17 @@ class FourierFeatures(nn.Module):
         freqs = (self.freqs[:, :, None] * turn[:, None]).sum(dim=2)  # [N, C, 2], f M
         phases = self.phases + (self.freqs * shift[:, None]).sum(dim=2)  # [N, C]
         fade = (freqs.norm(dim=2) - self.signal.cutoff) / (self.signal.rate / 2 - self.signal.cutoff)
-        rows, columns = (self._places(length, freqs) for length in self.signal.size)
-        angles = freqs[..., 1, None, None] * rows[:, None] + (
-            freqs[..., 0, None, None] * columns + phases[..., None, None]
-        )
+        x, y = self.places.to(freqs.dtype).split(1, dim=1)  # [1, 1, h, w]
+        angles = in_format(freqs[..., 0, None, None] * x, dense_format(self.places))
+        angles = angles + freqs[..., 1, None, None] * y + phases[..., None, None]
         waves = torch.sin(2 * math.pi * angles) * (1 - fade).clamp(0, 1)[..., None, None]
         return conv2d_resample(waves, (self.weight / math.sqrt(self.signal.channels))[:, :, None, None])
 
-    def _places(self, length: int, like: Tensor) -> Tensor:
-        """Centres of so many pixels along one axis."""
-        places = torch.arange(length, device=like.device, dtype=like.dtype)
-        return (places + (0.5 - length / 2)) / self.signal.rate
+
+def _places(size: tuple[int, int], rate: int, device: torch.device | None = None) -> Tensor:
+    """(x, y) of the centres of pixels, [1, 2, h, w], 0 in the middle."""
+    y, x = ((torch.arange(length, device=device) + (0.5 - length / 2)) / rate for length in size)
+    return torch.stack([x.expand(size), y[:, None].expand(size)])[None].float()
 
 
 def _applied(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -78,7 +82,7 @@ def _applied(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix * vector[:, None, :]).sum(dim=2)
 
 
-class _Normalised(Filtering):
+class _Normalised(Constants):
     """A modulated layer whose input is divided by the root of its average second moment."""
 
     magnitude_ema: Tensor
@@ -140,7 +144,7 @@ class AliasFreeLayer(_Normalised):
             ("fd", after, self.crossing.down, self.crossing.down_taps, radial_lowpass if radial else lowpass),
         ):
             filtered = partial(design, taps, signal.cutoff, signal.half_width, rate)
-            self.keep_filter(name, filtered if factor > 1 else None)
+            self.keep(name, filtered if factor > 1 else None)
 
     def forward(self, x: Tensor, w: Tensor, update_emas: bool = False) -> Tensor:
         """x [N, I, h, w], w [N, w_dim] -> [N, O, h', w']; update_emas: let the average of x² follow."""
