@@ -74,10 +74,10 @@ class Styled(FromNoise):
 
 
 class Movable(Styled):
-    """A `Styled` generator whose picture can be moved and turned, by any amount, as if the scene had been.
+    """images = synthesis(mapping(z, c), transform): what a picture shows can be moved and turned.
 
     Attributes:
-        synthesis: (ws, noise_mode, generator, transform=None) -> images, transform as `forward` takes it.
+        synthesis: (ws, noise_mode, generator, transform) -> images.
     """
 
     @abstractmethod
@@ -93,14 +93,17 @@ class Movable(Styled):
         generator: Any = None,
         transform: Tensor | None = None,
     ) -> Tensor:
-        """Images of latents.
+        """Images of latents, placed.
 
         Args:
-            z, c, truncation_psi, truncation_cutoff, update_emas, noise_mode, generator: as `Styled`.
-            transform: [3, 3] or one for each sample, [N, 3, 3]: where the place p = (x, y, 1) of the image is in the
-                picture that is not moved, the inverse of the movement. x runs right, y down, p = (0, 0, 1) is the
-                middle, and one unit is the image's larger side, of a square its width. None: nothing is moved.
-                `fastgan.models.transforms.placement` makes one.
+            z: [N, z_dim].
+            c: [N, num_classes] or None.
+            truncation_psi: 1: ws as they are; 0: their average.
+            truncation_cutoff: rows of ws that are truncated; None: all.
+            update_emas: let the average of ws follow.
+            noise_mode: "random", "const" or "none".
+            generator: of random noise, one or one a sample; None: torch's global one.
+            transform: [3, 3] for all or [N, 3, 3], as `models.transforms.placement` gives; None: as they are.
 
         Returns:
             [N, img_channels, H, W].

@@ -102,7 +102,9 @@ class SynthesisNetwork(nn.Module):
         Args:
             ws: rows of w, one a layer; of another dtype they are cast, arrays and lists are taken too.
             noise_mode, generator: of the other `Styled` ones; there is no noise here.
-            transform: [3, 3] or [N, 3, 3], as `Movable.forward` takes it; None moves nothing.
+            transform: [3, 3] or [N, 3, 3]: where the place p = (x, y, 1) of the image is in the picture that is not
+                moved, as `fastgan.models.transforms.placement` gives it. x runs right, y down, the middle is 0, and
+                one unit is the image's larger side. None moves nothing.
             update_emas: let the averages of the layers' second moments follow.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Movements of the picture of a `Movable` generator."""
+"""Where a generator that is `Movable` puts its picture."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from torch import Tensor
 
 
 def placement(translate: tuple[float, float] = (0.0, 0.0), degrees: float = 0.0) -> Tensor:
-    """The transform that turns the picture about its middle, and then moves it: M = (T·R)⁻¹ = R⁻¹·T⁻¹.
+    """p ↦ R⁻¹ (p − t): which point of the picture is seen at the point p of the image.
+
+    Points are (x, y, 1), x to the right and y down, from the image's centre; 1 is the whole image's width.
 
     Args:
-        translate: (x, y) in sides of the image, the larger one where they differ: x > 0 moves the picture right,
-            y > 0 down.
-        degrees: angle, counter-clockwise as one sees it.
+        translate: (x, y) by which the picture moves to the right and down, after it has been turned.
+        degrees: by which it turns about the centre, counter-clockwise as seen.
 
     Returns:
-        [3, 3], float32 on the CPU, as `Movable.forward` takes it.
+        [3, 3], float32, on the CPU.
 
-    >>> placement((0.25, 0)) @ torch.tensor([0.25, 0, 1])  # what is at x = 0.25 then was in the middle
+    Raises:
+        ValueError: a number is not finite.
+
+    >>> placement((0.25, 0.0)) @ torch.tensor([0.25, 0.0, 1.0])
     tensor([0., 0., 1.])
-    >>> x, y, _ = placement(degrees=90) @ torch.tensor([0, -0.5, 1])  # what is on top then was at the right
-    >>> round(x.item(), 6), abs(round(y.item(), 6))
-    (0.5, 0.0)
     """
-    (x, y), angle = translate, math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    # With y running down, the counter-clockwise rotation is [[cos, sin], [-sin, cos]]; this is its inverse.
-    rows = [[cos, -sin, sin * y - cos * x], [sin, cos, -sin * x - cos * y], [0.0, 0.0, 1.0]]
+    x, y = translate
+    if not all(map(math.isfinite, (x, y, degrees))):
+        raise ValueError(f"translate and degrees must be finite numbers, got {(x, y)} and {degrees}")
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    rows = [[c, -s, s * y - c * x], [s, c, -s * x - c * y], [0.0, 0.0, 1.0]]
     return torch.tensor(rows, dtype=torch.float32, device="cpu")

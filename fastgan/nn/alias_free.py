@@ -55,31 +55,32 @@ class FourierFeatures(Constants):
     def forward(self, w: Tensor, transform: Tensor | None = None) -> Tensor:
         """w [N, w_dim], transform [3, 3] or [N, 3, 3], None for the identity -> [N, channels, h, w]."""
         t = self.affine(w).to(self.freqs.dtype)
-        c, s, x, y = (t / t[:, :2].norm(dim=1, keepdim=True)).unbind(dim=1)
+        c, s, tx, ty = (t / t[:, :2].norm(dim=1, keepdim=True)).unbind(dim=1)
         turn = torch.stack([c, -s, s, c], dim=1).unflatten(1, (2, 2))  # [N, 2, 2]
-        shift = -_applied(turn, torch.stack([x, y], dim=1))  # [N, 2]
+        shift = -_applied(turn, torch.stack([tx, ty], dim=1))  # [N, 2]
         if transform is not None:
             shift = shift + _applied(turn, transform[..., :2, 2].expand(shift.shape))
             turn = (turn[:, :, :, None] * transform[..., None, :2, :2]).sum(dim=2)
         freqs = (self.freqs[:, :, None] * turn[:, None]).sum(dim=2)  # [N, C, 2], f M
         phases = self.phases + (self.freqs * shift[:, None]).sum(dim=2)  # [N, C]
         fade = (freqs.norm(dim=2) - self.signal.cutoff) / (self.signal.rate / 2 - self.signal.cutoff)
-        x, y = self.places.to(freqs.dtype).split(1, dim=1)  # [1, 1, h, w]
-        angles = in_format(freqs[..., 0, None, None] * x, dense_format(self.places))
-        angles = angles + freqs[..., 1, None, None] * y + phases[..., None, None]
-        waves = torch.sin(2 * math.pi * angles) * (1 - fade).clamp(0, 1)[..., None, None]
+        x, y = self.places[0, :, :, :, None].unbind(dim=0)  # [h, w, 1]
+        fx, fy = freqs[:, None, None].unbind(dim=4)  # [N, 1, 1, C]
+        waves = torch.sin(2 * math.pi * (fx * x + fy * y + phases[:, None, None]))
+        waves = (waves * (1 - fade).clamp(0, 1)[:, None, None]).permute(0, 3, 1, 2)
+        waves = in_format(waves.to(self.weight.dtype), dense_format(self.places))
         return conv2d_resample(waves, (self.weight / math.sqrt(self.signal.channels))[:, :, None, None])
+
+
+def _applied(matrix: Tensor, vector: Tensor) -> Tensor:
+    """matrix [N, 2, 2] · vector [N, 2], in their dtype whatever autocast says."""
+    return (matrix * vector[:, None, :]).sum(dim=2)
 
 
 def _places(size: tuple[int, int], rate: int, device: torch.device | None = None) -> Tensor:
     """(x, y) of the centres of pixels, [1, 2, h, w], 0 in the middle."""
     y, x = ((torch.arange(length, device=device) + (0.5 - length / 2)) / rate for length in size)
     return torch.stack([x.expand(size), y[:, None].expand(size)])[None].float()
-
-
-def _applied(matrix: Tensor, vector: Tensor) -> Tensor:
-    """matrix [N, 2, 2] · vector [N, 2], in their dtype whatever autocast says."""
-    return (matrix * vector[:, None, :]).sum(dim=2)
 
 
 class _Normalised(Constants):
