@@ -31,8 +31,8 @@ class StyleGAN3Config(StyledConfig):
 
     Args:
         mapping_layers: layers of G's mapping network.
-        channel_base: channels of D at resolution r are min(channel_base // r, channel_max), those of G the same with
-            the sampling rate that its cut-off asks for in the place of r.
+        channel_base: channels of D at resolution r are min(channel_base // r, channel_max), those of a layer of G the
+            same with twice its cut-off in the place of r.
         layers: of G, before the to-RGB layer.
     """
 
@@ -59,8 +59,8 @@ class StyleGAN3RConfig(StyleGAN3Config):
     """The architecture of G and D, configuration R: convolutions of 1×1, radial filters.
 
     Args:
-        channel_base: channels of D at resolution r are min(channel_base // r, channel_max), those of G twice as many,
-            with the sampling rate that its cut-off asks for in the place of r.
+        channel_base: channels of D at resolution r are min(channel_base // r, channel_max), those of a layer of G twice
+            as many with twice its cut-off in the place of r.
     """
 
     kernel_size: ClassVar[int] = 1
