@@ -65,8 +65,9 @@ def test_pictures_that_do_not_move_have_the_contrast_of_their_differences() -> N
 
 
 def test_the_seed_decides_and_the_order_of_figures_does_not() -> None:
-    first = equivariance(Waves(0.3), images=3, batch=2)
-    again = equivariance(Waves(0.3), ("eqr", "eqt_frac", "eqt"), images=3, batch=2, device="cpu")
+    waves: Any = Waves(0.3)
+    first = equivariance(waves, images=3, batch=2)
+    again = equivariance(waves, ("eqr", "eqt_frac", "eqt"), images=3, batch=2, device="cpu")
     assert first == again
     assert measured(Waves(0.3), "eqt_frac", seed=1) != measured(Waves(0.3), "eqt_frac", seed=2)
 

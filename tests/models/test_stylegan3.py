@@ -204,7 +204,7 @@ def test_clamp_bounds_layers(name: str) -> None:
 
 def game(name: str, **changes: Any) -> TrainState:
     images = torch.randint(0, 256, (11, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-    options = family(name).options(**{"batch": 4, "kimg": 1, "tick": 1, **changes})
+    options: Any = family(name).options(**{"batch": 4, "kimg": 1, "tick": 1, **changes})
     _, G, D = small(name)
     return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
 
@@ -212,7 +212,7 @@ def game(name: str, **changes: Any) -> TrainState:
 @NAMES
 def test_a_step_of_training_changes_all_and_moves_averages_once(name: str) -> None:
     state = game(name, batch_gpu=2)
-    networks = {key: player.modules[key] for player in state.game.players for key in player.modules}
+    networks: dict[str, Any] = {key: player.modules[key] for player in state.game.players for key in player.modules}
     before = {key: copy.deepcopy(network.state_dict()) for key, network in networks.items()}
     moments: list[float] = []
     networks["G"].synthesis.to_rgb.register_forward_pre_hook(
@@ -226,18 +226,19 @@ def test_a_step_of_training_changes_all_and_moves_averages_once(name: str) -> No
     (moment,) = moments
     beta = 0.5 ** (2 / 20_000)  # of the two images that the micro-batch has
     assert networks["G"].synthesis.to_rgb.magnitude_ema.item() == pytest.approx(beta + (1 - beta) * moment, rel=1e-6)
-    (average,) = state.game.averages.values()
-    assert torch.equal(average.module.mapping.w_avg, networks["G"].mapping.w_avg)
+    average: Any = state.game.averages["G"].module
+    assert torch.equal(average.mapping.w_avg, networks["G"].mapping.w_avg)
 
 
 def test_the_papers_defaults() -> None:
-    options = family("stylegan3-t").options()
+    make: Any = family("stylegan3-t").options
+    options = make()
     assert (options.g_lr, options.d_lr, options.pl_weight, options.betas) == (0.0025, 0.002, 0.0, (0.0, 0.99))
     for resolution, gamma in ((128, 0.5), (256, 2.0), (512, 8.0), (1024, 32.0)):
         assert options.penalty_weight("r1", (resolution, resolution)) == gamma
-    assert family("stylegan3-t").options(batch=16).penalty_weight("r1", (256, 256)) == 4.0
-    assert family("stylegan3-t").options(penalties={"r1": (3.0, 16)}).penalty_weight("r1", (256, 256)) == 3.0
-    assert family("stylegan3-t").options().penalty_weight("wgan-gp", (256, 256)) == 0
+    assert make(batch=16).penalty_weight("r1", (256, 256)) == 4.0
+    assert make(penalties={"r1": (3.0, 16)}).penalty_weight("r1", (256, 256)) == 3.0
+    assert options.penalty_weight("wgan-gp", (256, 256)) == 0
 
 
 def test_configuration_r_begins_with_blurred_images() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def dcgan_game() -> TrainState:
 
 def stylegan3_game() -> TrainState:
     images = torch.randint(0, 256, (7, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-    options = family("stylegan3-r").options(batch=4, batch_gpu=2, kimg=1, tick=1)
+    options: Any = family("stylegan3-r").options(batch=4, batch_gpu=2, kimg=1, tick=1)
     _, G, D = build("stylegan3-r", resolution=16, channel_base=32, channel_max=4, z_dim=8, w_dim=8, layers=3)
     return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
 
