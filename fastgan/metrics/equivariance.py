@@ -60,7 +60,7 @@ def equivariance(
         figure -> dB, infinite where nothing differs.
 
     Raises:
-        ValueError: an unknown figure, or images or batch below 1.
+        ValueError: an unknown figure, images or batch below 1, or images too small for the filters.
     """
     for figure in figures:
         check_choice("figures", figure, tuple(MOVEMENTS))
@@ -85,6 +85,8 @@ def equivariance(
         still = view.synthesis(ws, "none").float()
         for figure in figures:
             for x, y, known in MOVEMENTS[figure](still, moved, numbers[figure]):
+                if not known.any():
+                    raise ValueError(f"G makes images of {list(x.shape)}, of which {figure} leaves no pixel to compare")
                 errors[figure] += (x - y)[:, known].double().square().mean().item()
     return {figure: _decibels(error / images) for figure, error in errors.items()}
 

@@ -46,7 +46,14 @@ class MovedConstant(Movable):
         generator: Any = None,
         transform: Tensor | None = None,
     ) -> Tensor:
-        """Images [N, C, H, W]; the arguments are those of `Movable.forward`.
+        """Images of latents.
+
+        Args:
+            z, c, truncation_psi, truncation_cutoff, update_emas, noise_mode, generator: as `Generator.forward`.
+            transform: [3, 3] or [N, 3, 3], a translation, as `fastgan.models.transforms.placement` gives it; None: none.
+
+        Returns:
+            [N, img_channels, H, W].
 
         Raises:
             ValueError: transform is no translation.
@@ -73,11 +80,12 @@ class _MovedSynthesis(nn.Module):
         shifts = (-transform[..., :2, 2] * max(const.shape[1:])).expand(ws.shape[0], 2)  # in samples
         rows = []
         for i, (x, y) in enumerate(shifts.tolist()):
-            moved = (
-                _periodic_shift(const.shape[1], y).to(const) @ const @ _periodic_shift(const.shape[2], x).to(const).t()
+            down, right = (
+                _periodic_shift(n, shift).to(const) for n, shift in zip(const.shape[1:], (y, x), strict=True)
             )
             each = generator[i] if isinstance(generator, (list, tuple)) else generator
-            rows.append(functional_call(self.synthesis, {"const": moved}, (ws[i : i + 1], noise_mode, each)))
+            const_moved = {"const": down @ const @ right.t()}
+            rows.append(functional_call(self.synthesis, const_moved, (ws[i : i + 1], noise_mode, each)))
         return torch.cat(rows)
 
 

@@ -80,6 +80,8 @@ def test_what_is_wrong_is_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             equivariance(Waves(0.3), **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"images of \[3, 8, 8\], of which eqr leaves no pixel to compare"):
+        measured(Waves(0.3, (8, 8)), "eqr")
 
 
 def test_a_shift_by_whole_pixels_is_a_roll_and_zeros_come_in() -> None:
