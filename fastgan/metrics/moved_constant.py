@@ -50,7 +50,7 @@ class MovedConstant(Movable):
 
         Args:
             z, c, truncation_psi, truncation_cutoff, update_emas, noise_mode, generator: as `Generator.forward`.
-            transform: [3, 3] or [N, 3, 3], a translation, as `fastgan.models.transforms.placement` gives it; None: none.
+            transform: [3, 3] or [N, 3, 3], a translation, as `models.transforms.placement` gives it; None: none.
 
         Returns:
             [N, img_channels, H, W].
