@@ -9,6 +9,8 @@ from typing import Any
 # name -> "module:attribute"
 MODELS: dict[str, str] = {  # of a `fastgan.models.Family`
     "stylegan2": "fastgan.models.stylegan2:FAMILY",
+    "stylegan3-t": "fastgan.models.stylegan3:T",
+    "stylegan3-r": "fastgan.models.stylegan3:R",
     "dcgan": "fastgan.models.dcgan:FAMILY",
     "pix2pix": "fastgan.models.pix2pix:FAMILY",
     "cyclegan": "fastgan.models.cyclegan:FAMILY",
@@ -35,6 +37,7 @@ PENALTIES: dict[str, str] = {  # of a `fastgan.losses.Penalty`
     "zero-gp": "fastgan.losses.penalties:ZERO_GP",
 }
 AUGMENTS: dict[str, str] = {  # of a `fastgan.augment.Augment`, a class
+    "blur": "fastgan.augment.blur:FadingBlur",
     "instance-noise": "fastgan.augment.instance_noise:InstanceNoise",
 }
 METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric`

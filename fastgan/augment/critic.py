@@ -13,7 +13,8 @@ Scheduled = tuple[Tensor, Callable[[int], float]]
 
 
 class Augment(Protocol):
-    """An augmentation, built by `Augment(images, device)`: the run's length in real images, and where it works.
+    """An augmentation, built by `Augment(images, batch, device)`: the run's length in real images, those of a step, and
+    where it works.
 
     What its next call depends on lies in tensors on the device, changed in place, and in `state_dict`.
     """

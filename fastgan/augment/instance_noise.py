@@ -17,12 +17,13 @@ class InstanceNoise:
 
     Args:
         images: real images of the whole run.
+        batch: those of a step, which change nothing here.
         device: where images are.
 
     Source: Sønderby et al. 2017, section 3.3; Arjovsky & Bottou 2017, section 3.
     """
 
-    def __init__(self, images: int, device: torch.device | str) -> None:
+    def __init__(self, images: int, batch: int, device: torch.device | str) -> None:
         self.images = images
         self.sigma = torch.full([], _SIGMA, device=device)
 

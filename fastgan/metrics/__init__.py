@@ -1,6 +1,8 @@
 """Metrics between generated and real images."""
 
+from fastgan.metrics.equivariance import equivariance
 from fastgan.metrics.evaluation import Evaluation, Features, Images, Metric
+from fastgan.metrics.moved_constant import MovedConstant
 from fastgan.metrics.sliced_wasserstein import sliced_wasserstein_by_level, sliced_wasserstein_distance
 
 __all__ = [
@@ -8,6 +10,8 @@ __all__ = [
     "Features",
     "Images",
     "Metric",
+    "MovedConstant",
+    "equivariance",
     "sliced_wasserstein_by_level",
     "sliced_wasserstein_distance",
 ]

@@ -89,6 +89,20 @@ def as_rows(ws: Any, num_ws: int, w_dim: int, like: Tensor) -> Tensor:
     return ws
 
 
+def as_transform(transform: Any, batch: int, like: Tensor) -> Tensor | None:
+    """transform [3, 3] or [batch, 3, 3]; None as it is.
+
+    Raises:
+        ValueError, TypeError: transform has another shape, dtype or device.
+    """
+    if transform is None:
+        return None
+    transform = as_floats("transform", transform, like, "floating-point matrices of homogeneous coordinates")
+    if sizes(transform) not in ((3, 3), (batch, 3, 3)):
+        raise ValueError(f"transform must have shape [3, 3] or [N, 3, 3]=[{batch}, 3, 3], got {list(transform.shape)}")
+    return transform
+
+
 def is_channels_last(network: nn.Module) -> bool:
     """Whether `network.to(memory_format=torch.channels_last)` was called: the first weight that has a format tells."""
     weight = next(filter(has_format, network.parameters()), None)

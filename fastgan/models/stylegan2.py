@@ -32,8 +32,8 @@ from fastgan.ops.arguments import sizes
 
 
 @dataclass(frozen=True)
-class StyleGAN2Config:
-    """The architecture of G and D.
+class StyledConfig:
+    """What StyleGAN2 and 3 have in common: D, the mapping network, the channels.
 
     Args:
         resolution: (H, W) = start · 2^k, or an int for a square.
@@ -46,8 +46,6 @@ class StyleGAN2Config:
         channel_max: see channel_base.
         mbstd_group: the most samples in a group of D's minibatch standard deviation.
         cmap_dim: length of D's label embedding; None: D's channels at the start.
-        noise: add noise to every layer of G; False leaves all of it out, which suits small sets and few steps.
-        style_mixing: probability that a training batch mixes two latents.
         w_avg_beta: decay of the moving average of w.
         conv_clamp: bound on the output of convolution layers; None: none, right for fp32.
 
@@ -65,8 +63,6 @@ class StyleGAN2Config:
     channel_max: int = 512
     mbstd_group: int = 4
     cmap_dim: int | None = None
-    noise: bool = True
-    style_mixing: float = 0.9
     w_avg_beta: float = 0.998
     conv_clamp: float | None = None
 
@@ -82,8 +78,6 @@ class StyleGAN2Config:
         check_int("mapping_layers", self.mapping_layers, 1, 64)
         if self.cmap_dim is not None:
             check_int("cmap_dim", self.cmap_dim, 1)
-        check_choice("noise", self.noise, (False, True))
-        check_float("style_mixing", self.style_mixing, 0, 1)
         check_float("w_avg_beta", self.w_avg_beta, 0, 1)
         if self.conv_clamp is not None:
             check_float("conv_clamp", self.conv_clamp, 0, math.inf)
@@ -91,6 +85,27 @@ class StyleGAN2Config:
     def channels(self, size: tuple[int, int]) -> int:
         """Channels of the layers at size (h, w)."""
         return channels_at(size, self.channel_base, self.channel_max)
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config(StyledConfig):
+    """The architecture of G and D.
+
+    Args:
+        noise: add noise to every layer of G; False leaves all of it out, which suits small sets and few steps.
+        style_mixing: probability that a training batch mixes two latents.
+
+    Raises:
+        ValueError: a value is impossible.
+    """
+
+    noise: bool = True
+    style_mixing: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("noise", self.noise, (False, True))
+        check_float("style_mixing", self.style_mixing, 0, 1)
 
 
 class SynthesisNetwork(Resampling):
@@ -201,7 +216,7 @@ class Discriminator(nn.Module):
     Attributes: num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
     """
 
-    def __init__(self, cfg: StyleGAN2Config) -> None:
+    def __init__(self, cfg: StyledConfig) -> None:
         super().__init__()
         sizes = pyramid(cfg.resolution)[::-1]
         widths = [cfg.channels(size) for size in sizes]

@@ -23,7 +23,7 @@ class Halve:
 
     calls: list[tuple[int, ...]] = []
 
-    def __init__(self, images: int, device: torch.device) -> None:
+    def __init__(self, images: int, batch: int, device: torch.device) -> None:
         self.images = images
         self.seen = torch.zeros([], device=device)
 
@@ -57,7 +57,7 @@ def test_a_critic_sees_images_through_its_augmentation():
         return x
 
     Critic(D)(x, c)
-    Critic(D, Halve(1, x.device))(x, c)
+    Critic(D, Halve(1, 1, x.device))(x, c)
     assert seen[0][0] is x and seen[0][1] is c and torch.equal(seen[1][0], x / 2)
 
 
@@ -67,13 +67,13 @@ def test_a_penalty_through_an_augmentation_is_of_the_image_before_it():
     def D(x: Tensor, c: Tensor | None) -> Tensor:
         return x.square().sum(dim=(1, 2, 3))[:, None]
 
-    values = r1(Critic(D, Halve(1, x.device)), x)  # D(x / 2) = ¼ Σx², its gradient x / 2
+    values = r1(Critic(D, Halve(1, 1, x.device)), x)  # D(x / 2) = ¼ Σx², its gradient x / 2
     torch.testing.assert_close(values, (x / 2).square().sum(dim=(1, 2, 3)))
 
 
 def test_instance_noise_fades_in_place():
     torch.manual_seed(0)
-    noise = InstanceNoise(1000, "cpu")
+    noise = InstanceNoise(1000, 4, "cpu")
     (scheduled,) = noise.schedules()
     assert scheduled[0] is noise.sigma
     schedule, x = Schedule(*scheduled), torch.zeros(4, 3, 64, 64)
@@ -101,4 +101,4 @@ def test_ones_own_augmentation_is_one_file_and_one_line(
     assert Halve.calls == [(4, 3, 16, 16)] * 3
     capsys.readouterr()
     assert main([*command, "--set", "augment=quarter", "-n", "--outdir", str(tmp_path / "other")]) == 2
-    assert "augment must be one of none, instance-noise, halve, got 'quarter'" in capsys.readouterr().err
+    assert "augment must be one of none, blur, instance-noise, halve, got 'quarter'" in capsys.readouterr().err

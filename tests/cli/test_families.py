@@ -83,9 +83,9 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
     text = said(capsys)
     assert "`fastgan train --cfg FAMILY --help` shows all of a family" in text and "--z-dim" not in text
     assert main(["train", "--cfg", "dcgam", "--help"]) == 2
-    assert "model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'dcgam' (did you mean 'dcgan'?)" in said(
-        capsys
-    )
+    text = said(capsys)
+    assert "model must be one of cyclegan, dcgan, pix2pix, stylegan2, stylegan3-r, stylegan3-t; got" in text
+    assert "got 'dcgam' (did you mean 'dcgan'?)" in text
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,12 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
     [
         (
             ["--cfg", "dcgan", "--pl-weight", "2"],
-            "--pl-weight is an option of stylegan2, not of dcgan; `fastgan train ",
+            "--pl-weight is an option of stylegan2 and stylegan3-t and stylegan3-r, not of dcgan; `fastgan train ",
         ),
-        (["--cfg", "dcgan", "--map_depth", "2"], "--map-depth is an option of stylegan2, not of dcgan"),
+        (
+            ["--cfg", "dcgan", "--map_depth", "2"],
+            "--map-depth is an option of stylegan2 and stylegan3-t and stylegan3-r, not of dcgan",
+        ),
         (
             ["--kernel-size", "4"],
             "--kernel-size is an option of dcgan, not of stylegan2; `fastgan train --cfg stylegan2",
@@ -154,7 +157,7 @@ def test_a_run_and_a_file_know_their_family(tmp_path: Path, capsys: pytest.Captu
     for begins in (["--resume", str(run)], ["--config", str(run)], ["--outdir", str(run), "--resume=auto"]):
         assert plan(capsys, *begins, "--kernel-size", "4", "--threads", "1")["architecture"]["kernel_size"] == 4
         assert main(["train", "-n", *begins, "--pl-weight", "1"]) == 2
-        assert "--pl-weight is an option of stylegan2, not of dcgan" in said(capsys)
+        assert "--pl-weight is an option of stylegan2 and stylegan3-t and stylegan3-r, not of dcgan" in said(capsys)
         assert main(["train", *begins, "--help"]) == 0
         assert "--kernel-size" in said(capsys)
     assert main(["train", "--resume", "nowhere", "--help"]) == 0

@@ -200,8 +200,15 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cfg", "stylegan9"], "model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'stylegan9'"),
-        (["--cfg", "dcgan"], "--map-depth is an option of stylegan2, not of dcgan; `fastgan train --cfg dcgan --help`"),
+        (
+            ["--cfg", "stylegan9"],
+            "model must be one of cyclegan, dcgan, pix2pix, stylegan2, stylegan3-r, stylegan3-t; got 'stylegan9'",
+        ),
+        (
+            ["--cfg", "dcgan"],
+            "--map-depth is an option of stylegan2 and stylegan3-t and stylegan3-r, not of dcgan; `fastgan train --cfg "
+            "dcgan --help`",
+        ),
         (["--set", "zdim=8"], "got 'zdim' (did you mean 'z_dim'?)"),
         (["--set", "z_dim"], "--set takes name=value, got 'z_dim'"),
         (["--data", "nowhere"], "nowhere"),

@@ -10,7 +10,13 @@ from fastgan.models import Styled, build
 CLASSES = 3
 NETWORKS = [
     f"{family}-{kind}-{part}" for family in ("stylegan2", "dcgan") for kind in ("plain", "cond") for part in "GD"
-]
+] + ["stylegan3-t-cond-G", "stylegan3-r-plain-G"]
+SMALL = {
+    "stylegan2": {"w_dim": 6, "mapping_layers": 2},
+    "stylegan3-t": {"w_dim": 6, "layers": 4},
+    "stylegan3-r": {"w_dim": 6, "layers": 4},
+    "dcgan": {},
+}
 
 
 class Quiet(nn.Module):
@@ -27,10 +33,9 @@ class Quiet(nn.Module):
 
 def network(name: str) -> nn.Module:
     """One of NETWORKS, in evaluation mode; noise and moving averages are not the zeros that they start from."""
-    family, kind, part = name.split("-")
+    family, kind, part = name.rsplit("-", 2)
     sizes = {"resolution": (16, 8), "channel_base": 64, "channel_max": 8, "z_dim": 6}
-    small = {"w_dim": 6, "mapping_layers": 2} if family == "stylegan2" else {}
-    _, G, D = build(family, **sizes, **small, num_classes=CLASSES if kind == "cond" else 0)
+    _, G, D = build(family, **sizes, **SMALL[family], num_classes=CLASSES if kind == "cond" else 0)
     for key, value in (*G.named_parameters(), *G.named_buffers()):
         if "noise_strength" in key or "w_avg" in key:
             value.data.normal_()
@@ -39,6 +44,6 @@ def network(name: str) -> nn.Module:
 
 def inputs(name: str, n: int) -> tuple[Tensor, ...]:
     """z or images, and labels where there are classes, for a batch of n."""
-    _, kind, part = name.split("-")
+    _, kind, part = name.rsplit("-", 2)
     first = torch.randn(n, 6) if part == "G" else torch.randn(n, 3, 16, 8)
     return (first, torch.eye(CLASSES)[torch.arange(n) % CLASSES]) if kind == "cond" else (first,)

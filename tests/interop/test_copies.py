@@ -15,7 +15,7 @@ from torch import nn
 import fastgan
 from fastgan.models.registry import configure, family
 from fastgan.nn import EqualizedConv2d, EqualizedLinear, SynthesisLayer, ToRGB
-from tests.interop.networks import NETWORKS, inputs, network
+from tests.interop.networks import NETWORKS, SMALL, inputs, network
 
 
 def saved_and_loaded(value: Any) -> Any:
@@ -79,7 +79,9 @@ def test_a_copied_sampler_makes_equal_pictures(way: str) -> None:
     assert mine.class_names == sampler.class_names and not storages(mine.G) & storages(sampler.G)
 
 
-@pytest.mark.parametrize("name", ["stylegan2-cond-G", "stylegan2-plain-D", "dcgan-cond-G", "dcgan-plain-D"])
+@pytest.mark.parametrize(
+    "name", ["stylegan2-cond-G", "stylegan2-plain-D", "dcgan-cond-G", "dcgan-plain-D", "stylegan3-r-plain-G"]
+)
 def test_weights_are_loaded_into_a_network_that_has_memory_or_none(name: str) -> None:
     module: Any = network(name)
     source = module.G if name.endswith("G") else module
@@ -87,10 +89,9 @@ def test_weights_are_loaded_into_a_network_that_has_memory_or_none(name: str) ->
     torch.save(source.state_dict(), file)
     file.seek(0)
     weights = torch.load(file, weights_only=True)
-    kind, labels, part = name.split("-")
+    kind, labels, part = name.rsplit("-", 2)
     sizes = {"resolution": (16, 8), "channel_base": 64, "channel_max": 8, "z_dim": 6}
-    small = {"w_dim": 6, "mapping_layers": 2} if kind == "stylegan2" else {}
-    config = configure(kind, **sizes, **small, num_classes=3 if labels == "cond" else 0)
+    config = configure(kind, **sizes, **SMALL[kind], num_classes=3 if labels == "cond" else 0)
     make = family(kind).networks[part]
     options = module.fixed if part == "G" else {}
     given = inputs(name, 4)

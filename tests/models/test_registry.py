@@ -50,9 +50,13 @@ def test_importing_the_registry_imports_no_family():
     [
         (
             lambda: family("stylegan"),
-            r"model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'stylegan' \(did you mean 'stylegan2'\?\)",
+            r"model must be one of cyclegan, dcgan, pix2pix, stylegan2, stylegan3-r, stylegan3-t; got 'stylegan' "
+            r"\(did you mean 'stylegan2'\?\)",
         ),
-        (lambda: build("unheard-of"), r"model must be one of cyclegan, dcgan, pix2pix, stylegan2; got 'unheard-of'$"),
+        (
+            lambda: build("unheard-of"),
+            r"model must be one of cyclegan, dcgan, pix2pix, stylegan2, stylegan3-r, stylegan3-t; got 'unheard-of'$",
+        ),
         (
             lambda: configure("dcgan", zdim=3),
             r"field of dcgan must be one of .*; got 'zdim' \(did you mean 'z_dim'\?\)",

@@ -12,6 +12,8 @@ from fastgan.models.registry import build
 
 SMALL = {
     "stylegan2": {"resolution": 16, "channel_base": 128, "z_dim": 8, "w_dim": 8, "num_classes": 3},
+    "stylegan3-t": {"resolution": 16, "channel_base": 64, "z_dim": 8, "w_dim": 8, "num_classes": 3, "layers": 4},
+    "stylegan3-r": {"resolution": 16, "channel_base": 32, "z_dim": 8, "w_dim": 8, "num_classes": 3, "layers": 4},
     "dcgan": {"resolution": 16, "channel_base": 128, "z_dim": 8, "num_classes": 3},
 }
 
@@ -21,10 +23,10 @@ def memory_format(request):
     return torch.channels_last if request.param == "channels_last" else torch.contiguous_format
 
 
-@pytest.fixture(params=["stylegan2-G", "stylegan2-D", "dcgan-G", "dcgan-D"])
+@pytest.fixture(params=["stylegan2-G", "stylegan2-D", "stylegan3-t-G", "stylegan3-r-G", "dcgan-G", "dcgan-D"])
 def energy(request, memory_format):
     """A scalar function (parameters, one input, its label) of a network in float64, its parameters and three inputs."""
-    family, part = request.param.split("-")
+    family, part = request.param.rsplit("-", 1)
     _, G, D = build(family, **SMALL[family])
     network: Any
     network, options = (G, {"noise_mode": "const"} if family == "stylegan2" else {}) if part == "G" else (D, {})

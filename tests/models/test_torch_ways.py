@@ -55,10 +55,10 @@ def module(request):
     return module
 
 
-@pytest.fixture(params=["stylegan2-G", "stylegan2-D", "dcgan-G", "dcgan-D"])
+@pytest.fixture(params=["stylegan2-G", "stylegan2-D", "stylegan3-t-G", "stylegan3-r-G", "dcgan-G", "dcgan-D"])
 def network(request):
     """A network without random numbers, and inputs of it."""
-    family, part = request.param.split("-")
+    family, part = request.param.rsplit("-", 1)
     G: Any
     _, G, D = build(family, **SMALL)
     if part == "D":
@@ -155,7 +155,7 @@ def test_a_step_under_autocast_is_near_one_without(network):
     for name, value in cast.items():
         assert value.dtype == torch.float32 or name == "y"
         assert torch.cosine_similarity(value.float().flatten(), plain[name].flatten(), dim=0) > 0.95, name
-    if type(module).__module__.endswith("stylegan2"):
+    if type(module).__module__.endswith(("stylegan2", "stylegan3")):
         assert cast["y"].dtype == (torch.float32 if cast["y"].ndim == 4 else torch.bfloat16)  # images, logits
 
 

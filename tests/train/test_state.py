@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from fastgan.checkpoint import load_checkpoint, save_checkpoint
 from fastgan.config.options import AdversarialOptions, StyledOptions
 from fastgan.data import ImageDataset
-from fastgan.models.registry import build
+from fastgan.models.registry import build, family
 from fastgan.train.games.noise import play
 from fastgan.train.loop import step
 from fastgan.train.state import TrainState
@@ -39,6 +40,13 @@ def dcgan_game() -> TrainState:
     return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
 
 
+def stylegan3_game() -> TrainState:
+    images = torch.randint(0, 256, (7, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    options: Any = family("stylegan3-r").options(batch=4, batch_gpu=2, kimg=1, tick=1)
+    _, G, D = build("stylegan3-r", resolution=16, channel_base=32, channel_max=4, z_dim=8, w_dim=8, layers=3)
+    return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
+
+
 GAMES = {
     "stylegan2": stylegan2_game,
     "stylegan2-accumulating": lambda: stylegan2_game(batch_gpu=2),
@@ -48,6 +56,7 @@ GAMES = {
         loss="relativistic", penalties={"r1": (1.0, 1), "r2": (1.0, 1)}, augment="instance-noise"
     ),
     "stylegan2-wgan-gp": lambda: stylegan2_game(loss="wasserstein", penalties={"wgan-gp": (10.0, 1)}, batch_gpu=2),
+    "stylegan3-r": stylegan3_game,
     "dcgan": dcgan_game,
     "wgan": wgan,
     "cyclegan": cyclegan,

@@ -30,7 +30,7 @@ def augmentation(options: AdversarialOptions, device: torch.device) -> Augment |
     """What D sees images through; None where it sees them as they are."""
     if options.augment == "none":
         return None
-    return chosen(AUGMENTS, options.augment)(round(options.kimg * 1000), device)
+    return chosen(AUGMENTS, options.augment)(round(options.kimg * 1000), options.batch, device)
 
 
 def critic_terms(
