@@ -41,6 +41,23 @@ def test_the_images_are_those_of_the_generator(tmp_path: Path) -> None:
     assert not sampler.G.training
 
 
+def test_styles_are_those_that_the_images_are_made_of(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, classes=("a", "b", "c")))
+    for center in ("class", "all"):
+        chosen = {"truncation_psi": 0.6, "class_index": [2, 0], "batch_size": 2, "truncation_center": center}
+        ws = sampler.styles([4, 7, 9], **chosen)
+        assert ws.shape == (6, sampler.G.num_ws, 8) and not ws.requires_grad
+        made = [to_uint8(sampler.G.synthesis(part, noise_mode="const")) for part in ws.split(2)]
+        assert torch.equal(torch.cat(made), sampler.images([4, 7, 9], **chosen))
+    assert sampler.styles([]).shape == (0, sampler.G.num_ws, 8)
+
+
+def test_a_generator_without_styles_says_so(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, "dcgan", resolution=(16, 16)))
+    with pytest.raises(ValueError, match="^a dcgan generator maps no latents to styles$"):
+        sampler.styles([0])
+
+
 @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
 def test_a_seed_gives_one_image_whatever_stands_beside_it(tmp_path: Path, noise_mode: str) -> None:
     sampler = Sampler.from_checkpoint(network(tmp_path))
