@@ -73,6 +73,44 @@ class Styled(FromNoise):
         raise NotImplementedError
 
 
+class Movable(Styled):
+    """images = synthesis(mapping(z, c), transform): what a picture shows can be moved and turned.
+
+    Attributes:
+        synthesis: (ws, noise_mode, generator, transform) -> images.
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+        *,
+        noise_mode: str = "random",
+        generator: Any = None,
+        transform: Tensor | None = None,
+    ) -> Tensor:
+        """Images of latents, placed.
+
+        Args:
+            z: [N, z_dim].
+            c: [N, num_classes] or None.
+            truncation_psi: 1: ws as they are; 0: their average.
+            truncation_cutoff: rows of ws that are truncated; None: all.
+            update_emas: let the average of ws follow.
+            noise_mode: "random", "const" or "none".
+            generator: of random noise, one or one a sample; None: torch's global one.
+            transform: [3, 3] for all or [N, 3, 3], as `models.transforms.placement` gives; None: as they are.
+
+        Returns:
+            [N, img_channels, H, W].
+        """
+        raise NotImplementedError
+
+
 class FromImage(nn.Module):
     """G(image) -> image, both [N, C, H, W] in [-1, 1] and of one size.
 
