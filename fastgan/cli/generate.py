@@ -46,6 +46,8 @@ def run(options: GenerateOptions) -> int:
         noise_mode=options.noise_mode,
         batch_size=options.batch,
         labels=None if options.label is None else _label(options.label),
+        translate=options.translate,
+        rotate=options.rotate,
     )
     if options.outdir.exists() and not options.outdir.is_dir():
         raise ValueError(f"--outdir must be a folder, {options.outdir} is a file")

@@ -232,7 +232,16 @@ class Latents:
 
 def no_styles(G: torch.nn.Module) -> str:
     """What to tell whoever asks for the styles of a generator that has none."""
-    return f"a {type(G).__module__.split('.')[-1]} generator maps no latents to styles"
+    return f"a {_family(G)} generator maps no latents to styles"
+
+
+def immovable(G: torch.nn.Module) -> str:
+    """What to tell whoever wants to move the picture of a generator that is not `Movable`."""
+    return f"a {_family(G)} generator cannot move its picture, as a Movable one (stylegan3) can"
+
+
+def _family(G: torch.nn.Module) -> str:
+    return type(G).__module__.split(".")[-1]
 
 
 def _psi(value: Any) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError
-from fastgan.generate.latents import Latents, batch_size_of
+from fastgan.generate.latents import Latents, batch_size_of, immovable
 from fastgan.generate.loading import (
     device_named,
     load_empty_classes,
@@ -21,9 +21,11 @@ from fastgan.generate.loading import (
 )
 from fastgan.generate.quantise import to_uint8
 from fastgan.generate.seeds import noise_generator_of
-from fastgan.models.protocols import Styled
+from fastgan.models.protocols import Movable, Styled
+from fastgan.models.transforms import placement
 from fastgan.nn import evaluation_view
 from fastgan.nn.modulated import NOISE_MODES
+from fastgan.ops.arguments import number
 
 
 class Sampler(Latents):
@@ -91,6 +93,8 @@ class Sampler(Latents):
         noise_mode: str = "const",
         batch_size: int = 16,
         labels: Any = None,
+        translate: Iterable[float] = (0.0, 0.0),
+        rotate: float = 0.0,
     ) -> Iterator[Tensor]:
         """The images of the seeds, a batch at a time, so that any number of them fits into memory.
 
@@ -105,6 +109,9 @@ class Sampler(Latents):
             batch_size: images made at once.
             labels: [num_classes], the label of all, or [N, num_classes], one for each seed: label vectors, or mixtures
                 of classes. None: drawn, or as class_index says.
+            translate: (x, y) by which a `Movable` generator moves each picture to the right and down; 1 is the image's
+                width.
+            rotate: degrees by which it turns each picture about the centre before, counter-clockwise.
 
         Yields:
             uint8 [n, C, H, W], on the CPU, n <= batch_size.
@@ -117,7 +124,10 @@ class Sampler(Latents):
         size = batch_size_of(batch_size)
         psi = self._truncation(evaluation_view(self.G), truncation_psi, truncation_center)
         choices = self._choices(seeds, class_index, labels)
-        return self._batches(choices, psi, truncation_center, noise_mode, size)
+        options: dict[str, Any] = {"noise_mode": noise_mode}
+        if (transform := self._transform(translate, rotate)) is not None:
+            options["transform"] = transform
+        return self._batches(choices, psi, truncation_center, options, size)
 
     def images(
         self,
@@ -128,6 +138,8 @@ class Sampler(Latents):
         batch_size: int = 16,
         truncation_center: str = "class",
         labels: Any = None,
+        translate: Iterable[float] = (0.0, 0.0),
+        rotate: float = 0.0,
     ) -> Tensor:
         """All images of the seeds in one tensor; `batches` documents arguments and errors.
 
@@ -139,6 +151,8 @@ class Sampler(Latents):
             batch_size: images made at once.
             truncation_center: "class" or "all".
             labels: [num_classes] or [N, num_classes]; None draws one for each seed.
+            translate: (x, y), of the image's width.
+            rotate: degrees.
 
         Returns:
             uint8 [N, C, H, W], on the CPU; N is the number of seeds times the number of classes asked for.
@@ -151,21 +165,35 @@ class Sampler(Latents):
             noise_mode=noise_mode,
             batch_size=batch_size,
             labels=labels,
+            translate=translate,
+            rotate=rotate,
         )
         empty = torch.empty(0, self.G.img_channels, *self.G.resolution, dtype=torch.uint8, device="cpu")
         return torch.cat([empty, *parts])
 
     @torch.no_grad()
     def _batches(
-        self, choices: Iterator[tuple[Any, int]], psi: float, center: str, noise_mode: str, size: int
+        self, choices: Iterator[tuple[Any, int]], psi: float, center: str, options: dict[str, Any], size: int
     ) -> Iterator[Tensor]:
         while part := list(itertools.islice(choices, size)):
             G = evaluation_view(self.G)
             z, c = self._draw(part)
-            options: dict[str, Any] = {"noise_mode": noise_mode}
-            if noise_mode == "random":
+            if options["noise_mode"] == "random":
                 options["generator"] = [noise_generator_of(seed) for _, seed in part]
             ws = self._styles(G, z, c, psi, center) if isinstance(G, Styled) else None
             with torch.autocast(z.device.type, enabled=False):
                 images = to_uint8(G(z, c) if ws is None else G.synthesis(ws, **options)).cpu()
             yield images
+
+    def _transform(self, translate: Any, rotate: Any) -> Tensor | None:
+        """[3, 3], float32, on the generator's device; None where pictures stay."""
+        try:
+            right, down = translate
+        except (TypeError, ValueError):
+            raise ValueError(f"translate must be two numbers, to the right and down, got {translate!r}") from None
+        x, y, degrees = number("translate", right), number("translate", down), number("rotate", rotate)
+        if x == y == degrees == 0:
+            return None
+        if not isinstance(evaluation_view(self.G), Movable):
+            raise ValueError(f"translate and rotate must be 0: {immovable(self.G)}; got {x:g} {y:g} and {degrees:g}")
+        return placement((x, y), degrees).to(next(self.G.parameters()).device)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ from fastgan.checkpoint import CheckpointError, save_checkpoint
 from fastgan.generate import Sampler
 from fastgan.generate.quantise import to_uint8
 from fastgan.models.registry import build
+from fastgan.models.transforms import placement
+from tests.models import movable
 
 SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
 
@@ -245,3 +248,25 @@ def test_tampered_parts_are_named(tmp_path: Path, tree: dict, metadata: dict, me
     save_checkpoint(path, {**whole, **tree}, metadata=metadata)
     with pytest.raises(CheckpointError, match=rf"odd\.safetensors does not fit this fastgan: {message}"):
         Sampler.from_checkpoint(path)
+
+
+def test_movable_generators_are_told_where_the_picture_goes(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(movable.checkpoint(tmp_path, num_classes=2))
+    moved = sampler.images(range(5), 0.7, batch_size=2, translate=np.array([0.1, -0.2]), rotate=30)
+    ws = sampler.styles(range(5), 0.7, batch_size=2)
+    made = [sampler.G.synthesis(part, transform=placement((0.1, -0.2), 30)) for part in ws.split(2)]
+    expected = to_uint8(torch.cat(made))
+    assert torch.equal(moved, expected)
+    assert torch.equal(sampler.images([3], translate=[0, 0]), sampler.images([3]))
+    assert (moved.int() - sampler.images(range(5), 0.7).int()).abs().float().mean() > 10
+
+
+def test_places_must_be_two_numbers_and_an_angle(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(movable.checkpoint(tmp_path))
+    for translate in (0.5, (0.5,), "0.1 0", torch.ones(3)):
+        with pytest.raises(ValueError, match="^translate must be two numbers, to the right and down, got "):
+            sampler.batches([0], translate=translate)  # type: ignore[arg-type]  # the wrong type is meant
+    with pytest.raises(ValueError, match="^translate must be finite"):
+        sampler.batches([0], translate=(0, float("inf")))
+    with pytest.raises(TypeError, match="^rotate must be a number"):
+        sampler.batches([0], rotate="30")  # type: ignore[arg-type]  # the wrong type is meant
