@@ -128,7 +128,7 @@ class Latents:
         G = evaluation_view(self.G)
         if not isinstance(G, Styled):
             raise ValueError(no_styles(G))
-        psi, size = self._truncation(G, truncation_psi, truncation_center), batch_size_of(batch_size)
+        psi, size = truncation(G, truncation_psi, truncation_center), batch_size_of(batch_size)
         choices = self._choices(seeds, class_index, labels)
         like = next(G.parameters())
         rows = [torch.empty(0, G.num_ws, G.w_dim, dtype=like.dtype, device=like.device)]
@@ -143,16 +143,6 @@ class Latents:
             if psi == 1 or center == "all" or c is None:
                 return G.mapping(z, c, truncation_psi=psi)
             return torch.lerp(self._centers.of(G.mapping, G.z_dim, c), G.mapping(z, c), psi)
-
-    @staticmethod
-    def _truncation(G: Any, truncation_psi: Any, center: str) -> float:
-        """psi, when G can be truncated so."""
-        if center not in CENTERS:
-            raise ValueError(f"truncation_center must be one of {', '.join(CENTERS)}; got {center!r}")
-        psi = _psi(truncation_psi)
-        if psi != 1 and not isinstance(G, Styled):
-            raise ValueError(f"truncation_psi must be 1: {no_styles(G)}; got {psi:g}")
-        return psi
 
     def _no_classes(self) -> str:
         """Why there is no class to choose; "" where there is."""
@@ -244,14 +234,23 @@ def _family(G: torch.nn.Module) -> str:
     return type(G).__module__.split(".")[-1]
 
 
-def _psi(value: Any) -> float:
+def truncation(G: torch.nn.Module, psi: Any, center: str) -> float:
+    """psi as a number, of a generator in evaluation mode that can be truncated so.
+
+    Raises:
+        ValueError: it cannot, psi is no number within ±100, or there is no such center.
+    """
+    if center not in CENTERS:
+        raise ValueError(f"truncation_center must be one of {', '.join(CENTERS)}; got {center!r}")
     try:
-        psi = float("nan" if isinstance(value, (bool, str, bytes)) else value)
+        number = float("nan" if isinstance(psi, (bool, str, bytes)) else psi)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        psi = float("nan")
-    if not abs(psi) <= _LARGEST_PSI:
-        raise ValueError(f"truncation_psi must be a number within ±{_LARGEST_PSI:g}, got {value!r}")
-    return psi
+        number = float("nan")
+    if not abs(number) <= _LARGEST_PSI:
+        raise ValueError(f"truncation_psi must be a number within ±{_LARGEST_PSI:g}, got {psi!r}")
+    if number != 1 and not isinstance(G, Styled):
+        raise ValueError(f"truncation_psi must be 1: {no_styles(G)}; got {number:g}")
+    return number
 
 
 def batch_size_of(value: Any) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError
-from fastgan.generate.latents import Latents, batch_size_of, immovable
+from fastgan.generate.latents import Latents, batch_size_of, immovable, truncation
 from fastgan.generate.loading import (
     device_named,
     load_empty_classes,
@@ -122,7 +122,7 @@ class Sampler(Latents):
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
         size = batch_size_of(batch_size)
-        psi = self._truncation(evaluation_view(self.G), truncation_psi, truncation_center)
+        psi = truncation(evaluation_view(self.G), truncation_psi, truncation_center)
         choices = self._choices(seeds, class_index, labels)
         options: dict[str, Any] = {"noise_mode": noise_mode}
         if (transform := self._transform(translate, rotate)) is not None:
