@@ -30,7 +30,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated: native, host, chromium, shim, triton, cuda, gpu, onnx. What lacks one fails, not skips",
+        help="comma-separated: native, host, chromium, shim, triton, cuda, gpu, onnx, av. What lacks one fails",
     )
     parser.addoption(
         "--fuzz-cases", type=int, help="cases of each fuzzed test, drawn anew; default: 100, the same ones"
@@ -172,6 +172,12 @@ def host(request):
     except ImportError as error:
         _require(request, "host", f"fastgan._host does not import: {error}")
     return _host
+
+
+@pytest.fixture
+def pyav(request) -> None:
+    """What .mp4 and .webm are written with."""
+    _require(request, "av", None if importlib.util.find_spec("av") else "av is not installed")
 
 
 @pytest.fixture

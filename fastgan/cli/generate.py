@@ -37,7 +37,7 @@ def run(options: GenerateOptions) -> int:
     if options.cfg is not None:
         bring(options.cfg, options.network)
     sampler = Sampler.from_checkpoint(options.network, device)
-    classes = None if options.class_ is None else _classes(sampler, options.class_)
+    classes = None if options.class_ is None else classes_of(sampler, options.class_)
     made = sampler.batches(
         seeds,
         truncation_psi=options.trunc,
@@ -45,7 +45,9 @@ def run(options: GenerateOptions) -> int:
         class_index=classes,
         noise_mode=options.noise_mode,
         batch_size=options.batch,
-        labels=None if options.label is None else _label(options.label),
+        labels=None if options.label is None else label_of(options.label),
+        translate=options.translate,
+        rotate=options.rotate,
     )
     if options.outdir.exists() and not options.outdir.is_dir():
         raise ValueError(f"--outdir must be a folder, {options.outdir} is a file")
@@ -75,14 +77,23 @@ def run(options: GenerateOptions) -> int:
     return 0
 
 
-def _classes(sampler: Sampler, names: Sequence[str]) -> list[int]:
-    """The numbers of the classes that are asked for, each once."""
+def classes_of(sampler: Sampler, names: Sequence[str]) -> list[int]:
+    """The numbers of the classes that are asked for, each once.
+
+    Raises:
+        ValueError: the model has no classes, or no such class.
+    """
     if "all" in names and sampler.G.num_classes and sampler.labels is None:
         return sampler.classes
     return list(dict.fromkeys(sampler.class_index(name) for name in names))
 
 
-def _label(text: str) -> list[float]:
+def label_of(text: str) -> list[float]:
+    """The numbers of --label.
+
+    Raises:
+        ValueError: the text has another form.
+    """
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -3,5 +3,6 @@
 from fastgan.generate.sampling import Sampler
 from fastgan.generate.seeds import parse_seeds
 from fastgan.generate.translating import Translator
+from fastgan.generate.video import Video
 
-__all__ = ["Sampler", "Translator", "parse_seeds"]
+__all__ = ["Sampler", "Translator", "Video", "parse_seeds"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fastgan.checkpoint import replacing
 from fastgan.generate import Sampler
 from fastgan.generate.centers import LabelCenters
-from fastgan.generate.sampling import CENTERS, no_styles
+from fastgan.generate.latents import CENTERS, no_styles
 from fastgan.models.protocols import Styled
 from fastgan.nn import evaluation_view
 from fastgan.ops import provider

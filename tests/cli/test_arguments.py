@@ -15,12 +15,14 @@ from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.cli.options.export import ExportOptions
 from fastgan.cli.options.generate import GenerateOptions
 from fastgan.cli.options.report import ReportOptions
+from fastgan.cli.options.video import VideoOptions
 from fastgan.models.registry import family
 
 STYLEGAN2 = options_of(family("stylegan2"))
 OPTIONS = {
     "train": STYLEGAN2,
     "generate": GenerateOptions,
+    "video": VideoOptions,
     "export": ExportOptions,
     "dataset": DatasetOptions,
     "report": ReportOptions,
@@ -54,6 +56,9 @@ OPTIONS = {
         ("generate", "--network and --outdir must be given"),
         ("generate --network a", "--outdir must be given"),
         ("generate runs/mine", "'runs/mine' belongs to no option; did you mean --network runs/mine?"),
+        ("generate --network a --outdir b --translate 1", "--translate takes 2 values, got 1"),
+        ("generate --network a --outdir b --translate 1 x", "--translate must be a number, got 'x'"),
+        ("video --network a --shot zoom", "--shot must be one of walk, pan, rotate; got 'zoom'"),
         ("generate --network a --outdir b --device tpu", "--device must be one of cpu, cuda; got 'tpu'"),
         ("generate --network a --outdir b --trunc half", "--trunc must be a number, got 'half'"),
         ("dataset photos", "'photos' belongs to no option; did you mean --source photos?"),

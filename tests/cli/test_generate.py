@@ -11,6 +11,7 @@ from fastgan.checkpoint import save_checkpoint
 from fastgan.cli.main import main
 from fastgan.generate.sampling import Sampler
 from fastgan.models.registry import build
+from tests.models import movable
 
 SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
 
@@ -115,6 +116,12 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
         (["--batch", "0"], "batch_size must be at least 1, got 0"),
         (["--class", "all"], "class must not be given: the model is unconditional, got 'all'"),
         (["--trunc", "nan"], "truncation_psi must be a number within ±100, got nan"),
+        (
+            ["--translate", "0.25", "-.5", "--rotate", "30"],
+            "translate and rotate must be 0: a stylegan2 generator cannot move its picture, as a Movable one "
+            "(stylegan3) can; got 0.25 -0.5 and 30",
+        ),
+        (["--rotate", "nan"], "rotate must be finite and within float32, got nan"),
         (["--outdir", "text.safetensors"], "--outdir must be a folder, text.safetensors is a file"),
         (["--outdir", "text.safetensors/deep"], "text.safetensors/deep: Not a directory"),
     ],
@@ -147,3 +154,19 @@ def test_a_label_is_given_as_numbers(tmp_path: Path) -> None:
     assert np.array_equal(one_hot, b) and not np.array_equal(vector, b)
     expected = Sampler.from_checkpoint(path).images([5], labels=[-0.5, 1], batch_size=1)
     assert np.array_equal(vector, expected[0].permute(1, 2, 0))
+
+
+def test_pictures_are_moved_and_turned(tmp_path: Path) -> None:
+    path = movable.checkpoint(tmp_path)
+    command = ["generate", "--network", str(path), "--seeds", "0-2", "--batch", "1", "--trunc", "0.7", "--outdir"]
+    moves = {
+        "stay": [],
+        "right": ["--translate", "0.25", "0"],
+        "all": ["--translate", "-0.25", "0.5", "--rotate", "90"],
+    }
+    for out, given in moves.items():
+        assert main([*command, str(tmp_path / out), *given]) == 0
+    stay, right, both = (pixels(tmp_path / out / "seed0002.png").astype(int) for out in moves)
+    assert np.abs(right[:, 4:] - stay[:, :-4]).max() <= 1  # 0.25 of 16 pixels
+    turned = np.rot90(stay)
+    assert np.abs(both[8:, :-4] - turned[:-8, 4:]).max() <= 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ from fastgan.checkpoint import CheckpointError, save_checkpoint
 from fastgan.generate import Sampler
 from fastgan.generate.quantise import to_uint8
 from fastgan.models.registry import build
+from fastgan.models.transforms import placement
+from tests.models import movable
 
 SMALL = {"resolution": (16, 16), "channel_base": 128, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
 
@@ -39,6 +42,23 @@ def test_the_images_are_those_of_the_generator(tmp_path: Path) -> None:
     assert torch.equal(images, (expected * 127.5 + 128).clamp(0, 255).to(torch.uint8))
     assert not torch.equal(images, sampler.images([3, 9]))
     assert not sampler.G.training
+
+
+def test_styles_are_those_that_the_images_are_made_of(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, classes=("a", "b", "c")))
+    for center in ("class", "all"):
+        chosen = {"truncation_psi": 0.6, "class_index": [2, 0], "batch_size": 2, "truncation_center": center}
+        ws = sampler.styles([4, 7, 9], **chosen)
+        assert ws.shape == (6, sampler.G.num_ws, 8) and not ws.requires_grad
+        made = [to_uint8(sampler.G.synthesis(part, noise_mode="const")) for part in ws.split(2)]
+        assert torch.equal(torch.cat(made), sampler.images([4, 7, 9], **chosen))
+    assert sampler.styles([]).shape == (0, sampler.G.num_ws, 8)
+
+
+def test_a_generator_without_styles_says_so(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(network(tmp_path, "dcgan", resolution=(16, 16)))
+    with pytest.raises(ValueError, match="^a dcgan generator maps no latents to styles$"):
+        sampler.styles([0])
 
 
 @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
@@ -228,3 +248,25 @@ def test_tampered_parts_are_named(tmp_path: Path, tree: dict, metadata: dict, me
     save_checkpoint(path, {**whole, **tree}, metadata=metadata)
     with pytest.raises(CheckpointError, match=rf"odd\.safetensors does not fit this fastgan: {message}"):
         Sampler.from_checkpoint(path)
+
+
+def test_movable_generators_are_told_where_the_picture_goes(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(movable.checkpoint(tmp_path, num_classes=2))
+    moved = sampler.images(range(5), 0.7, batch_size=2, translate=np.array([0.1, -0.2]), rotate=30)
+    ws = sampler.styles(range(5), 0.7, batch_size=2)
+    made = [sampler.G.synthesis(part, transform=placement((0.1, -0.2), 30)) for part in ws.split(2)]
+    expected = to_uint8(torch.cat(made))
+    assert torch.equal(moved, expected)
+    assert torch.equal(sampler.images([3], translate=[0, 0]), sampler.images([3]))
+    assert (moved.int() - sampler.images(range(5), 0.7).int()).abs().float().mean() > 10
+
+
+def test_places_must_be_two_numbers_and_an_angle(tmp_path: Path) -> None:
+    sampler = Sampler.from_checkpoint(movable.checkpoint(tmp_path))
+    for translate in (0.5, (0.5,), "0.1 0", torch.ones(3)):
+        with pytest.raises(ValueError, match="^translate must be two numbers, to the right and down, got "):
+            sampler.batches([0], translate=translate)  # type: ignore[arg-type]  # the wrong type is meant
+    with pytest.raises(ValueError, match="^translate must be finite"):
+        sampler.batches([0], translate=(0, float("inf")))
+    with pytest.raises(TypeError, match="^rotate must be a number"):
+        sampler.batches([0], rotate="30")  # type: ignore[arg-type]  # the wrong type is meant

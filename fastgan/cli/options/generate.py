@@ -34,6 +34,10 @@ class GenerateOptions:
     from the sample of the data's labels that the checkpoint keeps. Only for conditional models, and not with --class"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """the layers' own noise, fresh noise for each seed, or none"""
+    translate: tuple[float, float] = (0.0, 0.0)
+    """move every picture to the right and down, in image widths, e.g. 0.25 -0.1. Only for models that can, stylegan3"""
+    rotate: float = 0.0
+    """turn every picture counter-clockwise, in degrees, before it is moved; likewise"""
     grid: bool = False
     """also write grid.png with all images"""
     no_images: bool = False
