@@ -238,4 +238,4 @@ def _example() -> Tensor:
     return filtered_lrelu(x, f, f, torch.tensor([0.5, 0.0, -0.5]), up=2, down=2, padding=2)
 
 
-OPERATORS["filtered_lrelu"] = Operator("filtered_lrelu", _example, register=FilteredLrelu)
+OPERATORS["filtered_lrelu"] = Operator("filtered_lrelu", _example, ("cuda",), FilteredLrelu)
