@@ -1,8 +1,10 @@
 // filtered_lrelu on the GPU: bias, FIR at the up-sampled rate, leaky ReLU, clamp, FIR and decimation; the masked pass is the
 // same with the mask for the non-linearity, and sums its result to db.
+//  stream   the filters of StyleGAN3 (12 taps a factor of 2, one of them separable or radial), dtypes up to 32 bits.
 //  tile     any factors and filters: a tile of a plane in at most 48 KiB of shared memory, or 96 where filters are long.
 //  spilled  what does not fit there: the middle goes through the GPU's memory.
 #include "filtered_lrelu/filtered_lrelu_spilled.cuh"
+#include "filtered_lrelu/filtered_lrelu_stream.cuh"
 #include "filtered_lrelu/filtered_lrelu_tile.cuh"
 
 #include <algorithm>
@@ -40,21 +42,126 @@ int64_t spilled_planes(const FilteredLreluArgs& a) {
   return std::min(planes_of(a), std::max<int64_t>(1, kSpilledNumbers / (a.axis_y.middle * a.axis_x.middle)));
 }
 
-// Sums of parts of a plane, in the workspace.
+// A pass that kernels are compiled for.
+template <class S, bool masked_, bool up_full_, bool down_full_>
+struct Form {
+  using Taps = S;
+  using Memory = StreamMemory<S, up_full_, down_full_>;
+  static constexpr bool masked = masked_, up_full = up_full_, down_full = down_full_;
+  template <class T>
+  static auto kernel() {
+    return filtered_lrelu_stream_kernel<T, S, masked, up_full, down_full>;
+  }
+  static bool serves(const FilteredLreluArgs& a) {
+    const auto fits = [](const FilteredAxis& axis) { return axis.up_taps == S::up_taps && axis.down_taps == S::down_taps; };
+    return a.masked == masked && a.up == S::up && a.down == S::down && a.up_full == up_full && a.down_full == down_full &&
+           fits(a.axis_y) && fits(a.axis_x);
+  }
+};
+
+// Calls f with each form, until one returns true.
+template <class F>
+bool any_form(const F& f) {
+  using Same = Sampler<2, 2, 12, 12>;
+  using Up = Sampler<4, 2, 24, 12>;
+  using Down = Sampler<2, 4, 12, 24>;
+  using Point = Sampler<1, 1, 1, 1>;
+  return f(Form<Same, false, false, false>()) || f(Form<Same, true, false, false>()) ||
+         f(Form<Up, false, false, false>()) || f(Form<Down, true, false, false>()) ||
+         f(Form<Same, false, false, true>()) || f(Form<Same, true, true, false>()) ||
+         f(Form<Up, false, false, true>()) || f(Form<Down, true, true, false>()) ||
+         f(Form<Point, false, false, false>()) || f(Form<Point, true, false, false>());
+}
+
+// How wide a block's tile is: as leaves the fewest threads without work. The number of planes is given.
+template <class F>
+bool find_strip(StreamLaunch& l, F) {
+  using S = typename F::Taps;
+  const FilteredAxis& ax = l.a.axis_x;
+  constexpr int group = kWord * S::classes;
+  l.first = int(floor_divide(-ax.inner, group)) * group;
+  l.skip = int((-ax.inner - l.first) % S::down);
+  l.first_out = (l.first + l.skip + ax.inner) / S::down;
+  // Columns that tiles share out; in a forward pass those of the mask.
+  const int64_t extent = F::masked ? (ax.out - l.first_out) * S::down : ax.middle;
+  const int64_t span = F::masked ? l.skip + extent + S::down_taps - S::down : ax.middle;
+  const int shared_columns = int(divide_up(l.skip + S::down_taps - S::down, group)) * group;
+  int64_t least = 0;
+  StreamLaunch best;
+  for (int columns = group < 32 ? 32 : group; columns << l.log_planes <= kStreamThreads; columns += group < 32 ? 32 : group) {
+    l.columns = columns;
+    l.own = columns >= span ? columns : columns - shared_columns;
+    if (l.own <= 0) continue;
+    l.tiles = unsigned(divide_up(extent, l.own));
+    l.up_length = (columns + 2 * S::up - 2) / S::up / 4 * 4 + 4;
+    l.down_length = (columns / S::down + S::reach + 7) / 4 * 4;
+    const int64_t cost = int64_t(l.tiles) * columns;
+    if (int64_t(typename F::Memory(l).end * sizeof(float)) > kSharedBytes || (least && cost >= least)) continue;
+    least = cost;
+    best = l;
+  }
+  if (!least) return false;
+  l = best;
+  return true;
+}
+
+constexpr int64_t kManyBlocks = 1024, kLeastRows = 32;
+
+// Whether the arguments have a form of their own.
+bool find_stream(StreamLaunch& l) {
+  const FilteredLreluArgs& a = l.a;
+  if (a.dtype == DType::f64) return false;
+  const bool found = any_form([&](auto form) {
+    if (!form.serves(a)) return false;
+    for (l.log_planes = a.channels_last && a.channels > 1 ? 2 : 0; l.log_planes >= 0; --l.log_planes)
+      if (find_strip(l, form)) return true;
+    return false;
+  });
+  if (!found) return false;
+  l.groups = unsigned(a.n * divide_up(a.channels, int64_t(1) << l.log_planes));
+  const int64_t blocks = int64_t(l.groups) * l.tiles;
+  const int64_t most = std::max<int64_t>(1, a.axis_y.out / kLeastRows);
+  l.segment = int(divide_up(a.axis_y.out, std::min(most, divide_up(kManyBlocks, blocks))));
+  l.segments = unsigned(divide_up(a.axis_y.out, l.segment));
+  const auto reciprocal = [](int count) { return uint32_t(((uint64_t(1) << 32) + count - 1) / count); };
+  l.per_quad = reciprocal(l.up_length / 4);
+  l.per_out = reciprocal(l.own / (4 * a.down));
+  l.packets = !a.channels_last && a.axis_x.out % 4 == 0 && l.first_out % 4 == 0 && is_aligned(a.y);
+  return true;
+}
+
+// Which kernels serve, and how many parts db has of a plane: they are in the workspace, before the middle of a spilled pass.
 struct Plan {
+  StreamLaunch stream;
   TileLaunch tile;
-  bool tiled;
+  bool streamed, tiled;
   int64_t parts;
   explicit Plan(const FilteredLreluArgs& a) {
-    tile.a = a;
-    tiled = find_tile(tile);
-    parts = tiled ? int64_t(tile.y.tiles) * tile.x.tiles : divide_up(a.axis_y.out * a.axis_x.out, kThreads);
+    stream.a = tile.a = a;
+    streamed = find_stream(stream);
+    tiled = !streamed && find_tile(tile);
+    parts = streamed ? int64_t(stream.tiles) * stream.segments
+            : tiled  ? int64_t(tile.y.tiles) * tile.x.tiles
+                     : divide_up(a.axis_y.out * a.axis_x.out, kThreads);
   }
   int64_t sums() const { return tile.a.db ? planes_of(tile.a) * parts : 0; }
   int64_t numbers() const {
-    return sums() + (tiled ? 0 : spilled_planes(tile.a) * tile.a.axis_y.middle * tile.a.axis_x.middle);
+    const bool spilled = !streamed && !tiled;
+    return sums() + (spilled ? spilled_planes(tile.a) * tile.a.axis_y.middle * tile.a.axis_x.middle : 0);
   }
 };
+
+template <class T>
+void run_stream(const StreamLaunch& l) {
+  if constexpr (sizeof(T) <= 4)
+    any_form([&](auto form) {
+      using F = decltype(form);
+      if (!F::serves(l.a)) return false;
+      launch("filtered_lrelu", F::template kernel<T>(), int64_t(l.groups) * l.segments * l.tiles,
+             l.columns << l.log_planes, size_t(typename F::Memory(l).end) * sizeof(float), l.a.stream, l);
+      return true;
+    });
+}
 
 template <class T>
 void run_spilled(const FilteredLreluArgs& a, const Plan& plan) {
@@ -78,7 +185,9 @@ void run(const FilteredLreluArgs& a) {
   using A = Accumulate<T>;
   if (planes_of(a) * a.axis_y.out * a.axis_x.out == 0) return;
   const Plan plan(a);
-  if (plan.tiled)
+  if (plan.streamed)
+    run_stream<T>(plan.stream);
+  else if (plan.tiled)
     launch("filtered_lrelu", filtered_lrelu_tile_kernel<T>, planes_of(a) * plan.parts, kThreads,
            size_t(TileMemory(plan.tile).end) * sizeof(A), a.stream, plan.tile);
   else
@@ -94,6 +203,15 @@ void list_kernels(KernelList& list) {
       const auto add = [&](const char* form, auto* kernel) {
         list.push_back({std::string("filtered_lrelu ") + form + " " + type_name<T>(), reinterpret_cast<const void*>(kernel)});
       };
+      if constexpr (sizeof(T) <= 4)
+        any_form([&](auto form) {
+          using F = decltype(form);
+          const std::string name = std::string("stream up ") + std::to_string(F::Taps::up) + (F::up_full ? " full" : "") +
+                                   " down " + std::to_string(F::Taps::down) + (F::down_full ? " full" : "") +
+                                   (F::masked ? " masked" : "");
+          add(name.c_str(), F::template kernel<T>());
+          return false;
+        });
       add("tile", filtered_lrelu_tile_kernel<T>);
       add("spilled up", filtered_lrelu_spilled_up_kernel<T>);
       add("spilled down", filtered_lrelu_spilled_down_kernel<T>);

@@ -20,11 +20,11 @@ struct Middle {
   using N = Number<A>;
   Slopes<N> slopes;
   Limit<N> limit;
-  A up_gain;
-  __device__ __forceinline__ explicit Middle(const FilteredLreluArgs& a)
-      : slopes(a, a.slope), limit(a), up_gain(a.masked ? A(1) : A(a.up) * A(a.up)) {}
+  A gain;  // of the sum
+  __device__ __forceinline__ Middle(const FilteredLreluArgs& a, int up_gain)
+      : slopes(a, a.slope), limit(a), gain(A(a.masked ? 1 : up_gain)) {}
   __device__ __forceinline__ A value(A sum, unsigned& bits) const {
-    const N v(sum * up_gain), y = slopes.value(v);
+    const N v(sum * gain), y = slopes.value(v);
     bits = unsigned(slopes.rises(v)) | unsigned(limit.stops(y)) << 1;
     return limit.clamp(y).v;
   }

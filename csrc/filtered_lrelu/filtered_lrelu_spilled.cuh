@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(256, 2) filtered_lrelu_spilled_up_kernel(Spill
   if (local >= l.planes) return;
   const int64_t plane = l.first + local, n = plane / a.channels, c = plane - n * a.channels;
   const int64_t count = ax.up_taps * (a.up_full ? ay.up_taps : 1);
-  const Middle<A> formula(a);
+  const Middle<A> formula(a, a.up * a.up);
   const A bias = a.b ? widen(static_cast<const T*>(a.b)[c]) : A(0);
   uint32_t* const stored =
       a.mask ? reinterpret_cast<uint32_t*>(a.mask) + (plane * ay.middle + y) * classes * words + item : nullptr;

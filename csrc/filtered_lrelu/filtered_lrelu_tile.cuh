@@ -67,7 +67,7 @@ __device__ __forceinline__ void fill_middle(const TileLaunch& l, int64_t plane, 
                                             int64_t first_y, int64_t first_x, const A* weights, const A* inputs,
                                             const A* rows, A* middle) {
   const FilteredLreluArgs& a = l.a;
-  const Middle<A> formula(a);
+  const Middle<A> formula(a, a.up * a.up);
   const UpSampled up_y(a.axis_y, a.up, first_y), up_x(a.axis_x, a.up, first_x);
   const int classes = int(filtered_classes(a.up, a.down)), group = classes * kWord;
   const int64_t words = filtered_columns(a.axis_x.middle, classes) / kWord;  // of a class
