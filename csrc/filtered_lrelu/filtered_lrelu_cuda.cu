@@ -88,7 +88,7 @@ bool find_strip(StreamLaunch& l, F) {
   const int shared_columns = int(divide_up(l.skip + S::down_taps - S::down, group)) * group;
   int64_t least = 0;
   StreamLaunch best;
-  for (int columns = group < 32 ? 32 : group; columns << l.log_planes <= kStreamThreads; columns += group < 32 ? 32 : group) {
+  for (int columns = group < 32 ? 32 : group; columns << l.log_planes <= kStreamThreads<S, F::up_full>; columns += group < 32 ? 32 : group) {
     l.columns = columns;
     l.own = columns >= span ? columns : columns - shared_columns;
     if (l.own <= 0) continue;

@@ -181,20 +181,18 @@ struct Column {
 #pragma unroll
         for (int c = 0; c < S::up; ++c) {
           const int r = S::up * (i + w) + c, k = S::up - 1 - c + S::up * (S::window - 1 - w);
-          A product = w + 1 == S::window ? up[k][0] * in[0] : middle[r] + up[k][0] * in[0];
 #pragma unroll
-          for (int u = 1; u < width; ++u) product += up[k][u] * in[u];
-          middle[r] = product;
+          for (int u = 0; u < width; ++u) middle[r] = (w + 1 == S::window && u == 0 ? A(0) : middle[r]) + up[k][u] * in[u];
         }
-      if (live)
+      if constexpr (live)
 #pragma unroll
         for (int c = 0; c < S::up; ++c) complete<delta>(formula, S::up * i + c, to, to_pitch, bits);
     }
 #pragma unroll
     for (int k = 0; k < S::up_taps - S::up; ++k) middle[k] = middle[k + S::rows];
-    if (!live || down_full) return;
+    if constexpr (live && !down_full)
 #pragma unroll
-    for (int k = 0; k <= S::reach; ++k) sum[k] = sum[k + S::out];
+      for (int k = 0; k <= S::reach; ++k) sum[k] = sum[k + S::out];
   }
 
   template <int delta>
@@ -323,11 +321,12 @@ __device__ __forceinline__ void store_plane_sums(const StreamLaunch& l, int64_t 
   static_cast<A*>(l.a.workspace)[(n * l.a.channels + c + self) * parts + part] = total;
 }
 
-// A block's threads at most, and blocks a multiprocessor at least: filters that are full take more registers.
-constexpr int kStreamThreads = 384;
+// Threads of a block at most: two of them have a multiprocessor's registers, and each thread what its weights take.
+template <class S, bool up_full>
+constexpr int kStreamThreads = up_full ? 192 : S::up_taps + S::down_taps > 24 ? 320 : 384;
 
 template <class T, class S, bool masked, bool up_full, bool down_full>
-__global__ void __launch_bounds__(kStreamThreads, 1) filtered_lrelu_stream_kernel(StreamLaunch l) {
+__global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_stream_kernel(StreamLaunch l) {
   using A = Accumulate<T>;
   FASTGAN_SHARED(A, shared);
   const FilteredLreluArgs& a = l.a;

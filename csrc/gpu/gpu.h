@@ -57,7 +57,7 @@ void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, int t
 #endif
 }
 
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+FASTGAN_DEVICE inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls f with a value of the storage type.
 template <class F>
