@@ -81,7 +81,7 @@ bool find_strip(StreamLaunch& l, F) {
   constexpr int group = kWord * S::classes;
   l.first = int(floor_divide(-ax.inner, group)) * group;
   l.skip = int((-ax.inner - l.first) % S::down);
-  l.first_out = (l.first + l.skip + ax.inner) / S::down;
+  l.first_out = int(l.first + l.skip + ax.inner) / S::down;
   // Columns that tiles share out; in a forward pass those of the mask.
   const int64_t extent = F::masked ? (ax.out - l.first_out) * S::down : ax.middle;
   const int64_t span = F::masked ? l.skip + extent + S::down_taps - S::down : ax.middle;
@@ -111,6 +111,7 @@ constexpr int64_t kManyBlocks = 1024, kLeastRows = 32;
 bool find_stream(StreamLaunch& l) {
   const FilteredLreluArgs& a = l.a;
   if (a.dtype == DType::f64) return false;
+  l.formula = Middle<float>(a);
   const bool found = any_form([&](auto form) {
     if (!form.serves(a)) return false;
     for (l.log_planes = a.channels_last && a.channels > 1 ? 2 : 0; l.log_planes >= 0; --l.log_planes)

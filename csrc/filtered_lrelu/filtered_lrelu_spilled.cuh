@@ -24,11 +24,12 @@ __global__ void __launch_bounds__(256, 2) filtered_lrelu_spilled_up_kernel(Spill
   if (local >= l.planes) return;
   const int64_t plane = l.first + local, n = plane / a.channels, c = plane - n * a.channels;
   const int64_t count = ax.up_taps * (a.up_full ? ay.up_taps : 1);
-  const Middle<A> formula(a, a.up * a.up);
+  const Middle<A> formula(a);
+  const A gain = A(a.up) * A(a.up);
   const A bias = a.b ? widen(static_cast<const T*>(a.b)[c]) : A(0);
   uint32_t* const stored =
       a.mask ? reinterpret_cast<uint32_t*>(a.mask) + (plane * ay.middle + y) * classes * words + item : nullptr;
-  uint32_t bits = a.masked ? *stored : 0;
+  uint32_t bits = a.masked ? formula.begun(*stored) : 0;
   const UpSampled up_y(ay, a.up, y);
   for (int e = 0; e < kWord; ++e) {
     const int64_t m = (word * kWord + e) * classes + s;
@@ -44,11 +45,10 @@ __global__ void __launch_bounds__(256, 2) filtered_lrelu_spilled_up_kernel(Spill
                     (widen(static_cast<const T*>(a.x)[place_of(a, n, c, ay.in, ax.in, iy, ix)]) + bias);
       sum += a.up_full ? across : tap_of<A>(a, a.up_filter, ky, count) * across;
     }
-    unsigned own = bits >> (2 * e) & 3;
-    static_cast<A*>(l.middle)[row * ax.middle + m] = a.masked ? formula.masked(sum, own) : formula.value(sum, own);
-    if (!a.masked) bits |= own << (2 * e);
+    static_cast<A*>(l.middle)[row * ax.middle + m] =
+        a.masked ? formula.masked(sum, e, bits) : formula.value(sum * gain, e, bits);
   }
-  if (!a.masked && stored) *stored = bits;
+  if (!a.masked && stored) *stored = formula.finished(bits);
 }
 
 // An output a thread.

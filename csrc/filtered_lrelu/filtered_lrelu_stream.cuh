@@ -14,16 +14,16 @@ struct Sampler {
   static constexpr int classes = int(filtered_classes(up, down)), common = up * down / classes;  // least multiple, greatest divisor
   static constexpr int window = up_taps / up, reach = down_taps / down;  // inputs of a sample, outputs that one is for
   static constexpr int rows = 16, in = rows / up, out = rows / down;     // of the middle at a time, and what goes with them
-  static_assert(up_taps % up == 0 && down_taps % down == 0 && rows % up == 0 && rows % down == 0 && common <= 2, "whole windows");
+  static_assert(up_taps % up == 0 && down_taps % down == 0 && rows % up == 0 && rows % down == 0 && common <= 2 && (up <= 2 || down <= 2 || up == down), "whole windows, few phases");
 };
 
 // A tile has `groups` groups of columns of the middle, as many as words of a class have, from a multiple of as many on. The
 // last is there for the outputs of those before, where there are several tiles.
 struct StreamLaunch {
   FilteredLreluArgs a;
+  Middle<float> formula;  // as it stands here threads need no registers for it
   int columns = 0, own = 0, log_planes = 0;  // threads of a plane; columns that are this tile's; planes of a block
-  int first = 0, skip = 0;                   // first column of the first tile; those before what its first output reads
-  int64_t first_out = 0;
+  int first = 0, skip = 0, first_out = 0;    // column and output of the first tile; columns before what its output reads
   unsigned tiles = 1, segments = 1, groups = 1;  // across, down, of planes
   int segment = 0;                               // rows of outputs in one
   int up_length = 0, down_length = 0;            // numbers of a class in shared memory, multiples of 4
@@ -70,8 +70,9 @@ struct StreamMemory {
 // Where a block is: its planes, its columns, its rows.
 template <class S>
 struct Strip {
-  int64_t n, c, out_x, out_begin, out_end, own_begin, own_end, first_y, first_in, first_row;
-  int first_x, delta, chunks;  // delta: rows of a chunk before the first that is tap 0 of an output
+  int64_t n, c;
+  int out_x, out_begin, out_end, own_begin, own_end, first_x, first_y, first_in, first_row, chunks;
+  int delta;  // delta: rows of a chunk before the first that is tap 0 of an output
   __device__ explicit Strip(const StreamLaunch& l) {
     const FilteredLreluArgs& a = l.a;
     const FilteredAxis& ay = a.axis_y;
@@ -82,42 +83,42 @@ struct Strip {
     n = l.log_planes ? group / groups : plane / a.channels;
     c = l.log_planes ? (group - n * groups) << l.log_planes : plane - n * a.channels;
     first_x = l.first + int(tile) * l.own;
-    out_x = l.first_out + int64_t(tile) * (l.own / S::down);
-    out_begin = int64_t(segment) * l.segment;
-    out_end = out_begin + l.segment < ay.out ? out_begin + l.segment : ay.out;
-    const int64_t begin = out_begin * S::down - ay.inner;  // what the first output reads
+    const int inner = int(ay.inner), pad = int(ay.pad);
+    out_x = l.first_out + int(tile) * (l.own / S::down);
+    out_begin = int(segment) * l.segment;
+    out_end = out_begin + l.segment < ay.out ? out_begin + l.segment : int(ay.out);
+    const int begin = out_begin * S::down - inner;  // what the first output reads
     // Of a chunk's first row tap up - 1 meets the first input; then the outputs' phase has few values.
-    int64_t before = (begin - ay.pad - 1) % S::up;
+    int before = (begin - pad - 1) % S::up;
     before += before < 0 ? S::up : 0;
-    while (before % S::down >= S::common) before += S::up;
     first_y = begin - before;
-    delta = int(before % S::down);
-    first_in = (first_y - ay.pad - 1) / S::up + S::window;
+    delta = before % S::down;
+    first_in = (first_y - pad - 1) / S::up + S::window;
     const int last = (delta + S::down - 1) % S::down;  // row of a chunk where its first output ends
-    first_row = (first_y + last - (S::down_taps - 1) + ay.inner) / S::down;
+    first_row = (first_y + last - (S::down_taps - 1) + inner) / S::down;
     own_begin = segment == 0 ? 0 : begin;
-    own_end = segment + 1 == l.segments ? ay.middle : out_end * S::down - ay.inner;
-    const int64_t of_outputs = divide_up(out_end - first_row, S::out), of_mask = divide_up(own_end - first_y, S::rows);
-    chunks = int(a.masked || !a.mask || of_outputs > of_mask ? of_outputs : of_mask);
+    own_end = segment + 1 == l.segments ? int(ay.middle) : out_end * S::down - inner;
+    const int of_outputs = (out_end - first_row + S::out - 1) / S::out, of_mask = (own_end - first_y + S::rows - 1) / S::rows;
+    chunks = a.masked || !a.mask || of_outputs > of_mask ? of_outputs : of_mask;
   }
 };
 
 // Inputs of rows from `row` on into shared memory, with their bias, 0 outside.
 template <class T, class S, class A>
-__device__ __forceinline__ void fetch_rows(const StreamLaunch& l, const Strip<S>& strip, int64_t row, int64_t column,
+__device__ __forceinline__ void fetch_rows(const StreamLaunch& l, const Strip<S>& strip, int row, int column,
                                            int pitch, const A* bias, A* inputs) {
   const FilteredLreluArgs& a = l.a;
-  const int64_t height = a.axis_y.in, width = a.axis_x.in;
+  const int height = int(a.axis_y.in), width = int(a.axis_x.in), step = a.channels_last ? int(a.channels) : 1;
   const int planes = 1 << l.log_planes, warps = int(blockDim.x) / 32, count = (l.up_length + S::window) << l.log_planes;
   for (int r = int(threadIdx.x) / 32; r < S::in; r += warps) {
-    const int64_t y = row + r;
+    const int y = row + r;
     const bool inside = y >= 0 && y < height;
+    const T* const from = static_cast<const T*>(a.x) + (inside ? place_of(a, strip.n, strip.c, height, width, y, 0) : 0);
     for (int i = int(threadIdx.x) % 32; i < count; i += 32) {
-      const int p = i & (planes - 1), j = i >> l.log_planes;
-      const int64_t x = column + j;
+      const int p = i & (planes - 1), j = i >> l.log_planes, x = column + j;
       A value = 0;
-      if (inside && x >= 0 && x < width && strip.c + p < a.channels)
-        value = widen(static_cast<const T*>(a.x)[place_of(a, strip.n, strip.c + p, height, width, y, x)]) + bias[p];
+      if (inside && unsigned(x) < unsigned(width) && strip.c + p < a.channels)
+        value = widen(from[int64_t(x) * step + p]) + bias[p];
       inputs[(p * S::in + r) * pitch + j] = value;
     }
   }
@@ -197,9 +198,7 @@ struct Column {
 
   template <int delta>
   __device__ __forceinline__ void complete(const Middle<A>& formula, int r, A* to, int to_pitch, uint32_t& bits) {
-    unsigned own = bits >> (2 * r) & 3;
-    const A value = masked ? formula.masked(middle[r], own) : formula.value(middle[r], own);
-    if (!masked) bits |= own << (2 * r);
+    const A value = masked ? formula.masked(middle[r], r, bits) : formula.value(middle[r], r, bits);
     if (down_full) {
       to[r * to_pitch] = value;
       return;
@@ -240,7 +239,7 @@ __device__ __forceinline__ A store_quad(const StreamLaunch& l, int64_t n, int64_
 
 // Outputs of a chunk, of rows from `row` on, from sums along y. A thread keeps to a plane. Returns what it has stored.
 template <class T, class S, class A>
-__device__ __forceinline__ A finish_rows(const StreamLaunch& l, const Strip<S>& strip, int64_t row, const A (&down)[S::down_taps],
+__device__ __forceinline__ A finish_rows(const StreamLaunch& l, const Strip<S>& strip, int row, const A (&down)[S::down_taps],
                                          const A* columns) {
   const int quads = l.own / (4 * S::down), count = (S::out * quads) << l.log_planes;
   A total = 0;
@@ -268,7 +267,7 @@ __device__ __forceinline__ A finish_rows(const StreamLaunch& l, const Strip<S>& 
 // The same from rows of the middle, by a filter that is full: `weights` has those of a class of columns in a row. Row k of the
 // ring is row k of the strip, modulo its length; `top` is tap 0 of the first output.
 template <class T, class S, class A>
-__device__ __forceinline__ A finish_full(const StreamLaunch& l, const Strip<S>& strip, int64_t row, int top, const A* weights,
+__device__ __forceinline__ A finish_full(const StreamLaunch& l, const Strip<S>& strip, int row, int top, const A* weights,
                                          const A* ring) {
   constexpr int ring_rows = StreamMemory<S, false, true>::ring, pair = 2;
   const int quads = l.own / (4 * S::down), count = (S::out / pair * quads) << l.log_planes, pitch = S::down * l.down_length;
@@ -300,7 +299,7 @@ __device__ __forceinline__ A finish_full(const StreamLaunch& l, const Strip<S>& 
     }
 #pragma unroll
     for (int o = 0; o < pair; ++o) {
-      const int64_t y = row + r * pair + o;
+      const int y = row + r * pair + o;
       if (y >= strip.out_begin && y < strip.out_end)
         total += store_quad<T>(l, strip.n, strip.c + p, y, strip.out_x + 4 * quad, sum[o]);
     }
@@ -340,7 +339,7 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
   // Sample q of the up-sampled rows is column q - ahead; what an output reads begins `skip` columns on.
   int ahead = int((strip.first_x - a.axis_x.pad) % S::up);
   ahead += ahead < 0 ? S::up : 0;
-  const int64_t first_column = (strip.first_x - a.axis_x.pad - ahead) / S::up;
+  const int first_column = int(strip.first_x - a.axis_x.pad - ahead) / S::up;
   const int q = j + ahead, to = j - l.skip;
   const A* const from = up_full ? shared + memory.inputs + slot * S::in * memory.input_pitch + (q + S::up - 1) / S::up
                                 : shared + memory.rows + slot * S::in * memory.up_pitch + q % S::up * l.up_length + q / S::up;
@@ -372,7 +371,6 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
     shared[memory.bias + p] = a.b && strip.c + p < a.channels ? widen(static_cast<const T*>(a.b)[strip.c + p]) : A(0);
   __syncthreads();
 
-  const Middle<A> formula(a, 1);
   const int64_t words = filtered_columns(a.axis_x.middle, S::classes) / kWord;  // of a class
   const int64_t group = floor_divide(strip.first_x, kWord * S::classes) + word;
   const bool stored = a.mask && strip.c + slot < a.channels && group >= 0 && group < words;
@@ -384,12 +382,11 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
   A total = 0;
 #pragma unroll 1
   for (int chunk = -warm; chunk < strip.chunks; ++chunk) {
-    const int64_t y = strip.first_y + int64_t(chunk) * S::rows;
-    const int64_t mine = y + own % kWord;  // the row whose word this lane moves
+    const int mine = strip.first_y + chunk * S::rows + own % kWord;  // the row whose word this lane moves
     uint32_t bits = 0;
     if (masked && chunk >= 0)
-      bits = stored && mine >= 0 && mine < a.axis_y.middle ? mask[mine * S::classes * words] : 0xAAAAAAAAu;
-    fetch_rows<T>(l, strip, strip.first_in + int64_t(chunk) * S::in, first_column, memory.input_pitch,
+      bits = stored && mine >= 0 && mine < a.axis_y.middle ? mask[int64_t(mine) * S::classes * words] : 0xAAAAAAAAu;
+    fetch_rows<T>(l, strip, strip.first_in + chunk * S::in, first_column, memory.input_pitch,
                   shared + memory.bias, shared + memory.inputs);
     __syncthreads();
     if constexpr (!up_full) {
@@ -397,25 +394,25 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
       __syncthreads();
     }
     if (chunk < 0) {
-      state.template take<0, false>(formula, from, from_pitch, column, 0, bits);
+      state.template take<0, false>(l.formula, from, from_pitch, column, 0, bits);
       if (up_full) __syncthreads();
       continue;
     }
     if (masked) {
       bits = transpose_bits(bits);
-      if (!inside) bits = 0xAAAAAAAAu;
+      bits = inside ? l.formula.begun(bits) : 0xAAAAAAAAu;
     }
     A* const row_to = down_full ? column + (chunk & 1) * S::rows * memory.down_pitch : column;
     if (!down_full && strip.delta == 1)
-      state.template take<S::common - 1, true>(formula, from, from_pitch, row_to, memory.down_pitch, bits);
+      state.template take<S::common - 1, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
     else
-      state.template take<0, true>(formula, from, from_pitch, row_to, memory.down_pitch, bits);
+      state.template take<0, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
     if (!masked && a.mask) {
-      bits = transpose_bits(inside ? bits : 0);
-      if (owned && mine >= strip.own_begin && mine < strip.own_end) mask[mine * S::classes * words] = bits;
+      bits = transpose_bits(inside ? l.formula.finished(bits) : 0);
+      if (owned && mine >= strip.own_begin && mine < strip.own_end) mask[int64_t(mine) * S::classes * words] = bits;
     }
     __syncthreads();
-    const int64_t row = strip.first_row + int64_t(chunk) * S::out;
+    const int row = strip.first_row + chunk * S::out;
     if constexpr (down_full)
       total += finish_full<T>(l, strip, row, chunk * S::rows + (strip.delta + S::down - 1) % S::down - (S::down_taps - 1),
                               shared + memory.weights, shared + memory.columns);

@@ -67,7 +67,8 @@ __device__ __forceinline__ void fill_middle(const TileLaunch& l, int64_t plane, 
                                             int64_t first_y, int64_t first_x, const A* weights, const A* inputs,
                                             const A* rows, A* middle) {
   const FilteredLreluArgs& a = l.a;
-  const Middle<A> formula(a, a.up * a.up);
+  const Middle<A> formula(a);
+  const A gain = A(a.up) * A(a.up);
   const UpSampled up_y(a.axis_y, a.up, first_y), up_x(a.axis_x, a.up, first_x);
   const int classes = int(filtered_classes(a.up, a.down)), group = classes * kWord;
   const int64_t words = filtered_columns(a.axis_x.middle, classes) / kWord;  // of a class
@@ -83,20 +84,18 @@ __device__ __forceinline__ void fill_middle(const TileLaunch& l, int64_t plane, 
     uint32_t* const stored = a.mask && inside
         ? reinterpret_cast<uint32_t*>(a.mask) + (plane * a.axis_y.middle + y) * classes * words + s * words + word
         : nullptr;
-    uint32_t bits = a.masked && stored ? *stored : 0;
+    uint32_t bits = a.masked && stored ? formula.begun(*stored) : 0;
     for (int e = 0; e < kWord; ++e) {
       const int64_t m = x + e * classes, j = m - first_x;
       if (j < 0 || j >= l.x.middle) continue;
       A value = 0;
       if (inside && m < a.axis_x.middle) {
         const A sum = up_sum(l, up_y, up_x, weights, inputs, rows, r, int(j));
-        unsigned own = bits >> (2 * e) & 3;
-        value = a.masked ? formula.masked(sum, own) : formula.value(sum, own);
-        if (!a.masked) bits |= own << (2 * e);
+        value = a.masked ? formula.masked(sum, e, bits) : formula.value(sum * gain, e, bits);
       }
       middle[int64_t(r) * l.x.middle + j] = value;
     }
-    if (!a.masked && stored && y < own_y && word * group < own_x) *stored = bits;
+    if (!a.masked && stored && y < own_y && word * group < own_x) *stored = formula.finished(bits);
   }
 }
 

@@ -173,6 +173,26 @@ __device__ __forceinline__ int recomputed(int v) {
   return v;
 }
 
+// The greater and the lesser, NaN where one of them is.
+__device__ __forceinline__ double greater(double a, double b) { return a > b || a != a ? a : b; }
+__device__ __forceinline__ double lesser(double a, double b) { return a < b || a != a ? a : b; }
+__device__ __forceinline__ float greater(float a, float b) {
+#if FASTGAN_SHIM
+  return a > b || a != a ? a : b;
+#else
+  asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+#endif
+}
+__device__ __forceinline__ float lesser(float a, float b) {
+#if FASTGAN_SHIM
+  return a < b || a != a ? a : b;
+#else
+  asm("min.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+#endif
+}
+
 // A float for tensor cores, which read 10 bits of its mantissa and cut off the rest: then they read it rounded to nearest,
 // ties away from 0. Two instructions; cvt.rna.tf32 would also clear what is cut off.
 __device__ __forceinline__ float round_tf32(float v) {
