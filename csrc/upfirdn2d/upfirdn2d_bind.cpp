@@ -1,9 +1,8 @@
 // upfirdn2d as an operator of torch. The schema is defined in Python.
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "common/torch_device.h"
+#include "common/torch_filter.h"
 #include "upfirdn2d/upfirdn2d.h"
 
 namespace fastgan {
@@ -38,56 +37,12 @@ Upfirdn2dArgs arguments_of(const Tensor& x, const Tensor& f, int64_t upx, int64_
 
 #if !FASTGAN_SHIM
 
-// The filter's taps as numbers, reversed unless flipped (the kernels correlate). [rows, columns]
-std::vector<double> kernel_of(const Tensor& f, bool flip_filter) {
-  const int64_t count = f.numel();
-  std::vector<double> kernel(static_cast<size_t>(count));
-  const bool wide = f.scalar_type() == ScalarType::Double;
-  STD_TORCH_CHECK(wide || f.scalar_type() == ScalarType::Float, "upfirdn2d: f must be float32 or float64");
-  const void* taps = f.const_data_ptr();
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t from = flip_filter ? i : count - 1 - i;
-    kernel[size_t(i)] = wide ? static_cast<const double*>(taps)[from] : double(static_cast<const float*>(taps)[from]);
-  }
-  return kernel;
-}
-
-// Finds column and row with f = column * row up to rounding: a full filter that is an outer product, as most are, then
-// costs no more than a separable one.
-bool factorise(const std::vector<double>& f, size_t rows, size_t columns, double epsilon, std::vector<double>& column,
-               std::vector<double>& row) {
-  size_t peak = 0;
-  for (size_t i = 1; i < f.size(); ++i)
-    if (std::abs(f[i]) > std::abs(f[peak])) peak = i;
-  if (f[peak] == 0) return false;
-  column.resize(rows);
-  row.resize(columns);
-  for (size_t i = 0; i < rows; ++i) column[i] = f[i * columns + peak % columns];
-  for (size_t j = 0; j < columns; ++j) row[j] = f[peak / columns * columns + j] / f[peak];
-  for (size_t i = 0; i < rows; ++i)
-    for (size_t j = 0; j < columns; ++j)
-      if (!(std::abs(column[i] * row[j] - f[i * columns + j]) <= 2 * epsilon * std::abs(f[peak]))) return false;
-  return true;
-}
-
 struct Cpu : OnCpu {
   using OnCpu::OnCpu;
   static void run(Upfirdn2dArgs& a, const Tensor& f) {
-    std::vector<double> column, row = kernel_of(f, a.flip);
-    if (a.separable) {
-      column = row;
-    } else {
-      const double epsilon = f.scalar_type() == ScalarType::Double ? std::numeric_limits<double>::epsilon()
-                                                                    : double(std::numeric_limits<float>::epsilon());
-      std::vector<double> factor;
-      if (factorise(row, size_t(a.axis_y.taps), size_t(a.axis_x.taps), epsilon, column, factor))
-        row = factor;
-      else
-        column.clear();
-    }
-    for (double& tap : row) tap *= a.gain;
-    a.kernel_x = row.data();
-    a.kernel_y = column.empty() ? nullptr : column.data();
+    const FilterTaps taps(f, a.flip, a.gain);
+    a.kernel_x = taps.row.data();
+    a.kernel_y = taps.column.empty() ? nullptr : taps.column.data();
     // Rows shorter than a vector are left to scalar loops: wide vectors are for wide rows.
     const bool narrow = (a.axis_x.in < a.axis_x.out ? a.axis_x.in : a.axis_x.out) * a.pixel < 32;
     upfirdn2d_kernel(narrow && best_isa() == Isa::avx512 ? Isa::avx2 : best_isa())(a);

@@ -67,10 +67,9 @@ def test_an_impulse_shows_which_way_the_filters_run(provider):
 
 
 def test_zeros_are_inserted_after_samples_and_every_second_result_is_kept(provider):
-    x = torch.tensor([[[[1.0, -2.0]]]])
-    one = torch.tensor([[1.0]])
-    # up 2: 1 0 -2 0, times 2² = 4 0 -8 0; slope 0.5: 4 0 -4 0; sums of neighbours: 4 -4 -4, of which the first, third
-    y = filtered_lrelu(x[:, :, :, :], one, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), up=2, down=2, slope=0.5, gain=1.0)
+    x, sum_of_two = torch.tensor([[[[1.0, -2.0]]]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    # up 2: 1 0 -2 0 over a row of zeros, times 2²: 4 0 -8 0; slope 0.5: 4 0 -4 0; sums of two of the upper row: 4 -4 -4
+    y = filtered_lrelu(x, None, sum_of_two, up=2, down=2, slope=0.5, gain=1.0)
     torch.testing.assert_close(y, torch.tensor([[[[4.0, -4.0]]]]))
 
 

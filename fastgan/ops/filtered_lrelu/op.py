@@ -15,7 +15,7 @@ from fastgan.ops.filtered_lrelu.flops import filtered_lrelu_flops, masked_flops
 from fastgan.ops.filtered_lrelu.geometry import Geometry, mask_shape
 from fastgan.ops.filtered_lrelu.reference import filtered_lrelu_reference
 from fastgan.ops.gradients import needed
-from fastgan.ops.operator import OPERATORS, Operator
+from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register, transforming
 
 # A bound that no image needs: a slip is named instead of asking for terabytes.
@@ -238,4 +238,10 @@ def _example() -> Tensor:
     return filtered_lrelu(x, f, f, torch.tensor([0.5, 0.0, -0.5]), up=2, down=2, padding=2)
 
 
-OPERATORS["filtered_lrelu"] = Operator("filtered_lrelu", _example, ("cuda",), FilteredLrelu)
+OPERATORS["filtered_lrelu"] = Operator(
+    "filtered_lrelu",
+    _example,
+    kernels=("cpu",),
+    register=FilteredLrelu,
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: AMD EPYC with AVX2, 2 cores"),),
+)
