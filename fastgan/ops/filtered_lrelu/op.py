@@ -241,7 +241,7 @@ def _example() -> Tensor:
 OPERATORS["filtered_lrelu"] = Operator(
     "filtered_lrelu",
     _example,
-    kernels=("cpu",),
+    kernels=("cpu", "cuda"),
     register=FilteredLrelu,
     defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: AMD EPYC with AVX2, 2 cores"),),
 )
