@@ -3,11 +3,11 @@
 //  stream   the filters of StyleGAN3 (12 taps a factor of 2, one of them separable or radial), dtypes up to 32 bits.
 //  tile     any factors and filters: a tile of a plane in at most 48 KiB of shared memory, or 96 where filters are long.
 //  spilled  what does not fit there: the middle goes through the GPU's memory.
+#include <algorithm>
+
 #include "filtered_lrelu/filtered_lrelu_spilled.cuh"
 #include "filtered_lrelu/filtered_lrelu_stream.cuh"
 #include "filtered_lrelu/filtered_lrelu_tile.cuh"
-
-#include <algorithm>
 
 namespace fastgan {
 namespace cuda {

@@ -22,8 +22,8 @@ EPILOGUE, EPILOGUE_PACKET, EPILOGUE_SUMS = (
     f"conv2d_layer/conv2d_epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
 )
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
-LRELU, LRELU_STREAM, LRELU_TILE = (
-    f"filtered_lrelu/filtered_lrelu_{name}" for name in ("cuda.cu", "stream.cuh", "tile.cuh")
+LRELU, LRELU_ROWS, LRELU_STREAM, LRELU_TILE = (
+    f"filtered_lrelu/filtered_lrelu_{name}" for name in ("cuda.cu", "rows.cuh", "stream.cuh", "tile.cuh")
 )
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
@@ -133,10 +133,10 @@ CUDA_PLANTS = {
         test="conv2d_epilogue",
     ),
     "out-of-bounds: inputs to the right of an image are read": Plant(
-        LRELU_STREAM,
+        LRELU_ROWS,
         "unsigned(x) < unsigned(width)",
         "x >= 0",
-        SANITIZER + r"filtered_lrelu_stream\.cuh:\d+",
+        SANITIZER + r"filtered_lrelu_rows\.cuh:\d+",
         "address",
     ),
     "missing barrier: inputs are filtered before they are all there": Plant(
@@ -164,7 +164,7 @@ CUDA_PLANTS = {
         UNWRITTEN.format("element \\d+") + "|" + WRONG.format("(element|mask) \\d+"),
     ),
     "part of a sum: db of the first warp alone": Plant(
-        LRELU_STREAM, "w < int(blockDim.x) / 32; ++w", "w < 1; ++w", WRONG.format("db \\d+")
+        LRELU_ROWS, "w < int(blockDim.x) / 32; ++w", "w < 1; ++w", WRONG.format("db \\d+")
     ),
 }
 
