@@ -6,7 +6,7 @@
 //  tile     any factors and filters: a tile of a plane in at most 48 KiB of shared memory, or 96 where filters are long.
 //  spilled  what does not fit there: the middle goes through the GPU's memory, a part of the planes at a time.
 // The filters stay in the GPU's memory, so that streams and graphs of launches are safe.
-// Registers: at most 96 (stream), 168 (stream with the first FIR full), 80 (others), none spilled (nvcc 13.0, sm_80, sm_90a,
+// Registers: at most 96, 168 where the first FIR of a stream is full; none spilled (nvcc 13.0, sm_80, sm_90a,
 // sm_100, sm_120). Not yet measured on a GPU.
 #include <algorithm>
 
