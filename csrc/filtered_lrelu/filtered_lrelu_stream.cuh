@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
   const int from_pitch = up_full ? memory.input_pitch : memory.up_pitch;
   A* const columns = shared + memory.columns + slot * memory.row_count * memory.down_pitch;
   // Columns before the first that is read go where nothing is read, too.
-  A* const column = columns + (to < 0 ? l.down_length - 1 : to % S::down * l.down_length + to / S::down);
+  A* const column = columns + (to < 0 ? l.down_length + to : to % S::down * l.down_length + to / S::down);
 
   Column<S, A, masked, up_full, down_full> state;
   state.load_weights(a, q % S::up);
@@ -114,8 +114,9 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
   const int64_t group = floor_divide(strip.first_x, kWord * S::classes) + word;
   const bool stored = a.mask && strip.c + slot < a.channels && group >= 0 && group < words;
   const bool inside = m >= 0 && m < a.axis_x.middle;
-  uint32_t* const mask = reinterpret_cast<uint32_t*>(a.mask) +
-                         (strip.n * a.channels + strip.c + slot) * a.axis_y.middle * S::classes * words + place * words + group;
+  uint32_t* const mask = reinterpret_cast<uint32_t*>(a.mask);
+  const int64_t first_word =
+      (strip.n * a.channels + strip.c + slot) * a.axis_y.middle * S::classes * words + place * words + group;
   const bool owned = stored && word * kWord * S::classes < l.own;
   constexpr int warm = (S::window - 1 + S::in - 1) / S::in;  // chunks that nothing but the first sums need
   A total = 0;
@@ -124,7 +125,7 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
     const int mine = strip.first_y + chunk * S::rows + own % kWord;  // the row whose word this lane moves
     uint32_t bits = 0;
     if (masked && chunk >= 0)
-      bits = stored && mine >= 0 && mine < a.axis_y.middle ? mask[int64_t(mine) * S::classes * words] : 0xAAAAAAAAu;
+      bits = stored && mine >= 0 && mine < a.axis_y.middle ? mask[first_word + int64_t(mine) * S::classes * words] : 0xAAAAAAAAu;
     fetch_rows<T>(l, strip, strip.first_in + chunk * S::in, first_column, memory.input_pitch,
                   shared + memory.bias, shared + memory.inputs);
     __syncthreads();
@@ -148,7 +149,7 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
       state.template take<0, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
     if (!masked && a.mask) {
       bits = transpose_bits(inside ? l.formula.finished(bits) : 0);
-      if (owned && mine >= strip.own_begin && mine < strip.own_end) mask[int64_t(mine) * S::classes * words] = bits;
+      if (owned && mine >= strip.own_begin && mine < strip.own_end) mask[first_word + int64_t(mine) * S::classes * words] = bits;
     }
     __syncthreads();
     const int row = strip.first_row + chunk * S::out;

@@ -9,10 +9,11 @@ namespace cuda {
 template <int up_, int down_, int up_taps_, int down_taps_>
 struct Sampler {
   static constexpr int up = up_, down = down_, up_taps = up_taps_, down_taps = down_taps_;
-  static constexpr int classes = int(filtered_classes(up, down)), common = up * down / classes;  // least multiple, greatest divisor
+  static constexpr int classes = int(filtered_classes(up, down)), common = up * down / classes;
   static constexpr int window = up_taps / up, reach = down_taps / down;  // inputs of a sample, outputs that one is for
   static constexpr int rows = 16, in = rows / up, out = rows / down;     // of the middle at a time, and what goes with them
-  static_assert(up_taps % up == 0 && down_taps % down == 0 && rows % up == 0 && rows % down == 0 && common <= 2 && (up <= 2 || down <= 2 || up == down), "whole windows, few phases");
+  static_assert(up_taps % up == 0 && down_taps % down == 0 && rows % up == 0 && rows % down == 0, "whole windows");
+  static_assert(common <= 2, "phases that Column is compiled for");
 };
 
 // A tile has whole words of columns of the middle, one a thread. Where there are several tiles, the last of them are another
@@ -70,7 +71,7 @@ template <class S>
 struct Strip {
   int64_t n, c;
   int out_x, out_begin, out_end, own_begin, own_end, first_x, first_y, first_in, first_row, chunks;
-  int delta;  // delta: rows of a chunk before the first that is tap 0 of an output
+  int delta;  // rows of a chunk before the first that is tap 0 of an output
   __device__ explicit Strip(const StreamLaunch& l) {
     const FilteredLreluArgs& a = l.a;
     const FilteredAxis& ay = a.axis_y;
