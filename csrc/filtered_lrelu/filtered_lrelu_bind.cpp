@@ -41,6 +41,7 @@ FilteredLreluArgs arguments_of(const Tensor& x, const Tensor& fu, const Tensor& 
   a.axis_x = axis_of(x.size(3), up, down, padding.x0, padding.x1, inner.x0, inner.x1, fu.size(fu.dim() - 1),
                      fd.size(fd.dim() - 1));
   a.axis_y = axis_of(x.size(2), up, down, padding.y0, padding.y1, inner.y0, inner.y1, fu.size(0), fd.size(0));
+  a.up_full = fu.dim() == 2, a.down_full = fd.dim() == 2;
   a.gain = gain, a.slope = slope, a.flip = flip;
   return a;
 }
@@ -61,6 +62,23 @@ struct Cpu : OnCpu {
     a.up_y = a.up_full ? nullptr : up.column.data();
     a.down_y = a.down_full ? nullptr : down.column.data();
     filtered_lrelu_kernel(best_isa())(a);
+  }
+};
+
+#endif
+#if FASTGAN_SHIM || FASTGAN_WITH_CUDA
+
+// The filters are read where they are: the host does not wait for a GPU.
+template <class Device>
+struct Gpu : Device {
+  using Device::Device;
+  static int64_t workspace(const FilteredLreluArgs& a) { return cuda::filtered_lrelu_workspace(a); }
+  static void run(FilteredLreluArgs& a, const Tensor& fu, const Tensor& fd) {
+    for (const Tensor* f : {&fu, &fd})
+      STD_TORCH_CHECK(f->scalar_type() == (a.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float),
+                      "filtered_lrelu: filters must be float32, or float64 where x is");
+    a.up_filter = fu.const_data_ptr(), a.down_filter = fd.const_data_ptr();
+    cuda::filtered_lrelu(a);
   }
 };
 
@@ -135,6 +153,11 @@ void implement(Library& m, const std::string& provider) {
 }  // namespace
 }  // namespace fastgan
 
-#if !FASTGAN_SHIM
+#if FASTGAN_SHIM
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Gpu<fastgan::OnCpu>>(m, "shim"); }
+#else
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Cpu>(m, "native"); }
+#endif
+#if FASTGAN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::Gpu<fastgan::OnDevice>>(m, "native"); }
 #endif

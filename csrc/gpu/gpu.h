@@ -57,7 +57,7 @@ void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, int t
 #endif
 }
 
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+FASTGAN_DEVICE inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls f with a value of the storage type.
 template <class F>
@@ -171,6 +171,26 @@ __device__ __forceinline__ int recomputed(int v) {
   asm volatile("" : "+r"(v));
 #endif
   return v;
+}
+
+// The greater and the lesser, NaN where one of them is.
+__device__ __forceinline__ double greater(double a, double b) { return a > b || a != a ? a : b; }
+__device__ __forceinline__ double lesser(double a, double b) { return a < b || a != a ? a : b; }
+__device__ __forceinline__ float greater(float a, float b) {
+#if FASTGAN_SHIM
+  return a > b || a != a ? a : b;
+#else
+  asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+#endif
+}
+__device__ __forceinline__ float lesser(float a, float b) {
+#if FASTGAN_SHIM
+  return a < b || a != a ? a : b;
+#else
+  asm("min.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+#endif
 }
 
 // A float for tensor cores, which read 10 bits of its mantissa and cut off the rest: then they read it rounded to nearest,

@@ -51,14 +51,23 @@ CALLS = {"filtered_lrelu": _layer}
 
 
 def launch_all(leaf: Callable[..., torch.Tensor], dtype: torch.dtype, device: str, cuda: bool) -> None:
-    taps = torch.rand(12, device=device) + 0.1
-    full = taps.outer(taps)
+    taps, long = (torch.rand(count, device=device) + 0.1 for count in (12, 24))
+    full, long_full = taps.outer(taps), long.outer(long)
+    calls = [
+        *((fu, fd, 2, 2) for fu, fd in ((taps, taps), (taps, full), (full, taps))),
+        *((long, fd, 4, 2) for fd in (taps, full)),
+        *((taps, taps, up, down) for up, down in ((1, 2), (1, 1), (3, 2))),
+        (long_full, taps, 4, 2),
+        (None, None, 1, 1),
+    ]
     for shape in ((2, 16, 9, 8), (1, 5, 7, 67)):
-        x = leaf(*shape)
-        for fu, fd in ((taps, taps), (taps, full), (full, taps)):
-            for up, down in ((2, 2), (4, 2), (1, 2), (1, 1), (3, 2)):
-                y = filtered_lrelu(x, fu, fd, leaf(shape[1]), up, down, padding=14)
-                torch.autograd.grad(y.sum(), x)
+        x, b = leaf(*shape), leaf(shape[1])
+        for fu, fd, up, down in calls:
+            y = filtered_lrelu(x, fu, fd, b, up, down, padding=0 if fu is None else 18)
+            torch.autograd.grad(y.sum(), [x, b])
+    if cuda:  # a filter that fits no tile
+        x = leaf(1, 1, 3, 2)
+        torch.autograd.grad(filtered_lrelu(x, fd=torch.rand(160, 160, device=device), padding=80).sum(), x)
 
 
 def device_call(device: torch.device):

@@ -22,6 +22,9 @@ EPILOGUE, EPILOGUE_PACKET, EPILOGUE_SUMS = (
     f"conv2d_layer/conv2d_epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
 )
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
+LRELU, LRELU_ROWS, LRELU_STREAM, LRELU_TILE = (
+    f"filtered_lrelu/filtered_lrelu_{name}" for name in ("cuda.cu", "rows.cuh", "stream.cuh", "tile.cuh")
+)
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
 UNWRITTEN = "FAILED: cuda shim .*: {} is -?nan, not "
@@ -129,11 +132,45 @@ CUDA_PLANTS = {
         WRONG.format("y"),
         test="conv2d_epilogue",
     ),
+    "out-of-bounds: inputs to the right of an image are read": Plant(
+        LRELU_ROWS,
+        "unsigned(x) < unsigned(width)",
+        "x >= 0",
+        SANITIZER + r"filtered_lrelu_rows\.cuh:\d+",
+        "address",
+    ),
+    "missing barrier: inputs are filtered before they are all there": Plant(
+        LRELU_STREAM,
+        "shared + memory.inputs);\n    __syncthreads();\n    if constexpr (!up_full)",
+        "shared + memory.inputs);\n    if constexpr (!up_full)",
+        UNWRITTEN.format("element \\d+") + "|" + WRONG.format("(element|mask) \\d+"),
+    ),
+    "missing barrier: a tile's middle is read before it is all there": Plant(
+        LRELU_TILE,
+        "inputs, rows, middle);\n  __syncthreads();",
+        "inputs, rows, middle);",
+        UNWRITTEN.format("element \\d+"),
+    ),
+    "wrong stride: classes of the mask lie in each other": Plant(
+        LRELU_TILE, "s * words + word", "s + word * classes", WRONG.format("(element|mask) \\d+")
+    ),
+    "wrong lane: rows of the mask are not turned into columns": Plant(
+        LRELU_STREAM, "bits = transpose_bits(bits);", "", WRONG.format("element \\d+")
+    ),
+    "unwritten output: no strip for the last columns": Plant(
+        LRELU,
+        "unsigned(divide_up(extent, l.own))",
+        "unsigned(std::max<int64_t>(1, extent / l.own))",
+        UNWRITTEN.format("element \\d+") + "|" + WRONG.format("(element|mask) \\d+"),
+    ),
+    "part of a sum: db of the first warp alone": Plant(
+        LRELU_ROWS, "w < int(blockDim.x) / 32; ++w", "w < 1; ++w", WRONG.format("db \\d+")
+    ),
 }
 
 
 @pytest.mark.parametrize("sanitizer", ["", "address"], ids=["plain", "address"])
-@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "conv2d_epilogue", "conv2d"])
+@pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "filtered_lrelu", "conv2d_epilogue", "conv2d"])
 def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
     run = run_cpp_test(op, sanitizer)
     assert run.returncode == 0 and re.fullmatch(rf"{op}: \d+ cases\n", run.stdout), run.stdout

@@ -251,7 +251,7 @@ def _example() -> Tensor:
 OPERATORS["filtered_lrelu"] = Operator(
     "filtered_lrelu",
     _example,
-    kernels=("cpu", "triton"),
+    kernels=("cpu", "cuda", "triton"),
     register=FilteredLrelu,
     triton=triton_form.LAUNCHES,
     defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: AMD EPYC with AVX2, 2 cores"),),
