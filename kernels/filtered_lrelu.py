@@ -23,7 +23,7 @@ from fastgan.kernels.launch import WIDEST, Plan, compute_type, divide_up
 from fastgan.kernels.upfirdn2d import first_tap
 
 _LANES = 16
-_UNITS = 64  # groups a program; not tuned on any device yet
+_UNITS = 32  # groups a program; not tuned on any device yet
 
 
 @triton.jit(
@@ -114,8 +114,7 @@ def filtered_lrelu_middle_kernel(
             sample_y, k_y = first_y + m, tap_y + m * UP
             index_y, real_y = start_y + k_y * step, k_y < TAPS_Y
             seen = seen_x & (real_y & (sample_y >= 0) & (sample_y < in_y))
-            place = base + sample_y * x_row + sample_x * x_column
-            value = tl.load(x + place, mask=seen, other=0.0).to(COMPUTE)
+            value = tl.load(x + base + sample_y * x_row + sample_x * x_column, mask=seen, other=0.0).to(COMPUTE)
             if b is not None:
                 value = tl.where(seen, value + bias, 0.0)
             if SEPARABLE:
@@ -128,7 +127,7 @@ def filtered_lrelu_middle_kernel(
         v += column_sum
     v *= number(up_gain, COMPUTE)
 
-    above, below = number(gain, COMPUTE), number(gain * slope, COMPUTE)
+    above, below, limit = number(gain, COMPUTE), number(gain * slope, COMPUTE), number(clamp, COMPUTE)
     if MASKED:
         bits = (tl.load(mask + unit, mask=unit < units, other=0)[:, None] >> (2 * lane)) & 3
         factor = tl.where(bits >= 2, 0.0, tl.where((bits & 1) != 0, above, below))
@@ -138,10 +137,9 @@ def filtered_lrelu_middle_kernel(
         if mask is not None:
             bits = rises(v, RELU).to(tl.int32)
             if CLAMPS:
-                bits += 2 * stops(y, number(clamp, COMPUTE)).to(tl.int32)
+                bits += 2 * stops(y, limit).to(tl.int32)
             tl.store(mask + unit, tl.sum(bits << (2 * lane), axis=1), mask=unit < units)
-        if CLAMPS:
-            limit = number(clamp, COMPUTE)
+        if CLAMPS:  # NaN stays
             y = tl.where(y > limit, limit, tl.where(y < -limit, -limit, y))
     place = image * middle_image + channel * middle_channel + row * middle_row + column * middle_column
     tl.store(middle + place, y, mask=there & (column < middle_x))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastgan.choices import MODELS
 from fastgan.losses.penalties import PathLength, r1
 from fastgan.models.registry import build
 from fastgan.nn import minibatch_stddev
@@ -21,6 +22,8 @@ NARROW = {"channel_base": 12, "d_channel_base": 12}
 FAMILIES: dict[str, dict[str, Any]] = {
     "stylegan2": {"resolution": 16, **STYLED},
     "stylegan2-gray": {"resolution": 16, **STYLED, "img_channels": 1},
+    "stylegan3-t": {"resolution": 16, **STYLED, "layers": 5},
+    "stylegan3-r": {"resolution": 16, **STYLED, "layers": 5},
     "dcgan": {"resolution": 16, "channel_base": 192, "channel_max": 24, "z_dim": 8, "num_classes": 3},
     "dcgan-gray": {"resolution": 16, "channel_base": 192, "z_dim": 8, "img_channels": 1},
     "pix2pix": {"resolution": 64, **NARROW, "receptive_field": 34},
@@ -60,7 +63,7 @@ class Formats(TorchDispatchMode):
 
 def step(name: str, networks: list[Any], cfg: Any, images: list[torch.Tensor]) -> None:
     """A training step's passes: images, logits, gradients, and the penalties that the family has."""
-    if name.startswith(("stylegan2", "dcgan")):
+    if name.startswith(("stylegan", "dcgan")):
         (G, D), (real,) = networks, images
         c = torch.eye(BATCH, cfg.num_classes) if cfg.num_classes else None
         D(G(torch.randn(BATCH, cfg.z_dim), c), c).sum().backward()
@@ -82,7 +85,7 @@ def step(name: str, networks: list[Any], cfg: Any, images: list[torch.Tensor]) -
 
 
 def seen(name: str, memory_format: torch.memory_format, fed: torch.memory_format) -> Formats:
-    cfg, *networks = build(name.partition("-")[0], **FAMILIES[name])
+    cfg, *networks = build(name if name in MODELS else name.partition("-")[0], **FAMILIES[name])
     for network in networks:
         network.to(memory_format=memory_format)
     channels = [getattr(cfg, key) for key in ("img_channels", "in_channels", "out_channels") if hasattr(cfg, key)]

@@ -24,6 +24,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastgan.kernels import conv2d_launch, launch
+from fastgan.kernels.filtered_lrelu import filtered_lrelu_middle
+from fastgan.ops.filtered_lrelu.geometry import columns_of_class, mask_shape
 from tests.ops import bounds
 
 BOUNDS = Path(__file__).with_suffix(".json")
@@ -35,6 +37,7 @@ _POINTERS = {
     torch.float16: "*fp16",
     torch.bfloat16: "*bf16",
     torch.uint8: "*u8",
+    torch.int32: "*i32",
 }
 _NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -124,6 +127,20 @@ def _conv2d(
         yield f"conv2d_weight_gradient_sum {name}", plan
 
 
+def _filtered_lrelu(dtype: torch.dtype, last: bool, masked: bool, full: bool = False) -> tuple[str, launch.Plan]:
+    """A layer of StyleGAN3 up to its middle, forward and back."""
+    x, name = _images(dtype, last), f"{_NAMES[dtype]} {'channels_last' if last else 'contiguous'}"
+    middle = _images(torch.promote_types(dtype, torch.float32), last, (4, 64, 266, 266))
+    f = x.new_empty((12, 12) if full else (12,), dtype=middle.dtype)
+    *sizes, row = mask_shape(4, 64, (266, 266), 2, 2)
+    mask = x.new_empty((*sizes, row // 4), dtype=torch.int32)
+    form = f"{'masked' if masked else 'forward'} {'full' if full else 'separable'} {name}"
+    formula = (1.0, 5.6, 0.2, -1.0) if masked else (4.0, 1.4, 0.2, 256.0)
+    b = None if masked else x.new_empty(64)
+    plan = filtered_lrelu_middle(x, f, b, middle, mask, 2, (9, 9), columns_of_class(266, 2, 2), formula, False, masked)
+    return f"filtered_lrelu_middle {form}", plan
+
+
 def plans() -> Iterator[tuple[str, launch.Plan]]:
     """Name and plan of each variant."""
     for dtype in _NAMES:
@@ -147,6 +164,11 @@ def plans() -> Iterator[tuple[str, launch.Plan]]:
         yield from _conv2d(kind, torch.float16, True)
         yield from _conv2d(kind, torch.float32, False)
     yield from _conv2d("styled", torch.float32, True, size=4, tf32=True)
+    for masked in (False, True):
+        for dtype in _NAMES:
+            yield _filtered_lrelu(dtype, False, masked)
+        yield _filtered_lrelu(torch.float16, True, masked)
+        yield _filtered_lrelu(torch.float32, False, masked, full=True)
 
 
 def source(plan: launch.Plan) -> ASTSource:
