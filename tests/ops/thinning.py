@@ -5,12 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops import cases_bias_act, cases_upfirdn2d
+from tests.ops import cases_bias_act, cases_filtered_lrelu, cases_upfirdn2d
 
 # About many programs, not about what each computes.
-LONG = (cases_bias_act.SHAPES["long"], cases_upfirdn2d.CASES["long"])
+LONG = (
+    cases_bias_act.SHAPES["long"],
+    cases_upfirdn2d.CASES["long"],
+    *(cases_filtered_lrelu.CASES[name] for name in ("taps32", "wide", "tall", "channels33", "stylegan3-up")),
+)
+SEEDS = 6  # of random arguments
 # Which show fp64 and fp16 on a GPU.
-SHOWN = (cases_bias_act.SHAPES["odd"], cases_upfirdn2d.CASES["separable4"])
+SHOWN = (
+    cases_bias_act.SHAPES["odd"],
+    cases_upfirdn2d.CASES["separable4"],
+    cases_filtered_lrelu.CASES["stylegan3"],
+)
 
 
 def repeats(item: pytest.Item) -> bool:
@@ -18,8 +27,8 @@ def repeats(item: pytest.Item) -> bool:
 
     `strided` is copied before a kernel sees it. In the interpreter, a thousand times slower than what it stands for,
     fp32 and bf16 show channels_last for all, and the long cases run in fp32, contiguous: not by finite differences, of
-    which each takes minutes. On a GPU, where each variant has to be compiled, one contiguous shape of each operator
-    shows fp64 and fp16.
+    which each takes minutes; of random arguments a few seeds run. On a GPU, where each variant has to be compiled, one
+    contiguous shape of each operator shows fp64 and fp16.
 
     Args:
         item: a collected test. Its parameters tell what it is about: a provider's name and a dtype by their values,
@@ -32,7 +41,8 @@ def repeats(item: pytest.Item) -> bool:
     rare = bool(dtypes & {torch.float64, torch.float16})
     if "interpreter" in names:
         plain = torch.float32 in dtypes and layout == "contiguous"
-        return layout == "strided" or (rare and layout == "channels_last") or (case in LONG and not plain)
+        again = parameters.get("seed", 0) >= SEEDS
+        return layout == "strided" or (rare and layout == "channels_last") or (case in LONG and not plain) or again
     if "triton" in names and item.get_closest_marker("gpu"):
         return layout == "strided" or (rare and not (layout == "contiguous" and case in SHOWN))
     return False
