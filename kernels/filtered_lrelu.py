@@ -40,7 +40,7 @@ _UNITS = 32  # groups a program; not tuned on any device yet
         "base_x",
     ]
 )
-def filtered_lrelu_middle_kernel(
+def filtered_lrelu_kernel(
     x,  # images by their strides
     f,  # [taps] or [taps_y, taps_x]
     b,  # [channels]
@@ -190,4 +190,4 @@ def filtered_lrelu_middle(
     arguments |= dict(MASKED=masked, CLAMPS=clamp >= 0, RELU=slope == 0, CLASSES=classes[0], WORDS=words)
     arguments |= dict(COMPUTE=compute_type(x), WIDE=max(x.numel(), middle.numel(), units * _LANES) > WIDEST)
     arguments |= dict(UNITS=_UNITS, LANES=_LANES)
-    return Plan(filtered_lrelu_middle_kernel, divide_up(units, _UNITS), arguments)
+    return Plan(filtered_lrelu_kernel, divide_up(units, _UNITS), arguments)
