@@ -266,6 +266,7 @@ def test_compile(provider, backend):
         ({"padding": [0, -3, 0, 0]}, ValueError, "padding leaves 0 samples along x between the filters, but fd has 2"),
         ({"clamp": -1.0}, ValueError, "clamp must be"),
         ({"gain": "2"}, TypeError, "gain must be"),
+        ({"slope": None}, TypeError, "slope must be a number, got NoneType"),
     ],
 )
 def test_errors(provider, arguments, error, message):

@@ -18,6 +18,7 @@ from fastgan.ops.arguments import (
     flag,
     in_format,
     layout_name,
+    number,
     sizes,
 )
 from fastgan.ops.filtered_lrelu import triton_form
@@ -80,7 +81,7 @@ def filtered_lrelu(
     >>> filtered_lrelu(torch.tensor([[[[-1.0, 2.0]]]]), gain=1.0)
     tensor([[[[-0.2000,  2.0000]]]])
     """
-    _, slope, gain, clamp = activation("lrelu", slope, gain, clamp)
+    _, slope, gain, clamp = activation("lrelu", number("slope", slope), number("gain", gain), clamp)
     check_dense("x", x)
     if x.ndim != 4:
         raise ValueError(f"x must have shape [N, C, H, W], got {list(x.shape)}")
