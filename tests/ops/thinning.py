@@ -11,9 +11,9 @@ from tests.ops import cases_bias_act, cases_filtered_lrelu, cases_upfirdn2d
 LONG = (
     cases_bias_act.SHAPES["long"],
     cases_upfirdn2d.CASES["long"],
-    *(cases_filtered_lrelu.CASES[name] for name in ("taps32", "wide", "tall", "channels33", "stylegan3-up")),
+    *(case for name, case in cases_filtered_lrelu.CASES.items() if name not in ("identity", "up3-down2", "even-odd")),
 )
-SEEDS = 6  # of random arguments
+SEEDS = 3  # of random arguments
 # Which show fp64 and fp16 on a GPU.
 SHOWN = (
     cases_bias_act.SHAPES["odd"],
