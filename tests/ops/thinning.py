@@ -28,7 +28,7 @@ def repeats(item: pytest.Item) -> bool:
     `strided` is copied before a kernel sees it. In the interpreter, a thousand times slower than what it stands for,
     fp32 and bf16 show channels_last for all, and the long cases run in fp32, contiguous: not by finite differences, of
     which each takes minutes; of random arguments a few seeds run. filtered_lrelu under the shim shows its layouts
-    likewise. On a GPU, where each variant has to be compiled, one contiguous shape of each operator shows fp64 and fp16.
+    likewise. On a GPU, where each variant has to be compiled, one contiguous shape of each operator shows fp64, fp16.
 
     Args:
         item: a collected test. Its parameters tell what it is about: a provider's name and a dtype by their values,
