@@ -3,6 +3,8 @@
 // row filtered along x. All rows between x and y stay in rings of the L1 or L2 cache: x is read once, y and the mask are
 // written once. Polyphase: inserted zeros are never multiplied, decimated numbers never computed. Most products are made
 // along y, where loads are aligned.
+#include <type_traits>
+
 #include "bias_act/formula.h"
 #include "common/parallel.h"
 #include "filtered_lrelu/fir_lists.h"
@@ -12,7 +14,7 @@ namespace FASTGAN_ISA {
 namespace {
 
 // What happens to the middle, from the sums of the first FIR to the rows `to`. In whole groups.
-template <class A, bool masked, bool clamps, bool keep>
+template <class A, bool masked, bool keep>
 struct Middle {
   Limit<Vec<A>> limit;
   Slopes<Vec<A>> slopes;
@@ -33,8 +35,8 @@ struct Middle {
           y = times_slope(sum[j], table.at(bits, j));
         } else {
           y = slopes.value(sum[j]);
-          if constexpr (keep) positive[j] = slopes.rises(sum[j]), clamped[j] = clamps ? limit.stops(y) : Mask<A>{};
-          if constexpr (clamps) y = limit.clamp(y);
+          if constexpr (keep) positive[j] = slopes.rises(sum[j]), clamped[j] = limit.stops(y);
+          y = limit.clamp(y);  // which is infinite where there is none
         }
         store(y, to[r] + i + j * Vec<A>::size);
       });
@@ -46,10 +48,9 @@ struct Middle {
   }
 };
 
-template <class T>
+// What images of type T are computed in is A: they are of another type where they are read and written alone.
+template <class A>
 class Filtered {
-  using A = Accumulate<T>;
-
  public:
   explicit Filtered(const FilteredLreluArgs& args)
       : a(args), y(args.axis_y), x(args.axis_x), classes(filtered_classes(a.up, a.down)), in_classes(classes / a.up),
@@ -93,16 +94,14 @@ class Filtered {
         totals.get()[plane] = filter_plane(w, pass);
       });
     };
-    if (a.masked) each(Middle<A, true, false, false>(a));
-    else if (a.mask && a.clamp >= 0) each(Middle<A, false, true, true>(a));
-    else if (a.mask) each(Middle<A, false, false, true>(a));
-    else if (a.clamp >= 0) each(Middle<A, false, true, false>(a));
-    else each(Middle<A, false, false, false>(a));
+    if (a.masked) each(Middle<A, true, false>(a));
+    else if (a.mask) each(Middle<A, false, true>(a));
+    else each(Middle<A, false, false>(a));
     if (!a.db) return;
     for (int64_t c = 0; c < a.channels; ++c) {  // always in the same order
       double sum = 0;
       for (int64_t n = 0; n < a.n; ++n) sum += totals.get()[n * a.channels + c];
-      narrow(A(sum), static_cast<T*>(a.db)[c]);
+      of_images([&](auto* type) { narrow(A(sum), static_cast<decltype(type)>(a.db)[c]); });
     }
   }
 
@@ -258,7 +257,8 @@ class Filtered {
             store_sums<A>(&row, across_down.at(t).sums, out_columns, w.result + r * size + t * out_columns, nullptr);
         }
       }
-      for (int64_t r = 0; r < results && o + r < y.out; ++r) total += write_row(w, o + r, w.result + r * size);
+      for (int64_t r = 0; r < results && o + r < y.out; ++r)
+        of_images([&](auto* type) { total += write_row(type, w, o + r, w.result + r * size); });
     }
     if (!a.masked && a.mask) make_middle(w, middle, y.middle);  // what no result sees has its bits too
     return total;
@@ -323,7 +323,7 @@ class Filtered {
   void make_inputs(Work& w, int64_t end) const {
     for (; w.next_input < end; ++w.next_input) {
       A* const to = w.ring_up + w.next_input % up_rows * up_row;
-      read_row(w, w.next_input, a.up_full ? to : w.input);
+      of_images([&](auto* type) { read_row(type, w, w.next_input, a.up_full ? to : w.input); });
       if (a.up_full) continue;
       const A* const row = w.input;
       for (int64_t g = 0, s = 0; g < groups; ++g) {
@@ -334,6 +334,15 @@ class Filtered {
     }
   }
 
+  // f, given a pointer of the type of the images, null.
+  template <class F>
+  void of_images(const F& f) const {
+    if constexpr (std::is_same<A, double>::value) f(static_cast<double*>(nullptr));
+    else if (a.dtype == DType::f16) f(static_cast<Half*>(nullptr));
+    else if (a.dtype == DType::bf16) f(static_cast<BFloat16*>(nullptr));
+    else f(static_cast<float*>(nullptr));
+  }
+
   // Of images in memory: the first number of row i of a plane, and how far apart its numbers are.
   template <class P>
   P* row_of(P* images, int64_t plane, int64_t i, int64_t height, int64_t width) const {
@@ -342,7 +351,8 @@ class Filtered {
   }
 
   // With its bias, by classes; what lies outside the image was 0 from the start.
-  void read_row(const Work& w, int64_t i, A* to) const {
+  template <class T>
+  void read_row(const T*, const Work& w, int64_t i, A* to) const {
     const T* const from = row_of(static_cast<const T*>(a.x), w.plane, i, y.in, x.in);
     const A bias = a.b ? widen(static_cast<const T*>(a.b)[w.plane % a.channels]) : A(0);
     const int64_t pixel = a.channels_last ? a.channels : 1, first = larger(in_low, 0);
@@ -356,7 +366,8 @@ class Filtered {
   }
 
   // Returns the sum of its numbers.
-  double write_row(const Work& w, int64_t o, const A* from) const {
+  template <class T>
+  double write_row(T*, const Work& w, int64_t o, const A* from) const {
     T* const to = row_of(static_cast<T*>(a.y), w.plane, o, y.out, x.out);
     const int64_t pixel = a.channels_last ? a.channels : 1;
     double total = 0;
@@ -394,12 +405,7 @@ class Filtered {
 }  // namespace
 
 void filtered_lrelu(const FilteredLreluArgs& a) {
-  switch (a.dtype) {
-    case DType::f32: return Filtered<float>(a).run();
-    case DType::f64: return Filtered<double>(a).run();
-    case DType::f16: return Filtered<Half>(a).run();
-    case DType::bf16: return Filtered<BFloat16>(a).run();
-  }
+  a.dtype == DType::f64 ? Filtered<double>(a).run() : Filtered<float>(a).run();
 }
 
 }  // namespace FASTGAN_ISA
