@@ -23,7 +23,7 @@ from fastgan.kernels.launch import WIDEST, Plan, compute_type, divide_up
 from fastgan.kernels.upfirdn2d import first_tap
 
 _LANES = 16
-_UNITS = 32  # groups a program; not tuned on any device yet
+_UNITS, _WARPS = 32, 8  # groups a program, two elements a thread: four spill; not tuned on any device yet
 
 
 @triton.jit(
@@ -190,4 +190,4 @@ def filtered_lrelu_middle(
     arguments |= dict(MASKED=masked, CLAMPS=clamp >= 0, RELU=slope == 0, CLASSES=classes[0], WORDS=words)
     arguments |= dict(COMPUTE=compute_type(x), WIDE=max(x.numel(), middle.numel(), units * _LANES) > WIDEST)
     arguments |= dict(UNITS=_UNITS, LANES=_LANES)
-    return Plan(filtered_lrelu_kernel, divide_up(units, _UNITS), arguments)
+    return Plan(filtered_lrelu_kernel, divide_up(units, _UNITS), arguments, _WARPS)
