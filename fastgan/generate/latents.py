@@ -227,7 +227,7 @@ def no_styles(G: torch.nn.Module) -> str:
 
 def immovable(G: torch.nn.Module) -> str:
     """What to tell whoever wants to move the picture of a generator that is not `Movable`."""
-    return f"a {_family(G)} generator cannot move its picture, as a Movable one (stylegan3) can"
+    return f"a {_family(G)} generator cannot move its picture, as those of stylegan3-t and stylegan3-r can"
 
 
 def _family(G: torch.nn.Module) -> str:

@@ -118,8 +118,8 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
         (["--trunc", "nan"], "truncation_psi must be a number within ±100, got nan"),
         (
             ["--translate", "0.25", "-.5", "--rotate", "30"],
-            "translate and rotate must be 0: a stylegan2 generator cannot move its picture, as a Movable one "
-            "(stylegan3) can; got 0.25 -0.5 and 30",
+            "translate and rotate must be 0: a stylegan2 generator cannot move its picture, as those of "
+            "stylegan3-t and stylegan3-r can; got 0.25 -0.5 and 30",
         ),
         (["--rotate", "nan"], "rotate must be finite and within float32, got nan"),
         (["--outdir", "text.safetensors"], "--outdir must be a folder, text.safetensors is a file"),

@@ -124,8 +124,8 @@ def test_pictures_move_while_their_latents_stay(tmp_path: Path, shot: str) -> No
         (["--output", "network.safetensors/a.gif"], "network.safetensors: File exists"),
         (
             ["--shot", "rotate"],
-            "shot must be walk: a stylegan2 generator cannot move its picture, as a Movable one (stylegan3) can; "
-            "got rotate",
+            "shot must be walk: a stylegan2 generator cannot move its picture, as those of stylegan3-t and "
+            "stylegan3-r can; got rotate",
         ),
         (["--grid", "4"], "--grid must be COLUMNSxROWS like 4x2, got '4'"),
         (["--grid", "0x2"], "--grid must be COLUMNSxROWS like 4x2, got '0x2'"),

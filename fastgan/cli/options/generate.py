@@ -35,7 +35,7 @@ class GenerateOptions:
     noise_mode: Literal["const", "random", "none"] = "const"
     """the layers' own noise, fresh noise for each seed, or none"""
     translate: tuple[float, float] = (0.0, 0.0)
-    """move every picture to the right and down, in image widths, e.g. 0.25 -0.1. Only for models that can, stylegan3"""
+    """move every picture to the right and down, in widths, e.g. 0.25 -0.1. For stylegan3-t and stylegan3-r alone"""
     rotate: float = 0.0
     """turn every picture counter-clockwise, in degrees, before it is moved; likewise"""
     grid: bool = False

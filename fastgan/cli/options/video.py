@@ -23,7 +23,7 @@ class VideoOptions:
     the folder of a file is made if absent"""
     shot: Literal["walk", "pan", "rotate"] = "walk"
     """walk: from seed to seed; pan, rotate: the latent stays, and the picture goes in a circle of an eighth of its
-    width, or turns once. These two only for models that can move a picture, stylegan3"""
+    width, or turns once. These two only for stylegan3-t and stylegan3-r"""
     seeds: str | None = None
     """numbers and ranges, e.g. 0-31,40; each keyframe takes as many as there are cells, row by row; default: from 0,
     8 keyframes of a walk, or one a class if several are named, one of a pan or turn"""
