@@ -116,11 +116,10 @@ __device__ __forceinline__ A finish_rows(const StreamLaunch& l, const Strip<S>& 
 // The same from rows of the middle, by a filter that is full: `weights` has those of a class of columns in a row. Row k of the
 // ring is row k of the strip, modulo its length; `top` is tap 0 of the first output.
 template <class T, class S, class A>
-__device__ __forceinline__ A finish_full(const StreamLaunch& l, const Strip<S>& strip, int row, int top, const A* weights,
+__device__ __forceinline__ void finish_full(const StreamLaunch& l, const Strip<S>& strip, int row, int top, const A* weights,
                                          const A* ring) {
   constexpr int ring_rows = StreamMemory<S, false, true>::ring, pair = 2;
   const int quads = l.own / (4 * S::down), count = (S::out / pair * quads) << l.log_planes, pitch = S::down * l.down_length;
-  A total = 0;
   for (int i = int(threadIdx.x); i < count; i += int(blockDim.x)) {
     const int p = i & ((1 << l.log_planes) - 1), item = i >> l.log_planes, r = divided(item, l.per_out);
     const int quad = item - r * quads;
@@ -150,10 +149,9 @@ __device__ __forceinline__ A finish_full(const StreamLaunch& l, const Strip<S>& 
     for (int o = 0; o < pair; ++o) {
       const int y = row + r * pair + o;
       if (y >= strip.out_begin && y < strip.out_end)
-        total += store_quad<T>(l, strip.n, strip.c + p, y, strip.out_x + 4 * quad, sum[o]);
+        store_quad<T>(l, strip.n, strip.c + p, y, strip.out_x + 4 * quad, sum[o]);
     }
   }
-  return total;
 }
 
 // The sum of each plane over a block, in order.

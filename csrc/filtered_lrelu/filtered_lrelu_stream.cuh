@@ -2,6 +2,7 @@
 // Both vertical FIRs and what lies between them stay in the registers of that thread, so that nothing but the horizontal
 // FIRs goes through shared memory, and rows are computed once.
 #pragma once
+#include "filtered_lrelu/filtered_lrelu_bands.cuh"
 #include "filtered_lrelu/filtered_lrelu_rows.cuh"
 
 namespace fastgan {
@@ -30,8 +31,8 @@ struct Column {
 
   // Takes in a chunk of rows from `from` on, `pitch` apart. `live`: what they complete is wanted; it goes to `to`: sums of
   // outputs, or the middle itself for a filter that is full.
-  template <int delta, bool live>
-  __device__ __forceinline__ void take(const Middle<A>& formula, const A* from, int pitch, A* to, int to_pitch,
+  template <int delta, bool live, class To>
+  __device__ __forceinline__ void take(const Middle<A>& formula, const A* from, int pitch, To* to, int to_pitch,
                                        uint32_t& bits) {
 #pragma unroll
     for (int i = 0; i < S::in; ++i) {
@@ -57,11 +58,11 @@ struct Column {
       for (int k = 0; k <= S::reach; ++k) sum[k] = sum[k + S::out];
   }
 
-  template <int delta>
-  __device__ __forceinline__ void complete(const Middle<A>& formula, int r, A* to, int to_pitch, uint32_t& bits) {
+  template <int delta, class To>
+  __device__ __forceinline__ void complete(const Middle<A>& formula, int r, To* to, int to_pitch, uint32_t& bits) {
     const A value = masked ? formula.masked(middle[r], r, bits) : formula.value(middle[r], r, bits);
     if (down_full) {
-      to[r * to_pitch] = value;
+      narrow(value, to[r * to_pitch]);
       return;
     }
     const int place = r - delta + S::down, phase = place % S::down;
@@ -70,12 +71,13 @@ struct Column {
       const int k = phase + S::down * t, o = place / S::down - 1 - t + S::reach;
       sum[o] = k == 0 ? down[k] * value : sum[o] + down[k] * value;
     }
-    if (phase == S::down - 1) to[r / S::down * to_pitch] = sum[place / S::down];
+    if (phase == S::down - 1) narrow(sum[place / S::down], to[r / S::down * to_pitch]);
   }
 };
 
 template <class T, class S, bool masked, bool up_full, bool down_full>
 __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_stream_kernel(StreamLaunch l) {
+  static_assert(!masked || !down_full, "db of a second FIR that is full");
   using A = Accumulate<T>;
   FASTGAN_SHARED(A, shared);
   const FilteredLreluArgs& a = l.a;
@@ -94,13 +96,19 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
   const A* const from = up_full ? shared + memory.inputs + slot * S::in * memory.input_pitch + (q + S::up - 1) / S::up
                                 : shared + memory.rows + slot * S::in * memory.up_pitch + q % S::up * l.up_length + q / S::up;
   const int from_pitch = up_full ? memory.input_pitch : memory.up_pitch;
-  A* const columns = shared + memory.columns + slot * memory.row_count * memory.down_pitch;
+  using K = Kept<T, down_full>;
+  constexpr bool tensor = !std::is_same<K, A>::value;
+  K* const columns = reinterpret_cast<K*>(shared + memory.columns) + slot * memory.row_count * memory.down_pitch;
   // Columns before the first that is read go where nothing is read, too.
-  A* const column = columns + (to < 0 ? l.down_length + to : to % S::down * l.down_length + to / S::down);
+  K* const column = columns + (to < 0 ? l.down_length + to : to % S::down * l.down_length + to / S::down);
 
   Column<S, A, masked, up_full, down_full> state;
   state.load_weights(a, q % S::up);
-  if constexpr (down_full)
+  if constexpr (tensor)
+    prepare_bands<T, S>(l, (memory.row_count * memory.down_pitch) << l.log_planes,
+                        reinterpret_cast<uint32_t*>(shared + memory.weights),
+                        reinterpret_cast<uint32_t*>(shared + memory.columns));
+  else if constexpr (down_full)
     for (int i = int(threadIdx.x); i < S::down_taps * S::down_taps; i += int(blockDim.x)) {
       const int y = i / S::down_taps, c = i % S::down_taps / S::reach, t = i % S::reach;
       shared[memory.weights + i] =
@@ -142,7 +150,7 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
       bits = transpose_bits(bits);
       bits = inside ? l.formula.begun(bits) : 0xAAAAAAAAu;
     }
-    A* const row_to = down_full ? column + (chunk & 1) * S::rows * memory.down_pitch : column;
+    K* const row_to = down_full ? column + (chunk & 1) * S::rows * memory.down_pitch : column;
     if (!down_full && strip.delta == 1)
       state.template take<S::common - 1, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
     else
@@ -153,9 +161,12 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
     }
     __syncthreads();
     const int row = strip.first_row + chunk * S::out;
-    if constexpr (down_full)
-      total += finish_full<T>(l, strip, row, chunk * S::rows + (strip.delta + S::down - 1) % S::down - (S::down_taps - 1),
-                              shared + memory.weights, shared + memory.columns);
+    const int top = chunk * S::rows + (strip.delta + S::down - 1) % S::down - (S::down_taps - 1);
+    if constexpr (tensor)
+      finish_bands<T>(l, strip, row, top, reinterpret_cast<const uint32_t*>(shared + memory.weights),
+                      reinterpret_cast<const T*>(shared + memory.columns));
+    else if constexpr (down_full)
+      finish_full<T>(l, strip, row, top, shared + memory.weights, shared + memory.columns);
     else
       total += finish_rows<T>(l, strip, row, state.down, shared + memory.columns);
   }

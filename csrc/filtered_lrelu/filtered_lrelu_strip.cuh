@@ -28,6 +28,7 @@ struct StreamLaunch {
   int up_length = 0, down_length = 0;            // numbers of a class in shared memory, multiples of 4
   uint32_t per_quad = 0, per_out = 0;            // 2^32 / quads of a row, rounded up
   bool packets = false;
+  bool tensor = false;  // a full second FIR of halves, on tensor cores
 };
 
 // i / count of what per = 2^32 / count rounded up stands for.
@@ -45,6 +46,13 @@ __device__ __forceinline__ uint32_t transpose_bits(uint32_t bits) {
   return bits;
 }
 
+// Of which type the middle is kept for a second FIR, and the words that its taps take for tensor cores: two a lane, row and
+// class of columns.
+template <class T, bool down_full>
+using Kept = std::conditional_t<down_full && sizeof(T) == 2, T, Accumulate<T>>;
+template <class S>
+constexpr int kBandWords = S::down_taps * S::down * 64;
+
 // What of a block's shared memory lies where, in numbers: of each plane.
 template <class S, bool up_full, bool down_full>
 struct StreamMemory {
@@ -59,10 +67,10 @@ struct StreamMemory {
     down_pitch = S::down * l.down_length;
     bias = 64;  // before it the sums of warps
     weights = bias + 16;
-    inputs = weights + (down_full ? S::down_taps * S::down_taps : 0);
+    inputs = weights + (l.tensor ? kBandWords<S> : down_full ? S::down_taps * S::down_taps : 0);
     rows = inputs + planes * S::in * input_pitch;
     columns = rows + (up_full ? 0 : planes * S::in * up_pitch);
-    end = columns + planes * row_count * down_pitch;
+    end = columns + planes * row_count * down_pitch / (l.tensor ? 2 : 1);
   }
 };
 

@@ -22,8 +22,8 @@ EPILOGUE, EPILOGUE_PACKET, EPILOGUE_SUMS = (
     f"conv2d_layer/conv2d_epilogue_{name}" for name in ("cuda.cu", "packet.cuh", "sums.cuh")
 )
 UPFIRDN2D, PLANAR, TILE = (f"upfirdn2d/upfirdn2d_{name}" for name in ("cuda.cu", "planar.cuh", "tile.cuh"))
-LRELU, LRELU_ROWS, LRELU_STREAM, LRELU_TILE = (
-    f"filtered_lrelu/filtered_lrelu_{name}" for name in ("cuda.cu", "rows.cuh", "stream.cuh", "tile.cuh")
+LRELU, LRELU_BANDS, LRELU_ROWS, LRELU_STREAM, LRELU_TILE = (
+    f"filtered_lrelu/filtered_lrelu_{name}" for name in ("cuda.cu", "bands.cuh", "rows.cuh", "stream.cuh", "tile.cuh")
 )
 SANITIZER = "ERROR: AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash) .*\n(.*\n)+?.*"
 WRONG = r"FAILED: cuda shim \w+ .*: {} is -?[\d.]+, not "
@@ -138,6 +138,18 @@ CUDA_PLANTS = {
         "x >= 0",
         SANITIZER + r"filtered_lrelu_rows\.cuh:\d+",
         "address",
+    ),
+    "wrong half: the second columns of a band stand for the first": Plant(
+        LRELU_BANDS,
+        "2 * (lane % 4) + 8 * (i % 2)",
+        "2 * (lane % 4)",
+        WRONG.format("element \\d+"),
+    ),
+    "unwritten memory: columns beyond the middle times taps of zero": Plant(
+        LRELU_BANDS,
+        "ring[i] = 0;",
+        "continue;",
+        UNWRITTEN.format("element \\d+"),
     ),
     "missing barrier: inputs are filtered before they are all there": Plant(
         LRELU_STREAM,
