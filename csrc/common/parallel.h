@@ -39,13 +39,13 @@ inline void parallel_tasks(int64_t tasks, int threads, const F& f) {
   for (int64_t task = 0; task < tasks; ++task) f(task, 0);
 }
 
-// Uninitialised memory, aligned to a cache line, allocated once per call of an operator.
+// Uninitialised memory, aligned to two cache lines, allocated once per call of an operator.
 template <class A>
 class Scratch {
  public:
   explicit Scratch(int64_t count)
-      : data_(static_cast<A*>(::operator new(sizeof(A) * size_t(count), std::align_val_t(64)))) {}
-  ~Scratch() { ::operator delete(data_, std::align_val_t(64)); }
+      : data_(static_cast<A*>(::operator new(sizeof(A) * size_t(count), std::align_val_t(128)))) {}
+  ~Scratch() { ::operator delete(data_, std::align_val_t(128)); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   A* get() const { return data_; }

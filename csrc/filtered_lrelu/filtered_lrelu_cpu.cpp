@@ -70,10 +70,13 @@ class Filtered {
       numbers += room(count);
       return nullptr;
     });
+    // No two threads write to the same lines of a cache, nor to neighbouring ones, which are fetched together.
+    const int64_t pointers_apart = rounded_up(most_rows, kApart / sizeof(A*)), bits_apart = rounded_up(mask_row, kApart);
+    numbers = rounded_up(numbers, kApart / sizeof(A));
     const Scratch<A> memory(numbers * threads);
-    const Scratch<const A*> pointers(most_rows * threads);
+    const Scratch<const A*> pointers(pointers_apart * threads);
     const Scratch<double> totals(planes);
-    const Scratch<uint8_t> bits(mask_row * threads);
+    const Scratch<uint8_t> bits(bits_apart * threads);
     const Scratch<Work> works(threads);
     for (int64_t i = 0; i < numbers * threads; ++i) memory.get()[i] = A(0);
     for (int64_t thread = 0; thread < threads; ++thread) {
@@ -84,8 +87,8 @@ class Filtered {
         next += room(count);
         return at;
       });
-      w.rows = pointers.get() + thread * most_rows;
-      w.spare_bits = bits.get() + thread * mask_row;
+      w.rows = pointers.get() + thread * pointers_apart;
+      w.spare_bits = bits.get() + thread * bits_apart;
     }
     const auto each = [&](const auto& pass) {
       parallel_tasks(planes, threads, [&](int64_t plane, int thread) {
@@ -110,8 +113,10 @@ class Filtered {
   static int64_t smaller(int64_t p, int64_t q) { return p < q ? p : q; }
   static int64_t larger(int64_t p, int64_t q) { return p > q ? p : q; }
 
+  static constexpr int64_t kApart = 128;  // bytes
+
   // What one thread has in hand for a plane.
-  struct Work {
+  struct alignas(kApart) Work {
     int64_t plane;
     A* input;             // one row, by classes, of a separable filter
     A* ring_up;           // [up_rows, up_row] rows that the first FIR sums along y
