@@ -140,16 +140,10 @@ CUDA_PLANTS = {
         "address",
     ),
     "wrong half: the second columns of a band stand for the first": Plant(
-        LRELU_BANDS,
-        "2 * (lane % 4) + 8 * (i % 2)",
-        "2 * (lane % 4)",
-        WRONG.format("element \\d+"),
+        LRELU_BANDS, "2 * (lane % 4) + 8 * (i % 2)", "2 * (lane % 4)", WRONG.format("element \\d+")
     ),
     "unwritten memory: columns beyond the middle times taps of zero": Plant(
-        LRELU_BANDS,
-        "ring[i] = 0;",
-        "continue;",
-        UNWRITTEN.format("element \\d+"),
+        LRELU_BANDS, "ring[i] = 0;", "continue;", UNWRITTEN.format("element \\d+")
     ),
     "missing barrier: inputs are filtered before they are all there": Plant(
         LRELU_STREAM,
