@@ -70,10 +70,11 @@ class Filters:
 
 @cache
 def _low_pass(taps: int, radial: bool, device: torch.device) -> Tensor:
-    """A Gaussian, or a disc of soft edge, that sums to 1."""
+    """A Gaussian, or a disc of soft edge, that sums to 1: to the last bit its own mirror image, for compositions."""
     place = torch.arange(taps) - (taps - 1) / 2
     distance = (place[:, None].square() + place.square()).sqrt() if radial else place
     f = torch.sigmoid(taps / 3 - distance) if radial else torch.exp(-((3 * distance / taps).square()))
+    f = f + f.flip(tuple(range(f.ndim)))
     return (f / f.sum()).to(device)
 
 
