@@ -1,0 +1,131 @@
+// The inner loops of filtered_lrelu on a CPU. A row holds a vector at each column, a lane of it for each of several
+// planes: FIRs along y and along x are weighted sums of such vectors, all aligned, whatever the width or the factors.
+#pragma once
+#include <cstdint>
+#include <utility>
+
+#include "common/vec.h"
+
+namespace fastgan {
+namespace FASTGAN_ISA {
+
+// f(0), f(1), ... with constants: a loop that is always unrolled, and what it indexes can stay in registers.
+template <class F, int... i>
+FASTGAN_INLINE void each_constant(std::integer_sequence<int, i...>, const F& f) {
+  (f(std::integral_constant<int, i>{}), ...);
+}
+template <int count, class F>
+FASTGAN_INLINE void unrolled(const F& f) {
+  each_constant(std::make_integer_sequence<int, count>{}, f);
+}
+#define FASTGAN_EACH(i) [&](auto i) __attribute__((always_inline))
+
+// Columns that are summed at a time: with as many sums and what they are summed from, no more than all registers.
+constexpr int kColumns = kVectorBytes == 64 ? 8 : 4;
+
+// f<columns>(first) over `count` columns; the last whole block may overlap the one before.
+template <class F>
+FASTGAN_INLINE void each_block(int64_t count, const F& f) {
+  if (count < kColumns) {
+    for (int64_t i = 0; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
+    return;
+  }
+  for (int64_t i = 0; i < count; i += kColumns)
+    f(std::integral_constant<int, kColumns>{}, i + kColumns <= count ? i : count - kColumns);
+}
+
+// Taps that meet neighbouring samples: the polyphase component of a FIR that begins with `tap`.
+struct Run {
+  int64_t first;  // sample that result 0 begins with
+  int64_t count, tap;
+};
+
+// Result i is the sum over rows, runs and k < count of weight * row[(i + k) * step + first].
+template <class A>
+struct AlongX {
+  int64_t step, rows, runs;
+  const Run* run;   // [runs]
+  const A* weight;  // [rows, runs, count]
+};
+
+// As many taps as a filter of StyleGAN3 has a sample: their samples are loaded once for a block.
+constexpr int kTaps = 6;
+
+template <int taps, int columns, class A>
+FASTGAN_INLINE void add_taps(const A* from, int64_t step, const A* weight, Vec<A> (&sum)[columns]) {
+  Vec<A> x[columns + taps - 1];
+  unrolled<columns + taps - 1>(FASTGAN_EACH(i) { x[i] = load(from + i * step * Vec<A>::size); });
+  unrolled<taps>(FASTGAN_EACH(k) {
+    const Vec<A> w(weight[k]);
+    unrolled<columns>(FASTGAN_EACH(i) { sum[i] = w * x[i + k] + sum[i]; });
+  });
+}
+
+// to[i * apart], i < count.
+template <class A>
+inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count, A* to, int64_t apart) {
+  constexpr int L = Vec<A>::size;
+  each_block(count, [&](auto columns, int64_t i) __attribute__((always_inline)) {
+    Vec<A> sum[columns];
+    unrolled<columns>(FASTGAN_EACH(c) { sum[c] = Vec<A>(A(0)); });
+    const A* weight = s.weight;
+    for (int64_t row = 0; row < s.rows; ++row)
+      for (int64_t r = 0; r < s.runs; ++r) {
+        const A* from = rows[row] + (i * s.step + s.run[r].first) * L;
+        int64_t left = s.run[r].count;
+        for (; left >= kTaps; left -= kTaps, weight += kTaps, from += kTaps * s.step * L)
+          add_taps<kTaps>(from, s.step, weight, sum);
+        for (; left > 0; --left, ++weight, from += s.step * L) add_taps<1>(from, s.step, weight, sum);
+      }
+    unrolled<columns>(FASTGAN_EACH(c) { store(sum[c], to + (i + c) * apart * L); });
+  });
+}
+
+// One result of a FIR along y, or two neighbouring ones that have rows in common: those before row `both` are of the first
+// alone, those from `second` on of the second.
+template <class A>
+struct AlongY {
+  int64_t first;  // row
+  int64_t rows, both, second;
+  const A* weight[2];  // of each result from its own first row on
+  int results() const { return weight[1] ? 2 : 1; }
+};
+
+template <int results, class A>
+inline void sum_rows(const A* const* rows, const AlongY<A>& s, int64_t count, A* const* to) {
+  constexpr int L = Vec<A>::size;
+  each_block(count, [&](auto columns, int64_t i) __attribute__((always_inline)) {
+    Vec<A> sum[results][columns];
+    unrolled<results>(FASTGAN_EACH(r) { unrolled<columns>(FASTGAN_EACH(c) { sum[r][c] = Vec<A>(A(0)); }); });
+    const auto add = [&](int64_t row, auto first, auto last) __attribute__((always_inline)) {
+      Vec<A> w[results];
+      unrolled<results>(FASTGAN_EACH(r) {
+        if constexpr (r >= first && r <= last) w[r] = Vec<A>(s.weight[r][row - (r == 0 ? 0 : s.both)]);
+      });
+      unrolled<columns>(FASTGAN_EACH(c) {
+        const Vec<A> x = load(rows[row] + (i + c) * L);
+        unrolled<results>(FASTGAN_EACH(r) {
+          if constexpr (r >= first && r <= last) sum[r][c] = w[r] * x + sum[r][c];
+        });
+      });
+    };
+    constexpr std::integral_constant<int, 0> zero;
+    constexpr std::integral_constant<int, results - 1> last;
+    int64_t row = 0;
+    for (; row < s.both; ++row) add(row, zero, zero);
+    for (; row < s.second; ++row) add(row, zero, last);
+    for (; row < s.rows; ++row) add(row, last, last);
+    unrolled<results>(FASTGAN_EACH(r) {
+      unrolled<columns>(FASTGAN_EACH(c) { store(sum[r][c], to[r] + (i + c) * L); });
+    });
+  });
+}
+
+// to[result][i], i < count.
+template <class A>
+inline void sum_along_y(const A* const* rows, const AlongY<A>& s, int64_t count, A* const* to) {
+  s.results() == 2 ? sum_rows<2>(rows, s, count, to) : sum_rows<1>(rows, s, count, to);
+}
+
+}  // namespace FASTGAN_ISA
+}  // namespace fastgan
