@@ -51,8 +51,8 @@ struct AlongX {
 // As many taps as a filter of StyleGAN3 has a sample: their samples are loaded once for a block.
 constexpr int kTaps = 6;
 
-template <int taps, int columns, class A>
-FASTGAN_INLINE void add_taps(const A* from, int64_t step, const A* weight, Vec<A> (&sum)[columns]) {
+template <int taps, int columns, class A, class Step>
+FASTGAN_INLINE void add_taps(const A* from, Step step, const A* weight, Vec<A> (&sum)[columns]) {
   Vec<A> x[columns + taps - 1];
   unrolled<columns + taps - 1>(FASTGAN_EACH(i) { x[i] = load(from + i * step * Vec<A>::size); });
   unrolled<taps>(FASTGAN_EACH(k) {
@@ -61,9 +61,9 @@ FASTGAN_INLINE void add_taps(const A* from, int64_t step, const A* weight, Vec<A
   });
 }
 
-// to[i * apart], i < count.
-template <class A>
-inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count, A* to, int64_t apart) {
+// A step that is a constant spares the addresses of every vector.
+template <class A, class Step>
+inline void sum_runs(const A* const* rows, const AlongX<A>& s, Step step, int64_t count, A* to, int64_t apart) {
   constexpr int L = Vec<A>::size;
   each_block(count, [&](auto columns, int64_t i) __attribute__((always_inline)) {
     Vec<A> sum[columns];
@@ -71,14 +71,22 @@ inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count,
     const A* weight = s.weight;
     for (int64_t row = 0; row < s.rows; ++row)
       for (int64_t r = 0; r < s.runs; ++r) {
-        const A* from = rows[row] + (i * s.step + s.run[r].first) * L;
+        const A* from = rows[row] + (i * step + s.run[r].first) * L;
         int64_t left = s.run[r].count;
-        for (; left >= kTaps; left -= kTaps, weight += kTaps, from += kTaps * s.step * L)
-          add_taps<kTaps>(from, s.step, weight, sum);
-        for (; left > 0; --left, ++weight, from += s.step * L) add_taps<1>(from, s.step, weight, sum);
+        for (; left >= kTaps; left -= kTaps, weight += kTaps, from += kTaps * step * L)
+          add_taps<kTaps>(from, step, weight, sum);
+        for (; left > 0; --left, ++weight, from += step * L) add_taps<1>(from, step, weight, sum);
       }
     unrolled<columns>(FASTGAN_EACH(c) { store(sum[c], to + (i + c) * apart * L); });
   });
+}
+
+// to[i * apart], i < count.
+template <class A>
+inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count, A* to, int64_t apart) {
+  if (s.step == 1) sum_runs(rows, s, std::integral_constant<int64_t, 1>{}, count, to, apart);
+  else if (s.step == 2) sum_runs(rows, s, std::integral_constant<int64_t, 2>{}, count, to, apart);
+  else sum_runs(rows, s, s.step, count, to, apart);
 }
 
 // One result of a FIR along y, or two neighbouring ones that have rows in common: those before row `both` are of the first
