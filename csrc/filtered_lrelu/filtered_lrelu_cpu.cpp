@@ -52,8 +52,10 @@ class Filtered {
     // No two threads write to the same lines of a cache, nor to neighbouring ones, which are fetched together.
     numbers = rounded_up(numbers, kApart / sizeof(A));
     const int64_t apart = rounded_up(larger(first_y.most, second_y.most), kApart / sizeof(A*));
+    const int64_t words_apart = rounded_up(slopes.row_words() * L, kApart / sizeof(A));
     const Scratch<A> memory(numbers * threads);
     const Scratch<const A*> pointers(apart * threads);
+    const Scratch<typename LaneSlopes<A>::Int> words(words_apart * threads);
     const Scratch<Work> works(threads);
     const Scratch<double> totals(a.db ? images * groups * L * y.out : 1);
     for (int64_t i = 0; i < numbers * threads; ++i) memory.get()[i] = A(0);
@@ -66,6 +68,7 @@ class Filtered {
         return at;
       });
       w.rows = pointers.get() + thread * apart;
+      w.words = words.get() + thread * words_apart;
     }
     parallel_tasks(images * groups * bands, threads, [&](int64_t task, int thread) {
       Work& w = works.get()[thread];
@@ -97,6 +100,7 @@ class Filtered {
     A *input, *middle, *filtered;  // rings
     A* between[2];               // rows that the first FIR has summed along y
     A* result[2];
+    typename LaneSlopes<A>::Int* words;  // of masks
     const A* zeros;  // a row outside of any ring's image
     const A** rows;  // what is summed next
     int64_t next_input, next_middle;
@@ -163,7 +167,7 @@ class Filtered {
           sum_along_x(a.up_full ? w.rows : &between, first_x.at(a.up_full ? phase : 0, p), divided_up(x.middle - p, a.up),
                       row + p * L, a.up);
         const bool has_mask = a.masked || (a.mask && w.next_middle >= kept_from && w.next_middle < kept_to);
-        slopes(row, has_mask ? slopes.mask_of(w.plane, w.next_middle) : nullptr, w.planes);
+        slopes(row, has_mask ? slopes.mask_of(w.plane, w.next_middle) : nullptr, w.planes, w.words);
         const A* from = row;
         if (!a.down_full) sum_along_x(&from, second_x.at(0, 0), x.out, filtered.row(w.filtered, w.next_middle), 1);
       }
