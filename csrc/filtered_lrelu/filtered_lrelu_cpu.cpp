@@ -29,13 +29,14 @@ class Filtered {
       before = larger(before, -up_x[p].first);
       behind = larger(behind, divided_up(x.middle, a.up) + up_x[p].first + up_x[p].count - 1 - x.in);
     }
-    input = {before * L, (before + x.in + behind) * L, first_y.most};
-    const int64_t end = (x.out - 1) * a.down - x.inner + x.down_taps;
-    middle.before = larger(x.inner, 0) * L;
-    middle.size = middle.before + larger(x.middle, end) * L;
+    const int64_t end = larger(x.middle, (x.out - 1) * a.down - x.inner + x.down_taps), ahead = larger(x.inner, 0);
     // The first FIR may be a row ahead of the second.
-    middle.rows = a.down_full ? second_y.most + 1 : 1;
-    filtered = {0, x.out * L, a.down_full ? 1 : second_y.most + 1};
+    input = place(first_y.most, before, x.in + behind);
+    between = place(2, before, x.in + behind);
+    middle = place(a.down_full ? second_y.most + 1 : 1, ahead, end);
+    filtered = place(a.down_full ? 0 : second_y.most + 1, 0, x.out);
+    result = place(2, 0, x.out);
+    zeros = place(1, larger(before, ahead), larger(x.in + behind, end));
   }
 
   void run() const {
@@ -43,35 +44,26 @@ class Filtered {
     // Rows of the result are divided too where there are fewer groups of planes than threads.
     const int64_t most = larger(y.out / kBandRows, 1), wanted = divided_up(threads, images * groups);
     const int64_t band = rounded_up(divided_up(y.out, smaller(wanted, most)), 2), bands = divided_up(y.out, band);
-    int64_t numbers = 0;
-    Work counted;
-    divide(counted, [&](int64_t count) -> A* {
-      numbers += count;
-      return nullptr;
-    });
     // No two threads write to the same lines of a cache, nor to neighbouring ones, which are fetched together.
-    numbers = rounded_up(numbers, kApart / sizeof(A));
-    const int64_t apart = rounded_up(larger(first_y.most, second_y.most), kApart / sizeof(A*));
-    const int64_t words_apart = rounded_up(slopes.row_words() * L, kApart / sizeof(A));
-    const Scratch<A> memory(numbers * threads);
-    const Scratch<const A*> pointers(apart * threads);
-    const Scratch<typename LaneSlopes<A>::Int> words(words_apart * threads);
+    const auto apart = [](int64_t count, size_t size) { return rounded_up(count, kApart / int64_t(size)); };
+    const int64_t own = apart(numbers, sizeof(A)), own_words = apart(slopes.row_words() * L, sizeof(Word)),
+                  own_rows = apart(larger(first_y.most, second_y.most), sizeof(A*));
+    const Scratch<A> memory(own * threads);
+    const Scratch<Word> words(own_words * threads);
+    const Scratch<const A*> rows(own_rows * threads);
     const Scratch<Work> works(threads);
     const Scratch<double> totals(a.db ? images * groups * L * y.out : 1);
-    for (int64_t i = 0; i < numbers * threads; ++i) memory.get()[i] = A(0);
     for (int64_t thread = 0; thread < threads; ++thread) {
       Work& w = works.get()[thread];
-      A* next = memory.get() + thread * numbers;
-      divide(w, [&](int64_t count) {
-        A* const at = next;
-        next += count;
-        return at;
-      });
-      w.rows = pointers.get() + thread * apart;
-      w.words = words.get() + thread * words_apart;
+      w.memory = memory.get() + thread * own;
+      w.words = words.get() + thread * own_words;
+      w.rows = rows.get() + thread * own_rows;
+      w.cleared = false;
     }
     parallel_tasks(images * groups * bands, threads, [&](int64_t task, int thread) {
       Work& w = works.get()[thread];
+      for (int64_t i = 0; !w.cleared && i < numbers; ++i) w.memory[i] = A(0);  // zeros around images stay
+      w.cleared = true;
       const int64_t group = task / bands, first = task % bands * band;
       w.plane = group / groups * planes + group % groups * L;
       w.planes = int(smaller(planes - group % groups * L, L));
@@ -87,45 +79,40 @@ class Filtered {
 
   static int64_t rounded_up(int64_t n, int64_t to) { return divided_up(n, to) * to; }
 
-  // Rows that lie in memory one after another, in numbers: zeros before and after an image's.
+  using Word = typename LaneSlopes<A>::Int;
+
+  // Rows in a thread's memory, with zeros before and behind those of an image; of a ring, the last ones. In numbers.
   struct Ring {
-    int64_t before, size, rows;
-    A* row(A* ring, int64_t i) const { return ring + i % rows * size + before; }
+    int64_t at = 0, before = 0, size = 0, rows = 0;
+    A* row(A* memory, int64_t i) const { return memory + at + i % rows * size + before; }
   };
+  Ring place(int64_t rows, int64_t before, int64_t columns) {
+    const Ring ring{numbers, before * L, (before + columns) * L, rows};
+    numbers += rows * ring.size;
+    return ring;
+  }
 
   // What one thread has in hand.
   struct alignas(kApart) Work {
-    int64_t plane;  // the first
-    int planes;
-    A *input, *middle, *filtered;  // rings
-    A* between[2];               // rows that the first FIR has summed along y
-    A* result[2];
-    typename LaneSlopes<A>::Int* words;  // of masks
-    const A* zeros;  // a row outside of any ring's image
+    A* memory;
+    Word* words;     // of masks
     const A** rows;  // what is summed next
+    int64_t plane;   // the first
+    int planes;
     int64_t next_input, next_middle;
+    bool cleared;
   };
 
-  // The memory of each part by take(numbers), which gives none where it only counts.
-  template <class F>
-  void divide(Work& w, const F& take) const {
-    w.input = take(input.rows * input.size);
-    w.middle = take(middle.rows * middle.size);
-    w.filtered = take(filtered.rows * filtered.size);
-    for (A*& row : w.between) row = take(input.size) + input.before;
-    for (A*& row : w.result) row = take(filtered.size);
-    w.zeros = take(larger(input.size, middle.size) + larger(input.before, middle.before)) + larger(input.before, middle.before);
-  }
-
   // The rows of a ring that a sum needs, from row `first` of an image of `height` rows.
-  void find_rows(Work& w, const Ring& ring, A* at, int64_t first, int64_t count, int64_t height) const {
-    for (int64_t k = 0; k < count; ++k)
-      w.rows[k] = first + k >= 0 && first + k < height ? ring.row(at, first + k) : w.zeros;
+  void find_rows(Work& w, const Ring& ring, int64_t first, int64_t count, int64_t height) const {
+    for (int64_t i = first; i < first + count; ++i)
+      w.rows[i - first] = i >= 0 && i < height ? ring.row(w.memory, i) : zeros.row(w.memory, 0);
   }
 
   // Rows `from` to `to` of the result. A row of the middle that several bands need is kept in the mask by the first.
   void filter_band(Work& w, int64_t from, int64_t to, double* totals) const {
     const AlongY<A>& sum = second_y.at(0);
+    A* const rows[2] = {result.row(w.memory, 0), result.row(w.memory, 1)};
     const auto needed = [&](int64_t o) { return smaller(larger(o * a.down + sum.first + y.down_taps, 0), y.middle); };
     const bool keeps = a.mask && !a.masked;
     const int64_t kept_from = from == 0 ? 0 : needed(from - 1), kept_to = to == y.out ? y.middle : needed(to - 1);
@@ -135,17 +122,17 @@ class Filtered {
       const int64_t first = o * a.down + sum.first;
       make_middle(w, smaller(first + sum.rows, y.middle), kept_from, kept_to);
       if (a.down_full) {
-        find_rows(w, middle, w.middle, first, sum.rows, y.middle);
-        sum_along_x(w.rows, second_x.at(0, 0), x.out, w.result[0], 1);
+        find_rows(w, middle, first, sum.rows, y.middle);
+        sum_along_x(w.rows, second_x.at(0, 0), x.out, rows[0], 1);
       } else {
-        find_rows(w, filtered, w.filtered, first, sum.rows, y.middle);
-        sum_along_y(w.rows, sum, x.out, w.result);
+        find_rows(w, filtered, first, sum.rows, y.middle);
+        sum_along_y(w.rows, sum, x.out, rows);
       }
       for (int64_t r = 0; r < sum.results() && o + r < to; ++r) {
         of_images([&](auto* type) {
-          write_lanes(w.result[r], row_of(static_cast<decltype(type)>(a.y), w, o + r, y.out, x.out));
+          write_lanes(rows[r], row_of(static_cast<decltype(type)>(a.y), w, o + r, y.out, x.out));
         });
-        if (a.db) sum_row(w.result[r], totals + (o + r) * L);
+        if (a.db) sum_row(rows[r], totals + (o + r) * L);
       }
     }
     if (keeps) make_middle(w, kept_to, kept_from, kept_to);  // what no result sees has its bits too
@@ -153,23 +140,24 @@ class Filtered {
 
   // Rows of the middle up to `end`.
   void make_middle(Work& w, int64_t end, int64_t kept_from, int64_t kept_to) const {
+    A* const rows[2] = {between.row(w.memory, 0), between.row(w.memory, 1)};
     while (w.next_middle < end) {
       const int64_t phase = w.next_middle % a.up;
       const AlongY<A>& sum = first_y.at(phase);
       const int64_t first = w.next_middle / a.up + sum.first;
       for (const int64_t last = smaller(first + sum.rows, y.in); w.next_input < last; ++w.next_input) read_row(w);
-      find_rows(w, input, w.input, first, sum.rows, y.in);
-      if (!a.up_full) sum_along_y(w.rows, sum, x.in, w.between);
+      find_rows(w, input, first, sum.rows, y.in);
+      if (!a.up_full) sum_along_y(w.rows, sum, x.in, rows);
       for (int64_t r = 0; r < sum.results() && w.next_middle < y.middle; ++r, ++w.next_middle) {
-        A* const row = middle.row(w.middle, w.next_middle);
-        const A* between = w.between[r];
+        A* const row = middle.row(w.memory, w.next_middle);
+        const A* from = rows[r];
         for (int64_t p = 0; p < a.up; ++p)
-          sum_along_x(a.up_full ? w.rows : &between, first_x.at(a.up_full ? phase : 0, p), divided_up(x.middle - p, a.up),
+          sum_along_x(a.up_full ? w.rows : &from, first_x.at(a.up_full ? phase : 0, p), divided_up(x.middle - p, a.up),
                       row + p * L, a.up);
         const bool has_mask = a.masked || (a.mask && w.next_middle >= kept_from && w.next_middle < kept_to);
         slopes(row, has_mask ? slopes.mask_of(w.plane, w.next_middle) : nullptr, w.planes, w.words);
-        const A* from = row;
-        if (!a.down_full) sum_along_x(&from, second_x.at(0, 0), x.out, filtered.row(w.filtered, w.next_middle), 1);
+        from = row;
+        if (!a.down_full) sum_along_x(&from, second_x.at(0, 0), x.out, filtered.row(w.memory, w.next_middle), 1);
       }
     }
   }
@@ -180,7 +168,7 @@ class Filtered {
       using T = std::remove_pointer_t<decltype(type)>;
       A bias[L] = {};
       for (int p = 0; a.b && p < w.planes; ++p) bias[p] = widen(static_cast<const T*>(a.b)[(w.plane + p) % a.channels]);
-      read_lanes(row_of(static_cast<const T*>(a.x), w, w.next_input, y.in, x.in), load(bias), input.row(w.input, w.next_input));
+      read_lanes(row_of(static_cast<const T*>(a.x), w, w.next_input, y.in, x.in), load(bias), input.row(w.memory, w.next_input));
     });
   }
 
@@ -228,7 +216,9 @@ class Filtered {
   const SumsY<A> first_y, second_y;
   const LaneSlopes<A> slopes;
   const int64_t images, planes, groups;  // apart in memory; planes of each; groups of its planes
-  Ring input, middle, filtered;          // by the second FIR along x
+  int64_t numbers = 0;                   // of a thread's memory
+  // Between both axes of the first FIR, and, filtered along x, of the second.
+  Ring input, between, middle, filtered, result, zeros;
 };
 
 }  // namespace

@@ -48,7 +48,6 @@ inline void read_lanes(const ImageRow<const T>& row, Vec<A> bias, A* to) {
     x = each_square<A>(row.width, [&](int64_t first) __attribute__((always_inline)) {
       Vec<A> v[L];
       unrolled<L>(FASTGAN_EACH(lane) {
-        __builtin_prefetch(row.at + (lane < row.planes ? int(lane) : row.planes - 1) * row.next_plane + first + 2 * row.width);
         v[lane] = load(row.at + (lane < row.planes ? int(lane) : row.planes - 1) * row.next_plane + first);
       });
       transpose(v);
@@ -74,7 +73,7 @@ inline void write_lanes(const A* from, const ImageRow<T>& row) {
       unrolled<L>(FASTGAN_EACH(i) { v[i] = load(from + (first + i) * L); });
       transpose(v);
       unrolled<L>(FASTGAN_EACH(lane) {
-        if (lane < row.planes) __builtin_prefetch(row.at + lane * row.next_plane + first + 2 * row.width, 1), store(v[lane], row.at + lane * row.next_plane + first);
+        if (lane < row.planes) store(v[lane], row.at + lane * row.next_plane + first);
       });
     });
   } else if (row.planes == L && row.next_plane == 1) {
