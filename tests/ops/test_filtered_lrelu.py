@@ -128,6 +128,25 @@ def test_random_filters_and_paddings(provider, seed):
         assert_close_to(mine, exact)
 
 
+@pytest.mark.parametrize("radial", [False, True])
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_threads_do_not_matter(native_provider, memory_format, radial):
+    """Few planes are divided by rows, many by planes; the bias's gradient is summed in one order."""
+    f = torch.rand(12)
+    fd = f.outer(f) + torch.eye(12) if radial else f
+    for shape in ((1, 3, 67, 61), (2, 37, 35, 33)):
+        x = arranged(torch.randn(shape), memory_format).requires_grad_()
+        b = torch.randn(shape[1]).requires_grad_()
+        results = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            y = filtered_lrelu(x, f, fd, b, up=2, down=2, padding=[9, 8, 9, 8], clamp=3.0)
+            node: Any = y.grad_fn
+            results.append((y, node.saved_tensors[2], *torch.autograd.grad(y, [x, b], torch.ones_like(y))))
+        for result in results[1:]:
+            assert all(map(torch.equal, result, results[0]))
+
+
 # 3. gradient
 
 
