@@ -22,7 +22,7 @@ class Filtered {
         down_y(false, a.down, y.down_taps, y.inner), down_x(false, a.down, x.down_taps, x.inner),
         first_x(up_y, up_x, a.up_full, a.up_x), second_x(down_y, down_x, a.down_full, a.down_x),
         first_y(true, up_y, a.up_full ? nullptr : a.up_y), second_y(false, down_y, a.down_full ? nullptr : a.down_y),
-        slopes(a, filtered_classes(a.up, a.down)), images(a.channels_last ? a.n : 1), planes(a.n * a.channels / images),
+        slopes(a), images(a.channels_last ? a.n : 1), planes(a.n * a.channels / images),
         groups(divided_up(planes, L)) {
     int64_t before = 0, behind = 0;
     for (int64_t p = 0; p < a.up; ++p) {
@@ -36,7 +36,7 @@ class Filtered {
     middle = place(a.down_full ? second_y.most + 1 : 1, ahead, end);
     filtered = place(a.down_full ? 0 : second_y.most + 1, 0, x.out);
     result = place(2, 0, x.out);
-    zeros = place(1, larger(before, ahead), larger(x.in + behind, end));
+    zeros = place(1, larger(before, ahead), larger(larger(x.in + behind, end), x.out));
   }
 
   void run() const {

@@ -13,8 +13,8 @@ namespace FASTGAN_ISA {
 template <class A>
 class LaneSlopes {
  public:
-  LaneSlopes(const FilteredLreluArgs& args, int64_t classes)
-      : a(args), classes(classes), columns(filtered_columns(a.axis_x.middle, classes)),
+  explicit LaneSlopes(const FilteredLreluArgs& args)
+      : a(args), classes(filtered_classes(a.up, a.down)), columns(filtered_columns(a.axis_x.middle, classes)),
         plane_bytes(a.axis_y.middle * row_words() * 4), limit(a), slopes(a, a.slope) {}
   using Int = std::make_unsigned_t<typename Mask<A>::Int>;
 
@@ -45,9 +45,9 @@ class LaneSlopes {
   };
 
   template <class S>
-  void plain(A* row, uint8_t* mask, int planes, Int* words, const S& slopes) const {
-    mask ? each_word(row, mask, planes, words, Plain<true, S>{slopes, limit})
-         : each_word(row, mask, planes, words, Plain<false, S>{slopes, limit});
+  void plain(A* row, uint8_t* mask, int planes, Int* words, const S& own) const {
+    mask ? each_word(row, mask, planes, words, Plain<true, S>{own, limit})
+         : each_word(row, mask, planes, words, Plain<false, S>{own, limit});
   }
 
   // An element takes the lowest two bits, or puts in the highest two.

@@ -16,15 +16,15 @@ inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 // One axis of a FIR. Up: a run for each phase of the results, r that of result r. Down: all are of result 0, run r the
 // taps r, r + factor, ...
 struct Runs {
-  Runs(bool up, int64_t factor, int64_t taps, int64_t pad) : factor(factor), taps(taps), phases(up ? factor : 1), run(factor) {
+  const int64_t factor, taps, phases;
+  const Scratch<Run> run;
+  Runs(bool up, int64_t step, int64_t count, int64_t pad) : factor(step), taps(count), phases(up ? step : 1), run(step) {
     for (int64_t r = 0; r < factor; ++r) {
       const int64_t tap = up ? pad - r - floor_divided(pad - r, factor) * factor : r;
       run.get()[r] = {up ? (r - pad + tap) / factor : r - pad, larger(divided_up(taps - tap, factor), 0), tap};
     }
   }
   const Run& operator[](int64_t i) const { return run.get()[i]; }
-  const int64_t factor, taps, phases;
-  const Scratch<Run> run;
 };
 
 // The sums of a FIR along x, of a full filter along both axes, for each pair of phases.
