@@ -39,6 +39,20 @@ inline void parallel_tasks(int64_t tasks, int threads, const F& f) {
   for (int64_t task = 0; task < tasks; ++task) f(task, 0);
 }
 
+// The same for long tasks, each of which goes to the thread that is free first: no core is as fast as another for long.
+template <class F>
+inline void parallel_long_tasks(int64_t tasks, int threads, const F& f) {
+#if defined(_OPENMP)
+  if (threads > 1 && tasks > 1) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t task = 0; task < tasks; ++task) f(task, omp_get_thread_num());
+    return;
+  }
+#endif
+  parallel_tasks(tasks, 1, f);
+  (void)threads;
+}
+
 // Uninitialised memory, aligned to two cache lines, allocated once per call of an operator.
 template <class A>
 class Scratch {

@@ -60,7 +60,7 @@ class Filtered {
       w.rows = rows.get() + thread * own_rows;
       w.cleared = false;
     }
-    parallel_tasks(images * groups * bands, threads, [&](int64_t task, int thread) {
+    parallel_long_tasks(images * groups * bands, threads, [&](int64_t task, int thread) {
       Work& w = works.get()[thread];
       for (int64_t i = 0; !w.cleared && i < numbers; ++i) w.memory[i] = A(0);  // zeros around images stay
       w.cleared = true;
