@@ -39,7 +39,10 @@ class SumsX {
       const bool up = phases > 1;
       const int64_t tap = full && up ? y[i / phases].tap : 0, rows = full ? (up ? y[i / phases].count : y.taps) : 1;
       const Run* const run = &x[i % phases];
-      sums.get()[i] = {x.factor / phases, rows, runs, run, weight};
+      bool mirrored = full && !up;
+      for (int64_t k = 0; mirrored && k < rows * x.taps; ++k)
+        mirrored = kernel[k] == kernel[(rows - 1 - k / x.taps) * x.taps + k % x.taps];
+      sums.get()[i] = {x.factor / phases, rows, runs, run, weight, mirrored};
       for (int64_t row = 0; row < rows; ++row)
         for (int64_t r = 0; r < runs; ++r)
           for (int64_t k = 0; k < run[r].count; ++k)

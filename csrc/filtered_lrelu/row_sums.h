@@ -46,15 +46,16 @@ struct AlongX {
   int64_t step, rows, runs;
   const Run* run;   // [runs]
   const A* weight;  // [rows, runs, count]
+  bool mirrored;    // row r has the weights of row rows - 1 - r: both are added first
 };
 
 // As many taps as a filter of StyleGAN3 has a sample: their samples are loaded once for a block.
 constexpr int kTaps = 6;
 
-template <int taps, int columns, class A, class Step>
-FASTGAN_INLINE void add_taps(const A* from, Step step, const A* weight, Vec<A> (&sum)[columns]) {
+template <int taps, int columns, class A, class Step, class F>
+FASTGAN_INLINE void add_taps(const F& sample, Step step, const A* weight, Vec<A> (&sum)[columns]) {
   Vec<A> x[columns + taps - 1];
-  unrolled<columns + taps - 1>(FASTGAN_EACH(i) { x[i] = load(from + i * step * Vec<A>::size); });
+  unrolled<columns + taps - 1>(FASTGAN_EACH(i) { x[i] = sample(i * step * Vec<A>::size); });
   unrolled<taps>(FASTGAN_EACH(k) {
     const Vec<A> w(weight[k]);
     unrolled<columns>(FASTGAN_EACH(i) { sum[i] = w * x[i + k] + sum[i]; });
@@ -62,21 +63,31 @@ FASTGAN_INLINE void add_taps(const A* from, Step step, const A* weight, Vec<A> (
 }
 
 // A step that is a constant spares the addresses of every vector.
-template <class A, class Step>
-inline void sum_runs(const A* const* rows, const AlongX<A>& s, Step step, int64_t count, A* to, int64_t apart) {
+template <class A, class Step, class Mirrored>
+inline void sum_runs(const A* const* rows, const AlongX<A>& s, Step step, Mirrored mirrored, int64_t count, A* to,
+                     int64_t apart) {
   constexpr int L = Vec<A>::size;
   each_block(count, [&](auto columns, int64_t i) __attribute__((always_inline)) {
     Vec<A> sum[columns];
     unrolled<columns>(FASTGAN_EACH(c) { sum[c] = Vec<A>(A(0)); });
     const A* weight = s.weight;
-    for (int64_t row = 0; row < s.rows; ++row)
+    const auto add_row = [&](const auto& sample) __attribute__((always_inline)) {
       for (int64_t r = 0; r < s.runs; ++r) {
-        const A* from = rows[row] + (i * step + s.run[r].first) * L;
-        int64_t left = s.run[r].count;
-        for (; left >= kTaps; left -= kTaps, weight += kTaps, from += kTaps * step * L)
-          add_taps<kTaps>(from, step, weight, sum);
-        for (; left > 0; --left, ++weight, from += step * L) add_taps<1>(from, step, weight, sum);
+        int64_t at = (i * step + s.run[r].first) * L, left = s.run[r].count;
+        const auto from = [&](int64_t offset) __attribute__((always_inline)) { return sample(at + offset); };
+        for (; left >= kTaps; left -= kTaps, weight += kTaps, at += kTaps * step * L) add_taps<kTaps>(from, step, weight, sum);
+        for (; left > 0; --left, ++weight, at += step * L) add_taps<1>(from, step, weight, sum);
       }
+    };
+    int64_t row = 0, last = s.rows - 1;
+    for (; mirrored && row < last; ++row, --last) {
+      const A *const one = rows[row], *const other = rows[last];
+      add_row([&](int64_t at) __attribute__((always_inline)) { return load(one + at) + load(other + at); });
+    }
+    for (; row <= last; ++row) {
+      const A* const one = rows[row];
+      add_row([&](int64_t at) __attribute__((always_inline)) { return load(one + at); });
+    }
     unrolled<columns>(FASTGAN_EACH(c) { store(sum[c], to + (i + c) * apart * L); });
   });
 }
@@ -84,9 +95,13 @@ inline void sum_runs(const A* const* rows, const AlongX<A>& s, Step step, int64_
 // to[i * apart], i < count.
 template <class A>
 inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count, A* to, int64_t apart) {
-  if (s.step == 1) sum_runs(rows, s, std::integral_constant<int64_t, 1>{}, count, to, apart);
-  else if (s.step == 2) sum_runs(rows, s, std::integral_constant<int64_t, 2>{}, count, to, apart);
-  else sum_runs(rows, s, s.step, count, to, apart);
+  const auto sum = [&](auto step) {
+    s.mirrored ? sum_runs(rows, s, step, std::true_type{}, count, to, apart)
+               : sum_runs(rows, s, step, std::false_type{}, count, to, apart);
+  };
+  if (s.step == 1) sum(std::integral_constant<int64_t, 1>{});
+  else if (s.step == 2) sum(std::integral_constant<int64_t, 2>{});
+  else sum(s.step);
 }
 
 // One result of a FIR along y, or two neighbouring ones that have rows in common: those before row `both` are of the first

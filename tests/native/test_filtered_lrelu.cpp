@@ -40,6 +40,9 @@ struct Filter {
       : given((is_full ? size_t(taps_y * taps_x) : size_t(taps_x)) * (c.dtype == DType::f64 ? 8 : 4)) {
     row.resize(is_full ? size_t(taps_y * taps_x) : size_t(taps_x));
     for (double& tap : row) tap = double(numbers.below(5) - 2);
+    if (is_full && numbers.below(2))  // its own mirror image from top to bottom
+      for (size_t i = 0; i < row.size() / 2 / size_t(taps_x) * size_t(taps_x); ++i)
+        row[row.size() - size_t(taps_x) * (1 + i / size_t(taps_x)) + i % size_t(taps_x)] = row[i];
     full = row;
     if (!is_full) {
       full.clear();

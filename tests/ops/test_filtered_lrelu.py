@@ -128,6 +128,17 @@ def test_random_filters_and_paddings(provider, seed):
         assert_close_to(mine, exact)
 
 
+@pytest.mark.parametrize("taps", [(12, 12), (7, 12), (2, 5), (1, 3)], ids=str)
+def test_filters_that_are_their_own_mirror_images(provider, taps):
+    (x, b), (fu, _), arguments = inputs(cases_filtered_lrelu.CASES["radial"], torch.float64, requires_grad=True)
+    for f in (torch.randn(taps), torch.randn(taps[::-1])):
+        for fd in (f + f.flip(0), f + f.flip(1), f + f.flip(0, 1)):
+            y, expected = filtered_lrelu(x, fu, fd, b, **arguments), composed(x, fu, fd, b, **arguments)
+            assert_close_to(y, expected)
+            for found, exact in zip(*(torch.autograd.grad(v.square().sum(), [x, b]) for v in (y, expected)), strict=True):
+                assert_close_to(found, exact)
+
+
 @pytest.mark.parametrize("radial", [False, True])
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_threads_do_not_matter(native_provider, memory_format, radial):
