@@ -21,7 +21,7 @@ class Filtered {
       : a(args), y(a.axis_y), x(a.axis_x), up_y(true, a.up, y.up_taps, y.pad), up_x(true, a.up, x.up_taps, x.pad),
         down_y(false, a.down, y.down_taps, y.inner), down_x(false, a.down, x.down_taps, x.inner),
         first_x(up_y, up_x, a.up_full, a.up_x), second_x(down_y, down_x, a.down_full, a.down_x),
-        first_y(true, up_y, a.up_full ? nullptr : a.up_y), second_y(false, down_y, a.down_full ? nullptr : a.down_y),
+        first_y(true, up_y, a.up_full ? nullptr : a.up_y, first_x.pairs), second_y(false, down_y, a.down_full ? nullptr : a.down_y),
         slopes(a), images(a.channels_last ? a.n : 1), planes(a.n * a.channels / images),
         groups(divided_up(planes, L)) {
     int64_t before = 0, behind = 0;
@@ -33,7 +33,7 @@ class Filtered {
     // The first FIR may be a row ahead of the second.
     input = place(first_y.most, before, x.in + behind);
     between = place(2, before, x.in + behind);
-    middle = place(a.down_full ? second_y.most + 1 : 1, ahead, end);
+    middle = place(a.down_full ? second_y.most + 1 : first_x.pairs ? 2 : 1, ahead, end);
     filtered = place(a.down_full ? 0 : second_y.most + 1, 0, x.out);
     result = place(2, 0, x.out);
     zeros = place(1, larger(before, ahead), larger(larger(x.in + behind, end), x.out));
@@ -148,12 +148,17 @@ class Filtered {
       for (const int64_t last = smaller(first + sum.rows, y.in); w.next_input < last; ++w.next_input) read_row(w);
       find_rows(w, input, first, sum.rows, y.in);
       if (!a.up_full) sum_along_y(w.rows, sum, x.in, rows);
+      for (int64_t p = 0; a.up_full && p < a.up; ++p) {
+        const AlongX<A>& along = first_x.at(phase, p);
+        A *const row = middle.row(w.memory, w.next_middle), *const next = middle.row(w.memory, w.next_middle + 1);
+        if (along.pair) sum_pair_along_x(w.rows, along, columns_of(p), row + p * L, next + p * L, a.up);
+        else sum_along_x(w.rows, along, columns_of(p), row + p * L, a.up);
+      }
       for (int64_t r = 0; r < sum.results() && w.next_middle < y.middle; ++r, ++w.next_middle) {
         A* const row = middle.row(w.memory, w.next_middle);
         const A* from = rows[r];
-        for (int64_t p = 0; p < a.up; ++p)
-          sum_along_x(a.up_full ? w.rows : &from, first_x.at(a.up_full ? phase : 0, p), divided_up(x.middle - p, a.up),
-                      row + p * L, a.up);
+        for (int64_t p = 0; !a.up_full && p < a.up; ++p)
+          sum_along_x(&from, first_x.at(0, p), columns_of(p), row + p * L, a.up);
         const bool has_mask = a.masked || (a.mask && w.next_middle >= kept_from && w.next_middle < kept_to);
         slopes(row, has_mask ? slopes.mask_of(w.plane, w.next_middle) : nullptr, w.planes, w.words);
         from = row;
@@ -161,6 +166,9 @@ class Filtered {
       }
     }
   }
+
+  // Of a row of the middle, of a phase.
+  int64_t columns_of(int64_t phase) const { return divided_up(x.middle - phase, a.up); }
 
   // The next one of the input, with its bias.
   void read_row(Work& w) const {

@@ -33,22 +33,31 @@ class SumsX {
  public:
   SumsX(const Runs& y, const Runs& x, bool full, const double* kernel)
       : phases(x.phases), weights(x.taps * (full ? y.taps : 1)), sums(phases * (full ? y.phases : 1)) {
+    bool mirrored = full;
+    for (int64_t k = 0; mirrored && k < y.taps * x.taps; ++k)
+      mirrored = kernel[k] == kernel[(y.taps - 1 - k / x.taps) * x.taps + k % x.taps];
     A* weight = weights.get();
-    const int64_t runs = x.factor / phases;
+    const bool up = phases > 1;
+    const int64_t runs = x.factor / phases, step = up ? y.factor : 1;
     for (int64_t i = 0; i < phases * (full ? y.phases : 1); ++i) {
-      const bool up = phases > 1;
-      const int64_t tap = full && up ? y[i / phases].tap : 0, rows = full ? (up ? y[i / phases].count : y.taps) : 1;
+      const int64_t phase = i / phases, tap = full && up ? y[phase].tap : 0, rows = full ? (up ? y[phase].count : y.taps) : 1;
       const Run* const run = &x[i % phases];
-      bool mirrored = full && !up;
-      for (int64_t k = 0; mirrored && k < rows * x.taps; ++k)
-        mirrored = kernel[k] == kernel[(rows - 1 - k / x.taps) * x.taps + k % x.taps];
-      sums.get()[i] = {x.factor / phases, rows, runs, run, weight, mirrored};
-      for (int64_t row = 0; row < rows; ++row)
+      const bool pair = mirrored && y.phases == 2 && y.taps % 4 == 0 && y[phase].first == y[1 - phase].first + phase;
+      pairs = pairs || pair;
+      sums.get()[i] = {runs, rows, runs, run, weight, mirrored && !up, pair};
+      // Half the difference of rows row and rows - 1 - row, half their sum, or a row.
+      const auto put = [&](int64_t row, double sign) {
         for (int64_t r = 0; r < runs; ++r)
-          for (int64_t k = 0; k < run[r].count; ++k)
-            *weight++ = A(kernel[(tap + row * (up ? y.factor : 1)) * x.taps + run[r].tap + k * x.factor]);
+          for (int64_t k = 0; k < run[r].count; ++k) {
+            const double* const at = kernel + run[r].tap + k * x.factor;
+            const double one = at[(tap + row * step) * x.taps], other = at[(tap + (rows - 1 - row) * step) * x.taps];
+            *weight++ = A(sign == 0 ? one : (one + sign * other) / 2);
+          }
+      };
+      for (int64_t row = 0; row < rows; ++row) pair ? put(row % (rows / 2), row < rows / 2 ? 1 : -1) : put(row, 0);
     }
   }
+  bool pairs = false;  // of some phases
   const AlongX<A>& at(int64_t phase_y, int64_t phase_x) const { return sums.get()[phase_y * phases + phase_x]; }
 
  private:
@@ -58,11 +67,11 @@ class SumsX {
 };
 
 // The sums of a separable FIR along y for each phase: of that result, with the next one where they have rows in common.
-// Of a full filter, without a kernel, only the rows of each result.
+// Of a full filter, without a kernel, only the rows of each result, or of those `pairs` that are of the same rows.
 template <class A>
 class SumsY {
  public:
-  SumsY(bool up, const Runs& y, const double* kernel) : weights(y.taps), sums(y.phases) {
+  SumsY(bool up, const Runs& y, const double* kernel, bool pairs = false) : weights(y.taps), sums(y.phases) {
     const Scratch<const A*> own(y.phases);
     const auto count = [&](int64_t p) { return up ? y[p].count : y.taps; };
     A* weight = weights.get();
@@ -73,7 +82,7 @@ class SumsY {
     for (int64_t p = 0; p < y.phases; ++p) {
       const int64_t next = (p + 1) % y.phases, ahead = next > 0 ? 0 : up ? 1 : y.factor;
       const int64_t first = y[p].first, end = first + count(p), second = y[next].first + ahead, last = second + count(next);
-      const bool pair = kernel && second < end && end <= last;
+      const bool pair = kernel ? second < end && end <= last : pairs && first == second && end == last;
       sums.get()[p] = pair ? AlongY<A>{first, last - first, second - first, end - first, {own.get()[p], own.get()[next]}}
                            : AlongY<A>{first, end - first, end - first, end - first, {own.get()[p], nullptr}};
       most = larger(most, sums.get()[p].rows);

@@ -47,6 +47,10 @@ struct AlongX {
   const Run* run;   // [runs]
   const A* weight;  // [rows, runs, count]
   bool mirrored;    // row r has the weights of row rows - 1 - r: both are added first
+  // Of two results, which have the same weights, but the rows in opposite orders: [2, rows / 2, runs, count], for the sums
+  // of rows r and rows - 1 - r, then for their differences. What both give makes, added, the first result, subtracted, the
+  // second.
+  bool pair;
 };
 
 // As many taps as a filter of StyleGAN3 has a sample: their samples are loaded once for a block.
@@ -62,33 +66,38 @@ FASTGAN_INLINE void add_taps(const F& sample, Step step, const A* weight, Vec<A>
   });
 }
 
+// One row of samples, or more that are one by `sample`(number). Returns its end in `weight`.
+template <int columns, class A, class Step, class F>
+FASTGAN_INLINE const A* add_row(const AlongX<A>& s, Step step, int64_t i, const A* weight, Vec<A> (&sum)[columns], const F& sample) {
+  for (int64_t r = 0; r < s.runs; ++r) {
+    int64_t at = (i * step + s.run[r].first) * Vec<A>::size, left = s.run[r].count;
+    const auto from = [&](int64_t offset) __attribute__((always_inline)) { return sample(at + offset); };
+    for (; left >= kTaps; left -= kTaps, weight += kTaps, at += kTaps * step * Vec<A>::size)
+      add_taps<kTaps>(from, step, weight, sum);
+    for (; left > 0; --left, ++weight, at += step * Vec<A>::size) add_taps<1>(from, step, weight, sum);
+  }
+  return weight;
+}
+
 // A step that is a constant spares the addresses of every vector.
 template <class A, class Step, class Mirrored>
 inline void sum_runs(const A* const* rows, const AlongX<A>& s, Step step, Mirrored mirrored, int64_t count, A* to,
                      int64_t apart) {
-  constexpr int L = Vec<A>::size;
   each_block(count, [&](auto columns, int64_t i) __attribute__((always_inline)) {
-    Vec<A> sum[columns];
-    unrolled<columns>(FASTGAN_EACH(c) { sum[c] = Vec<A>(A(0)); });
+    Vec<A> sum[columns] = {};
     const A* weight = s.weight;
-    const auto add_row = [&](const auto& sample) __attribute__((always_inline)) {
-      for (int64_t r = 0; r < s.runs; ++r) {
-        int64_t at = (i * step + s.run[r].first) * L, left = s.run[r].count;
-        const auto from = [&](int64_t offset) __attribute__((always_inline)) { return sample(at + offset); };
-        for (; left >= kTaps; left -= kTaps, weight += kTaps, at += kTaps * step * L) add_taps<kTaps>(from, step, weight, sum);
-        for (; left > 0; --left, ++weight, at += step * L) add_taps<1>(from, step, weight, sum);
-      }
-    };
     int64_t row = 0, last = s.rows - 1;
     for (; mirrored && row < last; ++row, --last) {
       const A *const one = rows[row], *const other = rows[last];
-      add_row([&](int64_t at) __attribute__((always_inline)) { return load(one + at) + load(other + at); });
+      weight = add_row(s, step, i, weight, sum, [&](int64_t at) __attribute__((always_inline)) {
+        return load(one + at) + load(other + at);
+      });
     }
     for (; row <= last; ++row) {
       const A* const one = rows[row];
-      add_row([&](int64_t at) __attribute__((always_inline)) { return load(one + at); });
+      weight = add_row(s, step, i, weight, sum, [&](int64_t at) __attribute__((always_inline)) { return load(one + at); });
     }
-    unrolled<columns>(FASTGAN_EACH(c) { store(sum[c], to + (i + c) * apart * L); });
+    unrolled<columns>(FASTGAN_EACH(c) { store(sum[c], to + (i + c) * apart * Vec<A>::size); });
   });
 }
 
@@ -102,6 +111,32 @@ inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count,
   if (s.step == 1) sum(std::integral_constant<int64_t, 1>{});
   else if (s.step == 2) sum(std::integral_constant<int64_t, 2>{});
   else sum(s.step);
+}
+
+// Of a pair, of step 1, at once.
+template <class A>
+inline void sum_pair_along_x(const A* const* rows, const AlongX<A>& s, int64_t count, A* first, A* second, int64_t apart) {
+  const std::integral_constant<int64_t, 1> step;
+  each_block(count, [&](auto columns, int64_t i) __attribute__((always_inline)) {
+    Vec<A> even[columns] = {}, odd[columns] = {};
+    const A* weight = s.weight;
+    for (int64_t row = 0; row < s.rows / 2; ++row) {
+      const A *const one = rows[row], *const other = rows[s.rows - 1 - row];
+      weight = add_row(s, step, i, weight, even, [&](int64_t at) __attribute__((always_inline)) {
+        return load(one + at) + load(other + at);
+      });
+    }
+    for (int64_t row = 0; row < s.rows / 2; ++row) {
+      const A *const one = rows[row], *const other = rows[s.rows - 1 - row];
+      weight = add_row(s, step, i, weight, odd, [&](int64_t at) __attribute__((always_inline)) {
+        return load(one + at) - load(other + at);
+      });
+    }
+    unrolled<columns>(FASTGAN_EACH(c) {
+      store(even[c] + odd[c], first + (i + c) * apart * Vec<A>::size);
+      store(even[c] - odd[c], second + (i + c) * apart * Vec<A>::size);
+    });
+  });
 }
 
 // One result of a FIR along y, or two neighbouring ones that have rows in common: those before row `both` are of the first
