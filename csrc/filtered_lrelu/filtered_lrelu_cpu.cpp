@@ -63,6 +63,7 @@ class Filtered {
     parallel_long_tasks(images * groups * bands, threads, [&](int64_t task, int thread) {
       Work& w = works.get()[thread];
       for (int64_t i = 0; !w.cleared && i < numbers; ++i) w.memory[i] = A(0);  // zeros around images stay
+      for (int64_t i = 0; !w.cleared && i < slopes.row_words() * L; ++i) w.words[i] = 0;
       w.cleared = true;
       const int64_t group = task / bands, first = task % bands * band;
       w.plane = group / groups * planes + group % groups * L;

@@ -27,9 +27,19 @@ class LaneSlopes {
   // A row of the middle, and its mask in the first of the planes, null where none is read or kept. With room for
   // row_words() vectors.
   void operator()(A* row, uint8_t* mask, int planes, Int* words) const {
-    if (a.masked) each_word(row, mask, planes, words, Masked{slopes.positive, slopes.negative});
-    else if (a.slope == 0) plain(row, mask, planes, words, slopes);
-    else plain(row, mask, planes, words, Leaky{slopes.positive, slopes.negative});
+    if (a.masked) {
+      // Words are gathered first: a vector cannot be read at once from numbers just stored.
+      each_plane_word(mask, planes, [&](uint8_t* at, Int* word) {
+        uint32_t bits;
+        __builtin_memcpy(&bits, at, 4);
+        *word = bits;
+      }, words);
+      each_element(row, words, Masked{slopes.positive, slopes.negative});
+    } else if (a.slope == 0) {
+      forward(row, mask, planes, words, slopes);
+    } else {
+      forward(row, mask, planes, words, Leaky{slopes.positive, slopes.negative});
+    }
   }
 
  private:
@@ -44,34 +54,47 @@ class LaneSlopes {
     FASTGAN_INLINE V value(V v) const { return v * select(rises(v), positive, negative); }
   };
 
-  template <class S>
-  void plain(A* row, uint8_t* mask, int planes, Int* words, const S& own) const {
-    mask ? each_word(row, mask, planes, words, Plain<true, S>{own, limit})
-         : each_word(row, mask, planes, words, Plain<false, S>{own, limit});
-  }
-
-  // An element takes the lowest two bits, or puts in the highest two.
-  template <bool keep, class S>
+  // An element finds its bits lowest and leaves them highest, or moves on what is there.
   struct Plain {
-    static constexpr bool reads = false, keeps = keep;
+    FASTGAN_INLINE void begin(Bits&) const {}
+  };
+  static FASTGAN_INLINE Bits turned(Bits bits) { return bits >> 2 | (bits & 3) << 30; }
+
+  template <class S>
+  struct Value : Plain {
     S slopes;
     Limit<V> limit;
-    FASTGAN_INLINE void prepare(Bits&) const {}
-    FASTGAN_INLINE void operator()(A* at, Bits& bits) const {
+    FASTGAN_INLINE void operator()(A* at, Bits&) { store(limit.clamp(slopes.value(load(at))), at); }
+  };
+
+  // Before the clamp, which stops hardly any: whether it is needed at all is seen from the largest magnitude, or NaN.
+  template <class S>
+  struct KeptValue : Plain {
+    S slopes;
+    Bits largest;
+    FASTGAN_INLINE void operator()(A* at, Bits& bits) {
       const V v = load(at), y = slopes.value(v);
-      if constexpr (keep) {
-        const Bits sides = Bits(slopes.rises(v).m) & Int(1u << 30), stops = Bits(limit.stops(y).m) & Int(2u << 30);
-        bits = bits >> 2 | sides | stops;
-      }
-      store(limit.clamp(y), at);  // infinite where there is none
+      const Bits magnitude = Bits(abs(y).v), none = {};
+      largest = largest > magnitude ? largest : magnitude;
+      bits = bits >> 2 | (slopes.rises(v).m ? none + Int(1u << 30) : none);
+      store(y, at);
+    }
+  };
+
+  struct Clamp : Plain {
+    Limit<V> limit;
+    FASTGAN_INLINE void operator()(A* at, Bits& bits) {
+      const V y = load(at);
+      const Bits none = {};
+      bits = turned(bits) | (limit.stops(y).m ? none + Int(2u << 30) : none);
+      store(limit.clamp(y), at);
     }
   };
 
   struct Masked {
-    static constexpr bool reads = true, keeps = false;
     V positive, negative;
     // Where the slope is 0 it is as if clamped: 0 times infinity is 0 too.
-    FASTGAN_INLINE void prepare(Bits& bits) const {
+    FASTGAN_INLINE void begin(Bits& bits) const {
       const Bits sides = bits & Int(0x55555555u);
       if (negative.v[0] == 0) bits |= (sides ^ Int(0x55555555u)) << 1;
       if (positive.v[0] == 0) bits |= sides << 1;
@@ -83,43 +106,51 @@ class LaneSlopes {
     }
   };
 
-  // A word of each plane at a time. They go through `words`: a vector cannot be read at once from numbers just stored.
+  template <class S>
+  void forward(A* row, uint8_t* mask, int planes, Int* words, const S& own) const {
+    if (!mask) {
+      each_element(row, words, Value<S>{{}, own, limit});
+      return;
+    }
+    for (int64_t i = 0; i < row_words() * L; ++i) words[i] = 0;
+    const Bits largest = each_element(row, words, KeptValue<S>{{}, own, {}}).largest;
+    bool stops = false;
+    for (int lane = 0; lane < L; ++lane) stops = stops || !(Raw(largest)[lane] <= limit.limit.v[lane]);
+    if (stops && a.clamp >= 0) each_element(row, words, Clamp{{}, limit});
+    each_plane_word(mask, planes, [](uint8_t* at, const Int* word) {
+      const uint32_t bits = uint32_t(*word);
+      __builtin_memcpy(at, &bits, 4);
+    }, words);
+  }
+  using Raw = typename V::Raw;
+
+  // By classes, a word of each plane at a time.
   template <class Element>
-  void each_word(A* row, uint8_t* mask, int planes, Int* words, const Element element) const {
-    const int64_t step = classes * L, class_words = columns / kWord;
-    if constexpr (Element::reads) each_plane_word(planes, [&](int p, int64_t word) {
-      uint32_t bits;
-      __builtin_memcpy(&bits, mask + p * plane_bytes + word * 4, 4);
-      words[word * L + p] = bits;
-    });
+  Element each_element(A* row, Int* words, Element element) const {
+    const int64_t step = classes * L;
     for (int64_t s = 0; s < classes; ++s) {
-      const int64_t class_width = (a.axis_x.middle - s + classes - 1) / classes;
-      for (int64_t w = 0; w < class_words; ++w) {
-        Int* const word = words + (s * class_words + w) * L;
-        A* const at = row + (w * kWord * classes + s) * L;
-        const int64_t count = class_width - w * kWord;
-        Bits bits = {};
-        if constexpr (Element::reads) __builtin_memcpy(&bits, word, sizeof(bits));
-        element.prepare(bits);
-        if (count >= kWord) {
+      int64_t left = (a.axis_x.middle - s + classes - 1) / classes;
+      A* at = row + s * L;
+      for (int64_t w = 0; w < columns / kWord; ++w, words += L, left -= kWord) {
+        Bits bits;
+        __builtin_memcpy(&bits, words, sizeof(bits));
+        element.begin(bits);
+        if (left >= kWord) {
           unrolled<kWord>(FASTGAN_EACH(i) { element(at + i * step, bits); });
+          at += kWord * step;
         } else {
-          for (int64_t i = 0; i < count; ++i) element(at + i * step, bits);
-          for (int64_t i = count < 0 ? 0 : count; i < kWord; ++i) bits >>= 2;
+          for (int64_t i = 0; i < kWord; ++i, at += step) i < left ? element(at, bits) : void(bits = turned(bits));
         }
-        if constexpr (Element::keeps) __builtin_memcpy(word, &bits, sizeof(bits));
+        __builtin_memcpy(words, &bits, sizeof(bits));
       }
     }
-    if constexpr (Element::keeps) each_plane_word(planes, [&](int p, int64_t word) {
-      const uint32_t bits = uint32_t(words[word * L + p]);
-      __builtin_memcpy(mask + p * plane_bytes + word * 4, &bits, 4);
-    });
+    return element;
   }
 
   template <class F>
-  FASTGAN_INLINE void each_plane_word(int planes, const F& f) const {
+  FASTGAN_INLINE void each_plane_word(uint8_t* mask, int planes, const F& f, Int* words) const {
     for (int p = 0; p < planes; ++p)
-      for (int64_t word = 0; word < row_words(); ++word) f(p, word);
+      for (int64_t word = 0; word < row_words(); ++word) f(mask + p * plane_bytes + word * 4, words + word * L + p);
   }
 
   const FilteredLreluArgs& a;
