@@ -1,30 +1,88 @@
-// A full second FIR of halves on tensor cores: outputs of a row are its columns times a banded matrix of taps.
+// A full FIR of halves on tensor cores: what comes of a row are its columns times a banded matrix of taps.
 #pragma once
 #include "filtered_lrelu/filtered_lrelu_strip.cuh"
 
 namespace fastgan {
 namespace cuda {
 
-// Number k of 16 columns of a class times band (k, n) is what output n of 8 has of it: tap k - n of that class and row. Words
-// 2 * lane and 2 * lane + 1 of a band are b0 and b1 of tensor_multiply. Also clears the ring, `count` numbers: bands have
-// zeros for columns that were never written, which must not be NaN.
-template <class T, class S>
-__device__ __forceinline__ void prepare_bands(const StreamLaunch& l, int count, uint32_t* bands, uint32_t* ring) {
-  static_assert(8 + S::reach - 1 <= 16, "columns of a class that 8 outputs read");
+// Column k of 16 times band (k, n) is what result n of 8 has of it: tap(k - n), 0 where there is none. Words 2 * lane and
+// 2 * lane + 1 of a band are b0 and b1 of tensor_multiply. Also clears the ring, `count` numbers: bands have zeros for columns
+// that were never written, which must not be NaN.
+template <class T, int bands, class F>
+__device__ __forceinline__ void prepare_bands(int count, uint32_t* words, uint32_t* ring, const F& tap) {
   for (int i = int(threadIdx.x); i < count / 2; i += int(blockDim.x)) ring[i] = 0;
-  for (int i = int(threadIdx.x); i < kBandWords<S>; i += int(blockDim.x)) {
-    const int lane = i / 2 % 32, band = i / 64, y = band / S::down, c = band % S::down;
-    const int first = 2 * (lane % 4) + 8 * (i % 2) - lane / 4;  // tap of the word's first number
+  for (int i = int(threadIdx.x); i < bands * 64; i += int(blockDim.x)) {
+    const int lane = i / 2 % 32, first = 2 * (lane % 4) + 8 * (i % 2) - lane / 4;  // k - n of the word's first number
     Packet<T, 2> taps;
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int t = first + e;
-      const bool inside = t >= 0 && t < S::reach;
-      narrow(inside ? tap_of<float>(l.a, l.a.down_filter, y * S::down_taps + c + S::down * t, S::down_taps * S::down_taps)
-                    : 0.f,
-             taps.v[e]);
+    for (int e = 0; e < 2; ++e) narrow(tap(i / 64, first + e), taps.v[e]);
+    memcpy(words + i, &taps, 4);
+  }
+}
+
+// Band (row of taps, class of columns) of a second FIR.
+template <class T, class S>
+__device__ __forceinline__ void prepare_output_bands(const FilteredLreluArgs& a, int count, uint32_t* words, uint32_t* ring) {
+  static_assert(8 + S::reach - 1 <= 16, "columns of a class that 8 outputs read");
+  prepare_bands<T, S::down_taps * S::down>(count, words, ring, [&](int band, int t) {
+    const int x = band % S::down + S::down * t;
+    return t < 0 || t >= S::reach ? 0.f : tap_of<float>(a, a.down_filter, band / S::down * S::down_taps + x, S::down_taps * S::down_taps);
+  });
+}
+
+// Band (row of taps, class of the samples that it makes) of a first FIR: class c reads from its c-th column on.
+template <class T, class S>
+__device__ __forceinline__ void prepare_input_bands(const FilteredLreluArgs& a, int count, uint32_t* words, uint32_t* ring) {
+  static_assert(S::up == 2 && 8 + 1 + S::window - 1 <= 16, "columns that 8 samples of both classes read");
+  prepare_bands<T, S::up_taps * S::up>(count, words, ring, [&](int band, int distance) {
+    const int c = band % S::up, u = distance - c;
+    return u < 0 || u >= S::window ? 0.f : tap_of<float>(a, a.up_filter, band / S::up * S::up_taps + c + S::up * u, S::up_taps * S::up_taps);
+  });
+}
+
+// Rows of the middle of a chunk, at the up-sampled rate, from a ring of rows of inputs, the last S::in of which begin with
+// ring row `newest`. A warp has 16 blocks of 8 columns of a row of inputs at a time, and makes two rows of 16 samples of each.
+template <class T, class S>
+__device__ __forceinline__ void widen_bands(const StreamLaunch& l, const StreamMemory<S, true, false>& memory, int newest,
+                                            const uint32_t* bands, const T* ring, float* rows) {
+  constexpr int ring_rows = StreamMemory<S, true, false>::input_ring;
+  const int lane = int(threadIdx.x) % 32, blocks = memory.input_blocks(l), count = (S::in * blocks) << l.log_planes;
+  for (int i = int(threadIdx.x) / 32 * 16; i < count; i += int(blockDim.x) / 32 * 16) {
+    int line[2], block[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int own = i + lane / 4 + 8 * h, item = own < count ? own : count - 1;
+      line[h] = item / blocks, block[h] = item - line[h] * blocks;
     }
-    memcpy(bands + i, &taps, 4);
+    float sum[S::up][S::up][4] = {};
+#pragma unroll
+    for (int v = 0; v < S::window; ++v) {
+      uint32_t columns[4];
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        const int h = w % 2, row = (newest + line[h] % S::in + v + ring_rows - (S::window - 1)) & (ring_rows - 1);
+        const Packet<T, 2> word = load_packet<2>(ring + (line[h] / S::in * ring_rows + row) * memory.input_pitch + 8 * block[h] +
+                                                 2 * (lane % 4) + w / 2 * 8);
+        memcpy(&columns[w], &word, 4);
+      }
+#pragma unroll
+      for (int r = 0; r < S::up; ++r)
+#pragma unroll
+        for (int c = 0; c < S::up; ++c) {
+          const auto band = load_packet<2>(bands + (((S::up - 1 - r + S::up * v) * S::up + c) * 32 + lane) * 2);
+          tensor_multiply<T>(sum[r][c], columns, band.v[0], band.v[1]);
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int r = 0; r < S::up; ++r)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          if (i + lane / 4 + 8 * h >= count) continue;
+          const Packet<float, 2> samples{sum[r][0][2 * h + e], sum[r][1][2 * h + e]};
+          store_shared_packet(rows + (line[h] * S::up + r) * memory.up_pitch + S::up * (8 * block[h] + 2 * (lane % 4) + e), samples);
+        }
   }
 }
 

@@ -2,7 +2,8 @@
 // masked pass is the same with the mask for the non-linearity, and sums its result to db: a part a block, parts in order.
 //  stream   StyleGAN3's filters, 12 taps a factor of 2: up 2 or 4 and down 2, the second FIR separable or radial; what their
 //           gradients take; and no filters at all. Up to 32 bits. A thread a column of the middle, both vertical FIRs in its
-//           registers, but a radial second one of halves on tensor cores; at most 48 KiB of shared memory. A warp's 16 columns turn 16 rows of bits into words of the mask.
+//           registers; a radial one of halves, first or second, on tensor cores. At most 48 KiB of shared memory. A warp's 16
+//           columns turn 16 rows of bits into words of the mask.
 //  tile     any factors and filters: a tile of a plane in at most 48 KiB of shared memory, or 96 where filters are long.
 //  spilled  what does not fit there: the middle goes through the GPU's memory, a part of the planes at a time.
 // The filters stay in the GPU's memory, so that streams and graphs of launches are safe.
@@ -117,7 +118,7 @@ bool find_stream(StreamLaunch& l) {
   const FilteredLreluArgs& a = l.a;
   if (a.dtype == DType::f64) return false;
   l.formula = Middle<float>(a);
-  l.tensor = a.down_full && a.dtype != DType::f32;
+  l.tensor = (a.up_full || a.down_full) && a.dtype != DType::f32;
   const bool found = any_form([&](auto form) {
     if (!form.serves(a)) return false;
     for (l.log_planes = a.channels_last && a.channels > 1 ? 2 : 0; l.log_planes >= 0; --l.log_planes)

@@ -5,10 +5,10 @@
 namespace fastgan {
 namespace cuda {
 
-// Inputs of rows from `row` on into shared memory, with their bias, 0 outside.
-template <class T, class S, class A>
-__device__ __forceinline__ void fetch_rows(const StreamLaunch& l, const Strip<S>& strip, int row, int column,
-                                           int pitch, const A* bias, A* inputs) {
+// Inputs of rows from `row` on into shared memory, with their bias, 0 outside; `apart`: rows from a plane to the next.
+template <class T, class S, class A, class In>
+__device__ __forceinline__ void fetch_rows(const StreamLaunch& l, const Strip<S>& strip, int row, int column, int pitch,
+                                           const A* bias, In* inputs, int apart) {
   const FilteredLreluArgs& a = l.a;
   const int height = int(a.axis_y.in), width = int(a.axis_x.in), step = a.channels_last ? int(a.channels) : 1;
   const int planes = 1 << l.log_planes, warps = int(blockDim.x) / 32, count = (l.up_length + S::window) << l.log_planes;
@@ -21,7 +21,7 @@ __device__ __forceinline__ void fetch_rows(const StreamLaunch& l, const Strip<S>
       A value = 0;
       if (inside && unsigned(x) < unsigned(width) && strip.c + p < a.channels)
         value = widen(from[int64_t(x) * step + p]) + bias[p];
-      inputs[(p * S::in + r) * pitch + j] = value;
+      narrow(value, inputs[(p * apart + r) * pitch + j]);
     }
   }
 }

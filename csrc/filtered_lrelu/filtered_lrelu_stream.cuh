@@ -16,9 +16,11 @@ struct Column {
   A middle[S::rows + S::up_taps - S::up] = {}, sum[S::out + S::reach + 1] = {};
 
   // Of a column of class c at the up-sampled rate. In a forward pass with the gain of up-sampling, a power of 2.
+  template <bool of_up>
   __device__ __forceinline__ void load_weights(const FilteredLreluArgs& a, int c) {
     const A scale = masked ? A(1) : A(up_full ? S::up * S::up : S::up);
     const int first = (S::up - c) % S::up, count = up_full ? S::up_taps * S::up_taps : S::up_taps;
+    if constexpr (of_up)
 #pragma unroll
     for (int k = 0; k < S::up_taps; ++k)
 #pragma unroll
@@ -49,18 +51,31 @@ struct Column {
         }
       if constexpr (live)
 #pragma unroll
-        for (int c = 0; c < S::up; ++c) complete<delta>(formula, S::up * i + c, to, to_pitch, bits);
+        for (int c = 0; c < S::up; ++c) complete<delta>(formula, middle[S::up * i + c], S::up * i + c, to, to_pitch, bits);
     }
 #pragma unroll
     for (int k = 0; k < S::up_taps - S::up; ++k) middle[k] = middle[k + S::rows];
-    if constexpr (live && !down_full)
+    if constexpr (live) go_on();
+  }
+
+  // The same from a chunk of the middle.
+  template <int delta, class To>
+  __device__ __forceinline__ void take_middle(const Middle<A>& formula, const A* from, int pitch, To* to, int to_pitch,
+                                              uint32_t& bits) {
+#pragma unroll
+    for (int r = 0; r < S::rows; ++r) complete<delta>(formula, from[r * pitch], r, to, to_pitch, bits);
+    go_on();
+  }
+
+  __device__ __forceinline__ void go_on() {
+    if constexpr (!down_full)
 #pragma unroll
       for (int k = 0; k <= S::reach; ++k) sum[k] = sum[k + S::out];
   }
 
   template <int delta, class To>
-  __device__ __forceinline__ void complete(const Middle<A>& formula, int r, To* to, int to_pitch, uint32_t& bits) {
-    const A value = masked ? formula.masked(middle[r], r, bits) : formula.value(middle[r], r, bits);
+  __device__ __forceinline__ void complete(const Middle<A>& formula, A v, int r, To* to, int to_pitch, uint32_t& bits) {
+    const A value = masked ? formula.masked(v, r, bits) : formula.value(v, r, bits);
     if (down_full) {
       narrow(value, to[r * to_pitch]);
       return;
@@ -93,21 +108,28 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
   ahead += ahead < 0 ? S::up : 0;
   const int first_column = int(strip.first_x - a.axis_x.pad - ahead) / S::up;
   const int q = j + ahead, to = j - l.skip;
-  const A* const from = up_full ? shared + memory.inputs + slot * S::in * memory.input_pitch + (q + S::up - 1) / S::up
-                                : shared + memory.rows + slot * S::in * memory.up_pitch + q % S::up * l.up_length + q / S::up;
-  const int from_pitch = up_full ? memory.input_pitch : memory.up_pitch;
+  using In = Kept<T, up_full>;
+  constexpr bool tensor_up = !std::is_same<In, A>::value;
+  constexpr int input_rows = tensor_up ? StreamMemory<S, up_full, down_full>::input_ring : S::in;  // of a plane
+  In* const inputs = reinterpret_cast<In*>(shared + memory.inputs);
+  const A* const from = tensor_up ? shared + memory.rows + slot * S::rows * memory.up_pitch + q
+                        : up_full ? shared + memory.inputs + slot * S::in * memory.input_pitch + (q + S::up - 1) / S::up
+                                  : shared + memory.rows + slot * S::in * memory.up_pitch + q % S::up * l.up_length + q / S::up;
+  const int from_pitch = up_full && !tensor_up ? memory.input_pitch : memory.up_pitch;
   using K = Kept<T, down_full>;
-  constexpr bool tensor = !std::is_same<K, A>::value;
+  constexpr bool tensor_down = !std::is_same<K, A>::value;
   K* const columns = reinterpret_cast<K*>(shared + memory.columns) + slot * memory.row_count * memory.down_pitch;
   // Columns before the first that is read go where nothing is read, too.
   K* const column = columns + (to < 0 ? l.down_length + to : to % S::down * l.down_length + to / S::down);
 
   Column<S, A, masked, up_full, down_full> state;
-  state.load_weights(a, q % S::up);
-  if constexpr (tensor)
-    prepare_bands<T, S>(l, (memory.row_count * memory.down_pitch) << l.log_planes,
-                        reinterpret_cast<uint32_t*>(shared + memory.weights),
-                        reinterpret_cast<uint32_t*>(shared + memory.columns));
+  state.template load_weights<!tensor_up>(a, q % S::up);
+  uint32_t* const bands = reinterpret_cast<uint32_t*>(shared + memory.weights);
+  if constexpr (tensor_up)
+    prepare_input_bands<T, S>(a, (input_rows * memory.input_pitch) << l.log_planes, bands, reinterpret_cast<uint32_t*>(inputs));
+  if constexpr (tensor_down)
+    prepare_output_bands<T, S>(a, (memory.row_count * memory.down_pitch) << l.log_planes, bands,
+                               reinterpret_cast<uint32_t*>(shared + memory.columns));
   else if constexpr (down_full)
     for (int i = int(threadIdx.x); i < S::down_taps * S::down_taps; i += int(blockDim.x)) {
       const int y = i / S::down_taps, c = i % S::down_taps / S::reach, t = i % S::reach;
@@ -134,14 +156,20 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
     uint32_t bits = 0;
     if (masked && chunk >= 0)
       bits = stored && mine >= 0 && mine < a.axis_y.middle ? mask[first_word + int64_t(mine) * S::classes * words] : 0xAAAAAAAAu;
-    fetch_rows<T>(l, strip, strip.first_in + chunk * S::in, first_column, memory.input_pitch,
-                  shared + memory.bias, shared + memory.inputs);
+    const int newest = tensor_up ? (chunk & 1) * S::in : 0;  // row of those that are kept
+    fetch_rows<T>(l, strip, strip.first_in + chunk * S::in, first_column, memory.input_pitch, shared + memory.bias,
+                  inputs + newest * memory.input_pitch, input_rows);
     __syncthreads();
+    if constexpr (tensor_up) {
+      if (chunk < 0) continue;
+      widen_bands<T, S>(l, memory, newest, bands, inputs, shared + memory.rows);
+      __syncthreads();
+    }
     if constexpr (!up_full) {
       widen_rows<S>(l, state.up, memory.input_pitch, shared + memory.inputs, shared + memory.rows);
       __syncthreads();
     }
-    if (chunk < 0) {
+    if (!tensor_up && chunk < 0) {
       state.template take<0, false>(l.formula, from, from_pitch, column, 0, bits);
       if (up_full) __syncthreads();
       continue;
@@ -151,10 +179,16 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
       bits = inside ? l.formula.begun(bits) : 0xAAAAAAAAu;
     }
     K* const row_to = down_full ? column + (chunk & 1) * S::rows * memory.down_pitch : column;
+    const auto take = [&](auto delta) {
+      if constexpr (tensor_up)
+        state.template take_middle<delta.value>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
+      else
+        state.template take<delta.value, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
+    };
     if (!down_full && strip.delta == 1)
-      state.template take<S::common - 1, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
+      take(std::integral_constant<int, S::common - 1>{});
     else
-      state.template take<0, true>(l.formula, from, from_pitch, row_to, memory.down_pitch, bits);
+      take(std::integral_constant<int, 0>{});
     if (!masked && a.mask) {
       bits = transpose_bits(inside ? l.formula.finished(bits) : 0);
       if (owned && mine >= strip.own_begin && mine < strip.own_end) mask[first_word + int64_t(mine) * S::classes * words] = bits;
@@ -162,9 +196,8 @@ __global__ void __launch_bounds__(kStreamThreads<S, up_full>, 2) filtered_lrelu_
     __syncthreads();
     const int row = strip.first_row + chunk * S::out;
     const int top = chunk * S::rows + (strip.delta + S::down - 1) % S::down - (S::down_taps - 1);
-    if constexpr (tensor)
-      finish_bands<T>(l, strip, row, top, reinterpret_cast<const uint32_t*>(shared + memory.weights),
-                      reinterpret_cast<const T*>(shared + memory.columns));
+    if constexpr (tensor_down)
+      finish_bands<T>(l, strip, row, top, bands, reinterpret_cast<const T*>(shared + memory.columns));
     else if constexpr (down_full)
       finish_full<T>(l, strip, row, top, shared + memory.weights, shared + memory.columns);
     else

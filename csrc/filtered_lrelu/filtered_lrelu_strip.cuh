@@ -28,7 +28,7 @@ struct StreamLaunch {
   int up_length = 0, down_length = 0;            // numbers of a class in shared memory, multiples of 4
   uint32_t per_quad = 0, per_out = 0;            // 2^32 / quads of a row, rounded up
   bool packets = false;
-  bool tensor = false;  // a full second FIR of halves, on tensor cores
+  bool tensor = false;  // a full FIR of halves, on tensor cores
 };
 
 // i / count of what per = 2^32 / count rounded up stands for.
@@ -46,12 +46,12 @@ __device__ __forceinline__ uint32_t transpose_bits(uint32_t bits) {
   return bits;
 }
 
-// Of which type the middle is kept for a second FIR, and the words that its taps take for tensor cores: two a lane, row and
-// class of columns.
-template <class T, bool down_full>
-using Kept = std::conditional_t<down_full && sizeof(T) == 2, T, Accumulate<T>>;
-template <class S>
-constexpr int kBandWords = S::down_taps * S::down * 64;
+// Of which type samples are kept for a FIR, and the words that the taps of a full one take for tensor cores: two a lane, row
+// and class of columns.
+template <class T, bool full>
+using Kept = std::conditional_t<full && sizeof(T) == 2, T, Accumulate<T>>;
+template <class S, bool up_full>
+constexpr int kBandWords = (up_full ? S::up_taps * S::up : S::down_taps * S::down) * 64;
 
 // What of a block's shared memory lies where, in numbers: of each plane.
 template <class S, bool up_full, bool down_full>
@@ -59,19 +59,24 @@ struct StreamMemory {
   static constexpr int ring = 32;  // rows of the middle that a full filter reads and those that are written next
   static_assert(!down_full || S::rows + S::down_taps - S::down <= ring, "a chunk and what it needs of those before");
   static constexpr int row_count = down_full ? ring : S::out;
+  static constexpr int input_ring = 2 * S::in;  // rows of inputs for tensor cores: those of a chunk and of the one before
+  static_assert(!up_full || S::window - 1 <= S::in, "a chunk reads no further back");
   int input_pitch, up_pitch, down_pitch, bias, weights, inputs, rows, columns, end;
   __host__ __device__ explicit StreamMemory(const StreamLaunch& l) {
     const int planes = 1 << l.log_planes;
-    input_pitch = l.up_length + (S::window + 4) / 4 * 4;
-    up_pitch = S::up * l.up_length;
+    const bool inputs_tensor = l.tensor && up_full;
+    input_pitch = inputs_tensor ? 8 * input_blocks(l) + 8 : l.up_length + (S::window + 4) / 4 * 4;
+    up_pitch = inputs_tensor ? 8 * S::up * input_blocks(l) : S::up * l.up_length;
     down_pitch = S::down * l.down_length;
     bias = 64;  // before it the sums of warps
     weights = bias + 16;
-    inputs = weights + (l.tensor ? kBandWords<S> : down_full ? S::down_taps * S::down_taps : 0);
-    rows = inputs + planes * S::in * input_pitch;
-    columns = rows + (up_full ? 0 : planes * S::in * up_pitch);
-    end = columns + planes * row_count * down_pitch / (l.tensor ? 2 : 1);
+    inputs = weights + (l.tensor ? kBandWords<S, up_full> : down_full ? S::down_taps * S::down_taps : 0);
+    rows = inputs + planes * (inputs_tensor ? input_ring / 2 : S::in) * input_pitch;
+    columns = rows + (inputs_tensor ? planes * S::rows * up_pitch : up_full ? 0 : planes * S::in * up_pitch);
+    end = columns + planes * row_count * down_pitch / (l.tensor && down_full ? 2 : 1);
   }
+  // Of 8 columns of inputs, from which tensor cores make 8 samples of each class.
+  static __host__ __device__ int input_blocks(const StreamLaunch& l) { return l.columns / S::up / 8 + 1; }
 };
 
 // Where a block is: its planes, its columns, its rows.

@@ -145,10 +145,13 @@ CUDA_PLANTS = {
     "unwritten memory: columns beyond the middle times taps of zero": Plant(
         LRELU_BANDS, "ring[i] = 0;", "continue;", UNWRITTEN.format("element \\d+")
     ),
+    "a row off: inputs of the chunk before": Plant(
+        LRELU_BANDS, "v + ring_rows - (S::window - 1)", "v + ring_rows - S::window", WRONG.format("element \\d+")
+    ),
     "missing barrier: inputs are filtered before they are all there": Plant(
         LRELU_STREAM,
-        "shared + memory.inputs);\n    __syncthreads();\n    if constexpr (!up_full)",
-        "shared + memory.inputs);\n    if constexpr (!up_full)",
+        "input_rows);\n    __syncthreads();",
+        "input_rows);",
         UNWRITTEN.format("element \\d+") + "|" + WRONG.format("(element|mask) \\d+"),
     ),
     "missing barrier: a tile's middle is read before it is all there": Plant(
