@@ -72,8 +72,10 @@ FASTGAN_INLINE const A* add_row(const AlongX<A>& s, Step step, int64_t i, const 
   for (int64_t r = 0; r < s.runs; ++r) {
     int64_t at = (i * step + s.run[r].first) * Vec<A>::size, left = s.run[r].count;
     const auto from = [&](int64_t offset) __attribute__((always_inline)) { return sample(at + offset); };
-    for (; left >= kTaps; left -= kTaps, weight += kTaps, at += kTaps * step * Vec<A>::size)
+    for (; left >= kTaps; left -= kTaps, weight += kTaps, at += kTaps * step * Vec<A>::size) {
+      __asm__("" : "+r"(at));  // else compilers carry samples to the next turn, which there hardly is, and spill them
       add_taps<kTaps>(from, step, weight, sum);
+    }
     for (; left > 0; --left, ++weight, at += step * Vec<A>::size) add_taps<1>(from, step, weight, sum);
   }
   return weight;
