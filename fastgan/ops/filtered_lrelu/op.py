@@ -255,5 +255,5 @@ OPERATORS["filtered_lrelu"] = Operator(
     kernels=("cpu", "cuda", "triton"),
     register=FilteredLrelu,
     triton=triton_form.LAUNCHES,
-    defaults=(Default("cpu", ("native",), "bench/results/cpu_targets.json: AMD EPYC with AVX2, 2 cores"),),
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_targets_epyc.json: AMD EPYC with AVX-512, 2 cores"),),
 )
