@@ -135,7 +135,8 @@ def test_filters_that_are_their_own_mirror_images(provider, taps):
         for fd in (f + f.flip(0), f + f.flip(1), f + f.flip(0, 1)):
             y, expected = filtered_lrelu(x, fu, fd, b, **arguments), composed(x, fu, fd, b, **arguments)
             assert_close_to(y, expected)
-            for found, exact in zip(*(torch.autograd.grad(v.square().sum(), [x, b]) for v in (y, expected)), strict=True):
+            gradients = [torch.autograd.grad(v.square().sum(), [x, b]) for v in (y, expected)]
+            for found, exact in zip(*gradients, strict=True):
                 assert_close_to(found, exact)
 
 
