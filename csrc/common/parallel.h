@@ -42,15 +42,10 @@ inline void parallel_tasks(int64_t tasks, int threads, const F& f) {
 // The same for long tasks, each of which goes to the thread that is free first: no core is as fast as another for long.
 template <class F>
 inline void parallel_long_tasks(int64_t tasks, int threads, const F& f) {
-#if defined(_OPENMP)
-  if (threads > 1 && tasks > 1) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int64_t task = 0; task < tasks; ++task) f(task, omp_get_thread_num());
-    return;
-  }
-#endif
-  parallel_tasks(tasks, 1, f);
-  (void)threads;
+  int64_t next = 0;
+  parallel_tasks(threads, threads, [&](int64_t, int thread) {
+    for (int64_t task; (task = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < tasks;) f(task, thread);
+  });
 }
 
 // Uninitialised memory, aligned to two cache lines, allocated once per call of an operator.

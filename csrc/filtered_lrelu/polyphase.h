@@ -44,7 +44,7 @@ class SumsX {
       const Run* const run = &x[i % phases];
       const bool pair = mirrored && y.phases == 2 && y.taps % 4 == 0 && y[phase].first == y[1 - phase].first + phase;
       pairs = pairs || pair;
-      sums.get()[i] = {runs, rows, runs, run, weight, mirrored && !up, pair};
+      sums.get()[i] = {rows, runs, run, weight, mirrored && !up, pair};
       // Half the difference of rows row and rows - 1 - row, half their sum, or a row.
       const auto put = [&](int64_t row, double sign) {
         for (int64_t r = 0; r < runs; ++r)

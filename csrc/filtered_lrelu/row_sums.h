@@ -40,10 +40,10 @@ struct Run {
   int64_t count, tap;
 };
 
-// Result i is the sum over rows, runs and k < count of weight * row[(i + k) * step + first].
+// Result i is the sum over rows, runs and k < count of weight * row[(i + k) * runs + first].
 template <class A>
 struct AlongX {
-  int64_t step, rows, runs;
+  int64_t rows, runs;
   const Run* run;   // [runs]
   const A* weight;  // [rows, runs, count]
   bool mirrored;    // row r has the weights of row rows - 1 - r: both are added first
@@ -110,12 +110,12 @@ inline void sum_along_x(const A* const* rows, const AlongX<A>& s, int64_t count,
     s.mirrored ? sum_runs(rows, s, step, std::true_type{}, count, to, apart)
                : sum_runs(rows, s, step, std::false_type{}, count, to, apart);
   };
-  if (s.step == 1) sum(std::integral_constant<int64_t, 1>{});
-  else if (s.step == 2) sum(std::integral_constant<int64_t, 2>{});
-  else sum(s.step);
+  if (s.runs == 1) sum(std::integral_constant<int64_t, 1>{});
+  else if (s.runs == 2) sum(std::integral_constant<int64_t, 2>{});
+  else sum(s.runs);
 }
 
-// Of a pair, of step 1, at once.
+// Of a pair, of one run, at once.
 template <class A>
 inline void sum_pair_along_x(const A* const* rows, const AlongX<A>& s, int64_t count, A* first, A* second, int64_t apart) {
   const std::integral_constant<int64_t, 1> step;
