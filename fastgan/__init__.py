@@ -14,9 +14,11 @@ if TYPE_CHECKING:
         exact_convolutions,
         filter2d,
         filtered_lrelu,
+        interpolate,
         modulated_conv2d,
         provider,
         setup_filter,
+        squared_norm,
         upfirdn2d,
         upsample2d,
     )
@@ -33,9 +35,11 @@ __all__ = [
     "exact_convolutions",
     "filter2d",
     "filtered_lrelu",
+    "interpolate",
     "modulated_conv2d",
     "provider",
     "setup_filter",
+    "squared_norm",
     "upfirdn2d",
     "upsample2d",
 ]
