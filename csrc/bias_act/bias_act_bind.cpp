@@ -33,14 +33,6 @@ BiasActArgs layout_of(const Tensor& t, int64_t dim) {
   return a;
 }
 
-void check_same_layout(const Tensor& t, const Tensor& like, const char* name) {
-  bool same = t.dim() == like.dim() && t.scalar_type() == like.scalar_type();
-  for (int64_t d = 0; same && d < t.dim(); ++d)
-    same = t.size(d) == like.size(d) && (t.size(d) == 1 || t.stride(d) == like.stride(d));
-  STD_TORCH_CHECK(same || (t.numel() == 0 && like.numel() == 0), "bias_act: ", name,
-                  " must have the shape, strides and dtype of the other tensors");
-}
-
 // act is a position in activation_names(): torch's stable ABI leaks string arguments (48 bytes a call, torch 2.13).
 void set_scalars(BiasActArgs& a, int64_t act, double alpha, double gain, double clamp) {
   STD_TORCH_CHECK(act >= 0 && act < Names::count, "bias_act: unknown activation number ", act);
@@ -127,7 +119,7 @@ std::tuple<Tensor, Tensor> backward(Tensor dy, std::optional<Tensor> x, std::opt
     STD_TORCH_CHECK(Names::piecewise[a.act], "bias_act: ", Names::names[a.act], " has no mask");
     a.mask = static_cast<uint8_t*>(mask->data_ptr());
   } else if (x) {
-    check_same_layout(*x, dy, "x");
+    check_same_layout("bias_act", *x, dy, "x");
     a.x = x->const_data_ptr();
   } else {
     STD_TORCH_CHECK(a.numel == 0 || (std::string(Names::names[a.act]) == "linear" && clamp < 0), "bias_act: ",
@@ -143,8 +135,8 @@ std::tuple<Tensor, Tensor> double_backward(Tensor ddx, Tensor dy, Tensor x, std:
   set_scalars(a, act, alpha, gain, clamp);
   STD_TORCH_CHECK(!Names::piecewise[a.act], "bias_act: the second derivative of ", Names::names[a.act], " is 0");
   set_bias(a, b, dy);
-  check_same_layout(x, dy, "x");
-  check_same_layout(ddx, dy, "ddx");
+  check_same_layout("bias_act", x, dy, "x");
+  check_same_layout("bias_act", ddx, dy, "ddx");
   a.x = x.const_data_ptr();
   a.dy = dy.const_data_ptr();
   a.ddx = ddx.const_data_ptr();

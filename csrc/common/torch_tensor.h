@@ -39,6 +39,14 @@ inline bool is_channels_last(const Tensor& t) {
   return true;
 }
 
+inline void check_same_layout(const char* op, const Tensor& t, const Tensor& like, const char* name) {
+  bool same = t.dim() == like.dim() && t.scalar_type() == like.scalar_type();
+  for (int64_t d = 0; same && d < t.dim(); ++d)
+    same = t.size(d) == like.size(d) && (t.size(d) == 1 || t.stride(d) == like.stride(d));
+  STD_TORCH_CHECK(same || (t.numel() == 0 && like.numel() == 0), op, ": ", name,
+                  " must have the shape, strides and dtype of the other tensors");
+}
+
 inline void check_torch(AOTITorchError code, const char* what) {
   STD_TORCH_CHECK(code == AOTI_TORCH_SUCCESS, "torch failed to ", what);
 }
