@@ -12,6 +12,7 @@ from fastgan.bench.conv2d_layer import cases as layer_cases
 from fastgan.bench.filtered_lrelu import SHAPES as FILTERED_SHAPES
 from fastgan.bench.filtered_lrelu import FilteredCase
 from fastgan.bench.filtered_lrelu import cases as filtered_cases
+from fastgan.bench.gradient_penalty import SHAPES as PENALTY_SHAPES
 from fastgan.ops import provider
 
 
@@ -33,14 +34,15 @@ def test_shapes_are_those_of_stylegan2():
 
 def test_every_case_is_measured_once():
     names = [case.name for case in cases("cuda")]
-    filtered = {device: 4 * len(shapes) for device, shapes in FILTERED_SHAPES.items()}
-    assert len(names) == len(set(names)) == 3 * (3 + 6) + len(CUDA_LAYERS) * 7 + filtered["cuda"]
-    assert len(cases("cpu")) == len(CPU_SHAPES) * 9 + len(CPU_LAYERS) * 7 + filtered["cpu"]
+    rest = {device: 4 * len(shapes) + 2 * len(PENALTY_SHAPES[device]) for device, shapes in FILTERED_SHAPES.items()}
+    assert len(names) == len(set(names)) == 3 * (3 + 6) + len(CUDA_LAYERS) * 7 + rest["cuda"]
+    assert len(cases("cpu")) == len(CPU_SHAPES) * 9 + len(CPU_LAYERS) * 7 + rest["cpu"]
     quick = [(case.op, case.kind) for case in cases("cpu", quick=True)]
     resampling = [("upfirdn2d", f"{kind} separable") for kind in ("up 2", "down 2", "filter")]
     layers = [("conv2d_layer", kind) for kind in LAYERS]
     both = [("filtered_lrelu", "T"), ("filtered_lrelu", "R")]
-    assert quick == [("bias_act", "lrelu bias clamp"), *resampling, *layers, *both]
+    penalties = [("gradient_penalty", "squared_norm"), ("gradient_penalty", "interpolate")]
+    assert quick == [("bias_act", "lrelu bias clamp"), *resampling, *layers, *both, *penalties]
     assert [case.op for case in cases("cpu", ("upfirdn2d",), quick=True)] == ["upfirdn2d"] * 3
 
 
@@ -59,6 +61,9 @@ def test_every_case_is_measured_once():
         ("down 2 separable", "fp32", "forward", 8_388_608 + 2_097_152),
         ("filter separable", "bf16", "forward+backward", 4 * 4_194_304),
         ("down 2 full", "fp32", "double backward", 3 * (8_388_608 + 2_097_152)),
+        ("squared_norm", "fp32", "forward+backward", 3 * 6_291_456),  # [8, 3, 256, 256]: x; x and dx
+        ("squared_norm", "bf16", "double backward", 5 * 3_145_728),
+        ("interpolate", "fp32", "forward", 3 * 6_291_456),
     ],
 )
 def test_bytes_that_must_move(kind, dtype, direction, expected):

@@ -10,6 +10,7 @@ from fastgan.bench.case import DIRECTIONS, run
 from fastgan.bench.conv2d_layer import cases as layer_cases
 from fastgan.bench.conv2d_layer_compositions import COMPOSITIONS
 from fastgan.bench.filtered_lrelu import cases as filtered_cases
+from fastgan.bench.gradient_penalty import cases as penalty_cases
 from fastgan.bench.measure import distance
 from fastgan.bench.upfirdn2d import RESAMPLING
 from fastgan.bench.upfirdn2d_compositions import COMPOSITIONS as UPFIRDN2D
@@ -45,8 +46,10 @@ def test_a_composition_gives_what_bias_act_gives(way, bias, clamp, memory_format
 
 
 @pytest.mark.parametrize("layout", ["nchw", "channels_last"])
-@pytest.mark.parametrize("case", list(filtered_cases((2, 3, 7, 6))), ids=lambda case: case.kind)
-def test_a_composition_gives_what_filtered_lrelu_gives(case, layout):
+@pytest.mark.parametrize(
+    "case", [*filtered_cases((2, 3, 7, 6)), *penalty_cases((2, 3, 7, 6))], ids=lambda case: case.kind
+)
+def test_a_composition_gives_what_the_operator_gives(case, layout):
     torch.manual_seed(0)
     inputs = case.inputs(torch.float64, layout, torch.device("cpu"))
     with provider("reference"):

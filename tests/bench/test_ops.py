@@ -138,7 +138,10 @@ def test_a_reference_that_cannot_run_leaves_the_others(quick, tmp_path):
         ({"seconds": 0.0}, "--seconds must be above 0, got 0.0"),
         ({"minutes": -1.0}, "--minutes must be above 0, got -1.0"),
         ({"threads": 0}, "--threads must be above 0, got 0"),
-        ({"op": ()}, "--op must be some of bias_act, upfirdn2d, conv2d_layer, filtered_lrelu; got none"),
+        (
+            {"op": ()},
+            "--op must be some of bias_act, upfirdn2d, conv2d_layer, filtered_lrelu, gradient_penalty; got none",
+        ),
         ({"dtype": ("fp8",)}, "--dtype must be some of bf16, fp16, fp32, fp64; got fp8"),
     ],
 )

@@ -55,7 +55,7 @@ def targets() -> list[str]:
 
 def short(name: str) -> str:
     """A kernel's name, without namespaces, result and arguments."""
-    return re.sub(r"\([^()]*\)$", "", re.sub(r"fastgan::cuda::|\(anonymous namespace\)::|^void ", "", name))
+    return re.sub(r"\([^()]*\)$", "", re.sub(r"fastgan::(cuda::)?|\(anonymous namespace\)::|^void ", "", name))
 
 
 def measure() -> dict[str, list[int]]:

@@ -16,6 +16,7 @@ LOADING = {
     "conv2d": r"conv2d_kernel",
     "conv2d_epilogue": r"epilogue_(forward|backward|rows|columns)_kernel",
     "conv2d_up": r"conv2d_up_kernel",
+    "gradient_penalty": r"gradient_penalty_kernel",
     "conv2d_weight_gradient": r"conv2d_weight_gradient_kernel.*, false>",
 }
 TF32 = r"conv2d\w*_kernel<\w+<float, (TensorRows|true)"

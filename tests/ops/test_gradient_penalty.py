@@ -1,16 +1,16 @@
-"""squared_norm and interpolate: known answers, forward, gradient, second gradient, compile, errors."""
+"""squared_norm and interpolate: known answers, forward, gradient, second gradient, opcheck, compile, errors."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.ops import interpolate, provider, squared_norm
 from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, arranged, assert_close_to, poison_allocator
 from tests.ops.cases_gradient_penalty import SHAPES
 
 provider_context = provider  # the fixture of the same name hides it inside tests
-pytestmark = pytest.mark.parametrize("provider", ["reference"], indirect=True)
 
 
 def random(shape, dtype=torch.float64, memory_format="contiguous", requires_grad=False):
@@ -183,6 +183,75 @@ def test_a_penalty_by_finite_differences(provider):
     assert torch.autograd.gradcheck(penalties, leaves, fast_mode=fast)
 
 
+def called(provider, call):
+    """The operators that a call comes to, without the provider's name."""
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func._schema.name.startswith("fastgan::"):
+                found.append(func._schema.name.removeprefix("fastgan::").removesuffix(f"_{provider}"))
+            return func(*args, **(kwargs or {}))
+
+    found: list[str] = []
+    with Names():
+        result = call()
+    return found, result
+
+
+def test_a_backward_pass_computes_what_is_asked_for(compiled_provider):
+    x, dy, ddx = random((2, 3, 4, 5), requires_grad=True), random((2,), requires_grad=True), random((2, 3, 4, 5))
+    norms = squared_norm(x)
+    names, (dx,) = called(compiled_provider, lambda: torch.autograd.grad(norms, x, dy, create_graph=True))
+    assert names == ["squared_norm_backward"]
+    for wanted, expected in (([dy, x], "double_backward"), ([dy], "double_backward"), ([x], "backward")):
+        names, _ = called(
+            compiled_provider, lambda wanted=wanted: torch.autograd.grad(dx, wanted, ddx, retain_graph=True)
+        )
+        assert names == [f"squared_norm_{expected}"]
+
+
+def test_what_is_not_needed_stays_undefined(compiled_provider):
+    """A second derivative that nothing depends on is None, not zeros."""
+    x, dy, ddx = (random(shape, requires_grad=True) for shape in ((2, 3), (2,), (2, 3)))
+    (dx,) = torch.autograd.grad(squared_norm(x), x, dy, create_graph=True)
+    of_dy, of_x = torch.autograd.grad(dx, [dy, x], ddx, create_graph=True)
+    third = torch.autograd.grad(of_dy.sum(), [ddx, x, dy], allow_unused=True, retain_graph=True)
+    assert [gradient is None for gradient in third] == [False, False, True]
+    third = torch.autograd.grad(of_x.sum(), [ddx, x, dy], allow_unused=True)
+    assert [gradient is None for gradient in third] == [False, True, False]
+
+
+def test_sums_do_not_depend_on_threads(native_provider):
+    x = random((3, 7, 65, 129), torch.float32, requires_grad=True)
+    ddx, dy = torch.randn(x.shape), torch.ones(3, requires_grad=True)
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        norms = squared_norm(x)
+        (dx,) = torch.autograd.grad(norms, x, dy, create_graph=True)
+        results.append((norms, *torch.autograd.grad(dx, dy, ddx)))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+# 5. opcheck
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_opcheck(compiled_provider, memory_format):
+    x, other = (random((2, 3, 4, 5), torch.float32, memory_format, requires_grad=True) for _ in range(2))
+    factor = torch.rand(2, requires_grad=True)
+    for name, arguments in {
+        "squared_norm": (x,),
+        "squared_norm_backward": (factor, x),
+        "squared_norm_double_backward": (other, x, factor),
+        "interpolate": (x, other, factor),
+    }.items():
+        torch.library.opcheck(getattr(torch.ops.fastgan, f"{name}_{compiled_provider}"), arguments)
+    without_dx = getattr(torch.ops.fastgan, f"squared_norm_double_backward_{compiled_provider}")
+    torch.library.opcheck(without_dx, (other, x, None))
+
+
 # 6. compile
 
 
@@ -197,6 +266,15 @@ def test_compile(provider, backend):
     eager = torch.autograd.grad(penalty(x, fake).square().sum(), [x, fake])
     compiled = torch.compile(penalty, backend=backend, fullgraph=True)
     torch.testing.assert_close(torch.autograd.grad(compiled(x, fake).square().sum(), [x, fake]), eager)
+
+
+def test_export(provider):
+    class Penalty(torch.nn.Module):
+        def forward(self, x):
+            return squared_norm(interpolate(x, x * x, x.flatten(1)[:, 0]))
+
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(torch.export.export(Penalty(), (x,)).module()(x), Penalty()(x))
 
 
 # 7. errors

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from fastgan.ops import bias_act, provider, triton_provider, upfirdn2d
+from fastgan.ops import bias_act, interpolate, provider, squared_norm, triton_provider, upfirdn2d
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS
 from fastgan.ops.operator import OPERATORS, PROVIDERS
@@ -20,7 +20,7 @@ from tests.ops.cases_upfirdn2d import CASES
 @pytest.fixture(params=["many-programs", "wide-offsets"])
 def launches(request, interpreter, monkeypatch):
     """Launches as those of tensors too large for a test, with every sum and product of 32-bit integers checked."""
-    from fastgan.kernels import launch
+    from fastgan.kernels import gradient_penalty, launch
 
     if request.param == "many-programs":  # several tiles a program, several programs a sum
         for key, tile in launch.TILES.items():
@@ -28,7 +28,8 @@ def launches(request, interpreter, monkeypatch):
         monkeypatch.setattr(launch, "_SUM_CHANNELS", 2)
         monkeypatch.setattr(launch, "_SUM_TERMS", 4)
     else:
-        monkeypatch.setattr(launch, "WIDEST", 0)
+        for module in (launch, gradient_penalty):
+            monkeypatch.setattr(module, "WIDEST", 0)
     return lambda: interpreter.selected(overflow_checks=True)
 
 
@@ -62,6 +63,24 @@ def test_upfirdn2d(launches, case, memory_format):
         y = upfirdn2d(x, f, **arguments)
     with provider("reference"):
         assert_close_to(y, upfirdn2d(x, f, **arguments))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 17), (5, 130), (1, 640)], ids=str)
+def test_squared_norm_and_interpolate(launches, shape):
+    x, fake, ddx = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    dy = torch.randn(shape[0], dtype=torch.float64, requires_grad=True)
+
+    def results():
+        norms = squared_norm(x)
+        (dx,) = torch.autograd.grad(norms, x, dy, create_graph=True)
+        return norms, dx, *torch.autograd.grad(dx, [x, dy], ddx), interpolate(x, fake, dy)
+
+    with launches():
+        mine = results()
+    with provider("reference"):
+        exact = results()
+    for ours, true in zip(mine, exact, strict=True):
+        assert_close_to(ours, true)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 3, 3), (3, 5)], ids=str)

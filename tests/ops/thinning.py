@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops import cases_bias_act, cases_filtered_lrelu, cases_upfirdn2d
+from tests.ops import cases_bias_act, cases_filtered_lrelu, cases_gradient_penalty, cases_upfirdn2d
 
 # About many programs, or the same kernel with other constants, not about what each computes.
 LONG = (
     cases_bias_act.SHAPES["long"],
     cases_upfirdn2d.CASES["long"],
+    cases_gradient_penalty.SHAPES["long"],
     *(case for name, case in cases_filtered_lrelu.CASES.items() if name not in ("identity", "up3-down2", "even-odd")),
 )
 # About tiles of compiled kernels, which Triton's has not.

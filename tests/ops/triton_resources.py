@@ -25,6 +25,7 @@ from triton.compiler import ASTSource
 
 from fastgan.kernels import conv2d_launch, launch
 from fastgan.kernels.filtered_lrelu import filtered_lrelu_middle
+from fastgan.kernels.gradient_penalty import gradient_penalty, steps_and_slices
 from fastgan.ops.filtered_lrelu.geometry import columns_of_class, mask_shape
 from tests.ops import bounds
 
@@ -141,6 +142,19 @@ def _filtered_lrelu(dtype: torch.dtype, last: bool, masked: bool, full: bool = F
     return f"filtered_lrelu_middle {form}", plan
 
 
+def _gradient_penalty(dtype: torch.dtype) -> Iterator[tuple[str, launch.Plan]]:
+    """squared_norm with its derivatives, and interpolate."""
+    x, factor = _images(dtype, False, (4, 3, 256, 256)), _factors(_images(dtype, False, (4, 1, 1, 1))).flatten()
+    sums = factor.new_empty(1, 4, steps_and_slices(x)[1])
+    for name, plan in {
+        "squared_norm": gradient_penalty(x, None, None, None, sums),
+        "squared_norm_backward": gradient_penalty(x, None, factor, x, None),
+        "squared_norm_double_backward": gradient_penalty(x, x, factor, x, sums),
+        "interpolate": gradient_penalty(x, x, factor, x, None, between=True),
+    }.items():
+        yield f"{name} {_NAMES[dtype]}", plan
+
+
 def plans() -> Iterator[tuple[str, launch.Plan]]:
     """Name and plan of each variant."""
     for dtype in _NAMES:
@@ -149,6 +163,7 @@ def plans() -> Iterator[tuple[str, launch.Plan]]:
             yield _upfirdn2d(dtype, last, (4,), 2, 1)
             yield from _layer_passes(dtype, last)
             yield from _conv2d("styled", dtype, last)
+        yield from _gradient_penalty(dtype)
     for act in ("tanh", "sigmoid", "elu", "selu", "softplus", "swish"):
         yield from _bias_act(torch.float32, False, act)
     yield from _bias_act(torch.float16, True, "swish")
