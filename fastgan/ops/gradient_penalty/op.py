@@ -13,7 +13,7 @@ from fastgan.ops.arguments import check_dense, dense_format, in_format, layout_n
 from fastgan.ops.gradient_penalty import triton_form
 from fastgan.ops.gradient_penalty.reference import interpolate_reference, squared_norm_reference, sum_dtype
 from fastgan.ops.gradients import needed
-from fastgan.ops.operator import OPERATORS, Operator
+from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register
 
 
@@ -202,4 +202,5 @@ OPERATORS["gradient_penalty"] = Operator(
     kernels=("cpu", "cuda", "triton"),
     register=GradientPenalty,
     triton=triton_form.LAUNCHES,
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_gradient_penalty.json: AMD EPYC with AVX2, one thread"),),
 )
