@@ -34,7 +34,9 @@ PENALTIES: dict[str, str] = {  # of a `fastgan.losses.Penalty`
     "r1": "fastgan.losses.penalties:R1",
     "r2": "fastgan.losses.penalties:R2",
     "wgan-gp": "fastgan.losses.penalties:WGAN_GP",
+    "wgan-lp": "fastgan.losses.penalties:WGAN_LP",
     "zero-gp": "fastgan.losses.penalties:ZERO_GP",
+    "dragan": "fastgan.losses.penalties:DRAGAN",
 }
 AUGMENTS: dict[str, str] = {  # of a `fastgan.augment.Augment`, a class
     "blur": "fastgan.augment.blur:FadingBlur",

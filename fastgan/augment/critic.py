@@ -55,6 +55,28 @@ class Critic:
         """x [N, C, H, W] and labels or None -> D's logits."""
         return self.D(x if self.augment is None else self.augment(x), c)
 
+    def of_both(self, a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None], group: int):
+        """D's logits of two batches of one size, evaluated as one.
+
+        Args:
+            a, b: x [N, C, H, W] and labels or None.
+            group: samples in a group of D's minibatch statistics, which are strided: sample i of M groups is in group
+                i mod M. Of the whole, half of the groups are of a's samples alone, those that they are in by
+                themselves, the other half of b's.
+
+        Returns:
+            logits of a, and of b.
+        """
+        groups = len(a[0]) // group
+
+        def in_turns(a: Tensor, b: Tensor) -> Tensor:
+            pairs = zip(a.split(groups), b.split(groups), strict=True)
+            return torch.cat([part for pair in pairs for part in pair])
+
+        c = None if a[1] is None or b[1] is None else in_turns(a[1], b[1])
+        parts = self(in_turns(a[0], b[0]), c).split(groups)
+        return torch.cat(parts[::2]), torch.cat(parts[1::2])
+
     def adapt(self, real_logits: Tensor) -> None:
         """Hand real_logits, D's of reals, to the augmentation."""
         if self.augment is not None:

@@ -38,6 +38,7 @@ class TrainingOptions:
         ema_rampup: bounds the half-life to this share of the images seen; 0 for none.
         mirror: flip images left-right at random.
         channels_last: memory format of networks and images; None: channels_last on GPUs alone.
+        graphs: on GPUs, replay each update as a CUDA graph from its fourth time on.
         metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
     """
 
@@ -52,6 +53,7 @@ class TrainingOptions:
     ema_rampup: float = 0.05
     mirror: bool = False
     channels_last: bool | None = True
+    graphs: bool = True
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,6 +72,7 @@ class TrainingOptions:
                 raise ValueError(f"batch must be a multiple of batch_gpu={self.batch_gpu}, got {self.batch}")
         check_choice("mirror", self.mirror, (False, True))
         check_choice("channels_last", self.channels_last, (None, False, True))
+        check_choice("graphs", self.graphs, (False, True))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(as_names("metrics", self.metrics))))
         for metric in self.metrics:
             check_choice("metrics", metric, tuple(METRICS))
@@ -107,6 +110,7 @@ class AdversarialOptions(TrainingOptions):
         penalties: gradient penalties of D, names of `choices.PENALTIES`, each with its weight and the steps between its
             updates; R1's weight is its γ, None for 0.0002·R²/batch.
         augment: what D sees images through, a name of `choices.AUGMENTS`, or none.
+        joined: D sees real and generated images as one batch, groups of minibatch statistics apart.
     """
 
     loss: str = "nonsaturating"
@@ -117,11 +121,13 @@ class AdversarialOptions(TrainingOptions):
     d_repeats: int = 1
     penalties: Mapping[str, tuple[float | None, int]] = dataclasses.field(default_factory=dict)
     augment: str = "none"
+    joined: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("loss", self.loss, tuple(ADVERSARIAL))
         check_choice("augment", self.augment, ("none", *AUGMENTS))
+        check_choice("joined", self.joined, (False, True))
         for name in ("g_lr", "d_lr", "eps"):
             check_number(name, getattr(self, name), 0, above=True)
         check_int("d_repeats", self.d_repeats, 1, _LARGEST_INT)

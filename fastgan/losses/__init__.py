@@ -2,9 +2,22 @@
 
 from fastgan.losses.adversarial import HINGE, LSGAN, NONSATURATING, RELATIVISTIC, WASSERSTEIN, Pairwise, separate
 from fastgan.losses.objective import Move, Term
-from fastgan.losses.penalties import Labelled, PathLength, Penalty, gradient_penalty, r1
+from fastgan.losses.penalties import (
+    Evaluated,
+    Labelled,
+    PathLength,
+    Penalty,
+    Place,
+    at_fake,
+    at_real,
+    dragan,
+    evaluate,
+    gradient_penalty,
+    r1,
+)
 
 __all__ = [
+    "Evaluated",
     "HINGE",
     "LSGAN",
     "NONSATURATING",
@@ -15,7 +28,12 @@ __all__ = [
     "Pairwise",
     "PathLength",
     "Penalty",
+    "Place",
     "Term",
+    "at_fake",
+    "at_real",
+    "dragan",
+    "evaluate",
     "gradient_penalty",
     "r1",
     "separate",

@@ -111,6 +111,17 @@ class Movable(Styled):
         raise NotImplementedError
 
 
+class Grouping(nn.Module):
+    """D(img, c) -> logits, where a sample's logit depends on the others of its group: sample i of M groups is in group
+    i mod M, and a group has as many samples as `nn.minibatch_stddev.stddev_group_size` says.
+
+    Attributes:
+        mbstd_group: the most samples in a group.
+    """
+
+    mbstd_group: int
+
+
 class FromImage(nn.Module):
     """G(image) -> image, both [N, C, H, W] in [-1, 1] and of one size.
 

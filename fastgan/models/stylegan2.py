@@ -14,7 +14,7 @@ from fastgan.config.fields import as_resolution, check_choice, check_float, chec
 from fastgan.config.options import StyledOptions
 from fastgan.models.inputs import as_images, as_labels, as_rows, in_format_of
 from fastgan.models.mapping import MappingNetwork
-from fastgan.models.protocols import Styled
+from fastgan.models.protocols import Grouping, Styled
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn import (
@@ -210,7 +210,7 @@ class DiscriminatorBlock(nn.Module):
         return self.skip(x, residual=self.conv1(self.conv0(x)))
 
 
-class Discriminator(nn.Module):
+class Discriminator(Grouping):
     """Residual discriminator; with labels, the projection of its output on an embedding of the label.
 
     Attributes: num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).

@@ -33,6 +33,7 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
     A NaN or infinite gradient leaves parameters and optimizer as they were and is counted in `state.skipped`.
     """
     player.optimizer.zero_grad(set_to_none=True)
+    trained = [p for p in player.parameters if p.requires_grad]
     for micro, batch in enumerate(batches):
         move = Move(batch, micro == 0, state.statistics.report)
         total = torch.zeros([], device=player.parameters[0].device)
@@ -40,7 +41,7 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
             values = term.loss(move)
             state.statistics.report(f"loss/{term.name}", values)
             total = total + values.mean() * (term.weight * term.interval / len(batches))
-        total.backward()
+        total.backward(inputs=trained)  # and not of images that a penalty looked at
     gradients = [p.grad for p in player.parameters if p.grad is not None]
     broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
     state.skipped[player.name] += broken

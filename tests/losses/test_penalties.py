@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan.losses import PathLength, gradient_penalty, r1
+from fastgan import ops
+from fastgan.choices import PENALTIES, chosen
+from fastgan.losses import Evaluated, Labelled, PathLength, Penalty, dragan, gradient_penalty, r1
+from fastgan.losses.explicit import explicit
 from fastgan.models import build
 from fastgan.ops.gradients import needed
 
@@ -145,6 +148,98 @@ def test_gradient_penalty_by_hand():
     expected = (math.sqrt(14) - 1) ** 2
     torch.testing.assert_close(gradient_penalty(linear, real, fake), torch.full((4,), expected))
     torch.testing.assert_close(gradient_penalty(linear, real, fake, target=0), torch.full((4,), 14.0))
+
+
+def test_a_one_sided_penalty_leaves_small_slopes_alone():
+    real, fake = torch.randn(2, 4, 1, 1, 3)
+    torch.testing.assert_close(
+        gradient_penalty(linear, real, fake, one_sided=True), torch.full((4,), (math.sqrt(14) - 1) ** 2)
+    )
+    assert gradient_penalty(linear, real, fake, target=4.0, one_sided=True).tolist() == [0.0] * 4
+
+
+def test_dragan_looks_around_real_images():
+    seen = []
+
+    def D(x, c):
+        seen.append(x.detach())
+        return linear(x)
+
+    real = torch.cat([torch.full((512, 1, 2, 2), -1.0), torch.full((512, 1, 2, 2), 3.0)])  # a deviation of 2
+    torch.testing.assert_close(dragan(D, real), torch.full((1024,), (math.sqrt(30) - 1) ** 2))
+    away = (seen[0] - real).flatten(1)
+    assert away.min() >= 0 and 0.95 < away.max() <= 1  # ½·2·u, u and ε up to 1
+    assert away.mean() == pytest.approx(0.25, abs=0.02)  # of ½·2·u·ε
+
+
+def as_it_stands(penalty):
+    return penalty
+
+
+def written_out(penalty):
+    torch._dynamo.reset()
+    return explicit(penalty, backend="aot_eager")
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((name, as_it_stands) for name in PENALTIES),
+        *(pytest.param(name, written_out, marks=() if name == "r1" else pytest.mark.slow) for name in PENALTIES),
+    ],
+)
+def test_penalties_through_stylegans_discriminator_are_the_references(name, form):
+    """float64, value and the gradient of every parameter; compiled as one graph too."""
+    _, D = networks(num_classes=0)
+    torch.manual_seed(3)
+    real, fake = (Labelled(torch.randn(4, 3, 8, 8, dtype=DOUBLE), None) for _ in range(2))
+    penalty: Penalty = chosen(PENALTIES, name)
+    seen = penalty.place(real, lambda: fake).images
+
+    def value(x: torch.Tensor) -> torch.Tensor:
+        return penalty(Evaluated(x, D(x, None)))
+
+    def taken(form) -> list[torch.Tensor]:
+        values = form(seen.detach().requires_grad_(True))
+        grads = torch.autograd.grad(values.sum(), list(D.parameters()), allow_unused=True)
+        return [values.detach(), *(torch.zeros([]) if grad is None else grad for grad in grads)]
+
+    with ops.provider("reference"):
+        expected = taken(value)
+    for got, want in zip(taken(form(value)), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", [as_it_stands, written_out])
+@pytest.mark.parametrize("family", ["stylegan2", "stylegan3-t"])
+def test_path_lengths_of_generators_are_the_references(family, form):
+    torch.manual_seed(0)
+    more = {"layers": 4, "resolution": 16} if family == "stylegan3-t" else {}
+    G: Any = build(family, **SMALL | more)[1].double()
+    ws = torch.randn(2, G.num_ws, 4, dtype=DOUBLE)
+    parameters = list(G.synthesis.parameters())
+
+    def taken(form) -> list[torch.Tensor]:
+        path_length = PathLength()
+        penalty = form(lambda ws: path_length(lambda ws: G.synthesis(ws, noise_mode="none"), ws))
+        torch.manual_seed(1)
+        values = penalty(ws.clone().requires_grad_(True))
+        grads = torch.autograd.grad(values.sum(), parameters, allow_unused=True)
+        return [path_length.mean, values.detach(), *(torch.zeros([]) if grad is None else grad for grad in grads)]
+
+    with ops.provider("reference"):
+        expected = taken(as_it_stands)
+    for got, want in zip(taken(form), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+
+
+def test_the_share_of_zero_gradients_is_told():
+    told: list[torch.Tensor] = []
+    x = torch.randn(2, 1, 1, 4, requires_grad=True)
+    chosen(PENALTIES, "r1")(Evaluated(x, x[:, :, :, :3].sum(dim=[1, 2, 3])), told.append)
+    assert [share.item() for share in told] == [0.25]
+    PathLength()(broadcast_rows, torch.ones(2, 2, 5), told.append)  # one of five columns of ws is looked at
+    assert told[1].item() == pytest.approx(0.8)
 
 
 def test_gradient_penalty_interpolates_each_sample():

@@ -8,15 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fastgan.augment import Critic
 from fastgan.config.options import AdversarialOptions
 from fastgan.data import ImageDataset
-from fastgan.losses import Move, gradient_penalty, r1
-from fastgan.models import FromNoise
+from fastgan.losses import Labelled, Move, dragan, gradient_penalty, r1
+from fastgan.models import FromNoise, build
 from fastgan.train.game import Game
+from fastgan.train.games.adversarial import joined_group
 from fastgan.train.games.noise import play
 from fastgan.train.loop import step
 from fastgan.train.state import TrainState
 from fastgan.train.statistics import Statistics
+from fastgan.train.step import update
 
 
 class TinyG(FromNoise):
@@ -49,7 +52,7 @@ def tiny(labelled: bool = False, **changes: Any) -> Game:
     return play({"G": TinyG(), "D": TinyD()}, options, {"image": dataset}, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", ["r1", "r2", "wgan-gp", "zero-gp"])
+@pytest.mark.parametrize("name", ["r1", "r2", "wgan-gp", "wgan-lp", "zero-gp", "dragan"])
 def test_penalties_look_at_the_move_and_share_its_fakes(name):
     game = tiny(penalties={name: (8.0, 1)})
     G, D = game.players[0].modules["G"], game.players[1].modules["D"]
@@ -70,10 +73,70 @@ def test_penalties_look_at_the_move_and_share_its_fakes(name):
         "r1": lambda: r1(D, real),
         "r2": lambda: r1(D, fake),
         "wgan-gp": lambda: gradient_penalty(D, real, fake),
+        "wgan-lp": lambda: gradient_penalty(D, real, fake, one_sided=True),
         "zero-gp": lambda: gradient_penalty(D, real, fake, target=0.0),
+        "dragan": lambda: dragan(D, real),
     }[name]()
     assert got.requires_grad and got.shape == (4,)
     torch.testing.assert_close(got, expected)
+
+
+def test_a_penalty_of_every_step_shares_an_evaluation_with_the_loss():
+    """D sees real and generated images once each, whatever is penalised there, and gradients are the sum of both."""
+    game = tiny(penalties={"r1": (8.0, 1), "r2": (4.0, 1)})
+    D, state = game.players[1].modules["D"], TrainState(game)
+    calls: list[int] = []
+    original = D.forward
+    D.forward = lambda img, c: calls.append(len(img)) or original(img, c)
+    batch = game.players[1].source.next()
+    with torch.no_grad():
+        fake = batch["fake"] = Labelled(game.players[0].modules["G"](batch["z"]), batch["c"])
+    update(game.players[1], game.players[1].terms, [batch], state)
+    assert calls == [4, 4]
+    got = [p.grad.clone() for p in D.parameters()]
+    restored = tiny().players[1].modules["D"]  # the weights before the update
+    softplus, real = nn.functional.softplus, batch["image"]
+    loss = softplus(-restored(real)) + softplus(restored(fake.images))
+    total = loss.mean() + 4 * r1(restored, real).mean() + 2 * r1(restored, fake.images).mean()
+    for grad, expected in zip(got, torch.autograd.grad(total, list(restored.parameters())), strict=True):
+        torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("micro_batch", [4, 6, 8])
+@pytest.mark.parametrize("num_classes", [0, 2])
+def test_real_and_generated_images_as_one_batch_have_the_logits_that_they_have_apart(micro_batch, num_classes):
+    torch.manual_seed(0)
+    small = {"resolution": 8, "channel_base": 32, "channel_max": 4, "z_dim": 3, "w_dim": 4, "mapping_layers": 2}
+    D = build("stylegan2", **small, num_classes=num_classes, mbstd_group=2)[2].double()
+    group = joined_group(AdversarialOptions(batch=micro_batch, joined=True), D)
+    assert group == 2
+
+    def seen():
+        labels = torch.eye(2, dtype=torch.float64)[torch.randint(2, [micro_batch])] if num_classes else None
+        return torch.randn(micro_batch, 3, 8, 8, dtype=torch.float64), labels
+
+    a, b = seen(), seen()
+    for got, expected in zip(Critic(D).of_both(a, b, group), (D(*a), D(*b)), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_what_cannot_be_joined_is_refused():
+    with pytest.raises(ValueError, match="joined must be False beside r2 at every step"):
+        tiny(joined=True, penalties={"r1": (1.0, 16), "r2": (1.0, 1)})
+    D = build("stylegan2", resolution=8, channel_base=32, channel_max=4, z_dim=3, w_dim=4)[2]
+    with pytest.raises(ValueError, match=r"with 6 images a micro-batch: .* have 3, those of twice as many 4"):
+        joined_group(AdversarialOptions(batch=6, joined=True), D)
+    with pytest.raises(ValueError, match="joined must be False for a discriminator with batch normalisation"):
+        joined_group(AdversarialOptions(batch=4, joined=True), nn.Sequential(nn.BatchNorm2d(3)))
+
+
+def test_joined_and_apart_are_one_game():
+    losses = {}
+    for joined in (False, True):
+        game = tiny(joined=joined, penalties={"r1": (8.0, 2)})
+        move = Move(game.players[1].source.next())
+        losses[joined] = game.players[1].terms[0].loss(move)
+    torch.testing.assert_close(losses[True], losses[False])
 
 
 def test_a_loss_that_compares_is_handed_real_logits_by_both_players():

@@ -11,19 +11,56 @@ from torch import Tensor, nn
 from fastgan.augment import Augment, Critic
 from fastgan.choices import AUGMENTS, PENALTIES, chosen
 from fastgan.config.options import AdversarialOptions
-from fastgan.losses import Labelled, Move, Pairwise, Penalty, Term
+from fastgan.losses import Evaluated, Labelled, Move, Pairwise, Penalty, Place, Term, at_fake, at_real, evaluate
+from fastgan.models.protocols import Grouping
+from fastgan.nn.minibatch_stddev import stddev_group_size
 from fastgan.train.players import Player, Source, adam
 
 
 def check_penalties(options: AdversarialOptions, discriminators: Sequence[nn.Module]) -> None:
     """Raises ValueError for penalties of a discriminator that has no gradient per sample."""
-    norms = nn.modules.batchnorm._BatchNorm
-    if options.penalties and any(isinstance(part, norms) for D in discriminators for part in D.modules()):
+    if options.penalties and any(map(_normalises_batches, discriminators)):
         names = ", ".join(options.penalties)
         raise ValueError(
             "penalties must be empty for a discriminator with batch normalisation, which has no gradient per sample; "
             f"got {names}"
         )
+
+
+def _normalises_batches(D: nn.Module) -> bool:
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in D.modules())
+
+
+def _shares(name: str, options: AdversarialOptions) -> bool:
+    """Whether a penalty shares D's evaluation with the adversarial loss."""
+    return options.penalties[name][1] == 1 and chosen(PENALTIES, name).place in (at_real, at_fake)
+
+
+def joined_group(options: AdversarialOptions, D: nn.Module) -> int | None:
+    """Samples in a group of D's minibatch statistics where it is to see both kinds of images as one batch; else None.
+
+    Raises:
+        ValueError: D could not see them so without another result or more work.
+    """
+    if not options.joined:
+        return None
+    if _normalises_batches(D):
+        raise ValueError("joined must be False for a discriminator with batch normalisation, which would mix both")
+    alone = [name for name in options.penalties if _shares(name, options)]
+    if alone:
+        raise ValueError(
+            f"joined must be False beside {alone[0]} at every step, whose gradient is of one kind of images"
+        )
+    if not isinstance(D, Grouping):
+        return 1
+    n = options.micro_batch
+    group, of_both = (stddev_group_size(count, D.mbstd_group) for count in (n, 2 * n))
+    if group != of_both:
+        raise ValueError(
+            f"joined must be False with {n} images a micro-batch: their groups of minibatch statistics have {group}, "
+            f"those of twice as many {of_both}; take a multiple of mbstd_group={D.mbstd_group}"
+        )
+    return group
 
 
 def augmentation(options: AdversarialOptions, device: torch.device) -> Augment | None:
@@ -41,6 +78,7 @@ def critic_terms(
     real: Callable[[Move], Labelled],
     fake: Callable[[Move], Labelled],
     resolution: tuple[int, int],
+    group: int | None = None,
 ) -> tuple[Term, ...]:
     """What one discriminator minimises: its side of the adversarial loss, and the penalties.
 
@@ -51,25 +89,34 @@ def critic_terms(
         options: for the penalties.
         real, fake: what it sees of both kinds in a move; fake ones carry no gradient.
         resolution: (H, W) of what it sees.
+        group: as `joined_group` says.
     """
     which = name.removeprefix("D")
 
+    def evaluated(move: Move, place: Place) -> Evaluated:
+        """What D says of these images, once a move: a penalty of every step and the loss share it, and one descent."""
+        seen = lambda: place(real(move), lambda: fake(move))  # noqa: E731
+        return move.once(f"{name} {place.__name__}", lambda: evaluate(critic, seen()))
+
     def discriminator_loss(move: Move) -> Tensor:
-        fake_logits, real_logits = critic(*fake(move)), critic(*real(move))
+        if group is None:
+            fake_logits, real_logits = evaluated(move, at_fake).logits, evaluated(move, at_real).logits
+        else:
+            fake_logits, real_logits = critic.of_both(fake(move), real(move), group)
         move.report(f"score/fake{which}", fake_logits)
         move.report(f"score/real{which}", real_logits)
         if move.first:
             critic.adapt(real_logits.detach())
         return loss.d(real_logits, fake_logits)
 
-    def penalty_of(penalty: Penalty) -> Callable[[Move], Tensor]:
-        return lambda move: penalty.measure(critic, real(move), lambda: fake(move))
+    def penalty_of(penalty: Penalty, title: str) -> Callable[[Move], Tensor]:
+        return lambda move: penalty(evaluated(move, penalty.place), lambda share: move.report(f"zeros/{title}", share))
 
     terms = [Term(name, discriminator_loss)]
     for each, (_, interval) in options.penalties.items():
-        penalty: Penalty = chosen(PENALTIES, each)
+        penalty, title = chosen(PENALTIES, each), f"{each}{which}"
         weight = penalty.factor * options.penalty_weight(each, resolution)
-        terms.append(Term(f"{each}{which}", penalty_of(penalty), weight, interval))
+        terms.append(Term(title, penalty_of(penalty, title), weight, interval))
     return tuple(terms)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.augment import Critic
-from fastgan.choices import ADVERSARIAL, chosen
+from fastgan.choices import ADVERSARIAL, PENALTIES, chosen
 from fastgan.config.options import AdversarialOptions, StyledOptions
 from fastgan.data import Batches, Dataset
 from fastgan.generate.quantise import to_uint8
@@ -17,7 +17,7 @@ from fastgan.losses import Labelled, Move, Pairwise, PathLength, Term
 from fastgan.models.protocols import FromNoise, Styled
 from fastgan.train.ema import Ema
 from fastgan.train.game import Game, Pictures
-from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, player
+from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, joined_group, player
 from fastgan.train.players import Stateful
 from fastgan.train.schedule import Schedule
 
@@ -52,8 +52,8 @@ def play(
         dataset, options.micro_batch, seed=options.seed, mirror=options.mirror, channels_last=last, device=device
     )
     latents = Latents(options.micro_batch, G.z_dim, reals, device)
-    interpolates = not {"wgan-gp", "zero-gp"}.isdisjoint(options.penalties)
-    drawn = Drawn(reals, latents, same_labels=loss.paired or interpolates)
+    pairs = any(chosen(PENALTIES, each).pairs for each in options.penalties)
+    drawn = Drawn(reals, latents, same_labels=loss.paired or pairs)
 
     def real(move: Move) -> Labelled:
         return Labelled(move.batch["image"], move.batch["label"])
@@ -75,7 +75,7 @@ def play(
         penalty = _path_length_penalty(G, path_length, options.pl_batch_shrink)
         g_terms.append(Term("path_length", penalty, options.pl_weight, options.pl_interval))
         g_extras["path_length"] = path_length
-    d_terms = critic_terms("D", critic, loss, options, real, fake, G.resolution)
+    d_terms = critic_terms("D", critic, loss, options, real, fake, G.resolution, joined_group(options, D))
     d_extras = {} if augment is None else {"augment": augment}
     g_source = drawn if loss.paired else latents
     players = (
@@ -143,7 +143,7 @@ class Drawn:
 def _path_length_penalty(G: Any, path_length: PathLength, shrink: int) -> Any:
     def path_length_penalty(move: Move) -> Tensor:
         z, c = (move.batch[name][: max(1, len(move.batch[name]) // shrink)] for name in ("z", "c"))
-        return path_length(G.synthesis, G.mapping(z, c))
+        return path_length(G.synthesis, G.mapping(z, c), lambda share: move.report("zeros/path_length", share))
 
     return path_length_penalty
 

@@ -16,7 +16,7 @@ from fastgan.losses import Labelled, Move, Pairwise, Term
 from fastgan.models.protocols import FromImage
 from fastgan.train.ema import Ema
 from fastgan.train.game import Game
-from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, player
+from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, joined_group, player
 from fastgan.train.games.buffer import ImageBuffer
 from fastgan.train.games.columns import Column, Translated
 from fastgan.train.players import Player, Shared, Source, Stateful
@@ -62,7 +62,7 @@ def play_paired(
         return _l1(_made(move, "b", G), move.batch["b"])
 
     g_terms = [Term("G", adversarial, options.gan_weight), Term("l1", l1, options.l1_weight)]
-    d_terms = critic_terms("D", critic, loss, options, real, fake, sets["b"].resolution)
+    d_terms = critic_terms("D", critic, loss, options, real, fake, sets["b"].resolution, joined_group(options, D))
     batches = Batches(_sides(sets), options.micro_batch, seed=options.seed, **_drawing(options, device))
     players, schedules = _players(options, batches, ({"G": G}, g_terms), ({"D": D}, d_terms), {"augment": augment})
     average = Ema(G, options.half_life(), options.ema_rampup)
@@ -136,7 +136,8 @@ def play_unpaired(
         if options.buffer:
             buffers[side] = ImageBuffer(options.buffer, (sets[side].channels, *sets[side].resolution), device)
         real, fake = _sides_of(side, G[side], buffers.get(side))
-        d_terms += critic_terms(f"D_{side}", critic, loss, options, real, fake, sets[side].resolution)
+        group = joined_group(options, discriminators[f"D_{side}"])
+        d_terms += critic_terms(f"D_{side}", critic, loss, options, real, fake, sets[side].resolution, group)
     batches = UnalignedBatches(_sides(sets), options.micro_batch, seed=options.seed, **_drawing(options, device))
     extras = {"augment": augment} | {f"buffer_{side}": buffer for side, buffer in buffers.items()}
     players, schedules = _players(options, batches, (generators, g_terms), (discriminators, d_terms), extras)
@@ -232,7 +233,7 @@ def _players(
     total = options.kimg * 1000
     share = linear_decay(total * (1 - options.decay), total)
     schedules = [
-        Schedule(group["lr"], lambda images, full=float(group["lr"]): full * share(images))
+        Schedule(group["lr"], lambda images, full=group["initial_lr"]: full * share(images))
         for each in players
         for group in each.optimizer.param_groups
     ]
