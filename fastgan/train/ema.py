@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fastgan.train.schedule import Schedule
 
@@ -33,9 +34,9 @@ class Ema:
         self.half_life = half_life
         self.rampup = rampup
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
-        self._pairs = [(m, s) for m, s in zip(self.module.parameters(), source.parameters(), strict=True)]
-        self._buffers = [(m, s) for m, s in zip(self.module.buffers(), source.buffers(), strict=True)]
-        device = self._pairs[0][0].device if self._pairs else None
+        self._pairs = _by_dtype(self.module.parameters(), source.parameters())
+        self._buffers = _by_dtype(self.module.buffers(), source.buffers())
+        device = next((parameter.device for parameter in source.parameters()), None)
         self.weight = torch.ones([], dtype=torch.float64, device=device)
 
     def schedule(self, images_per_step: int) -> Schedule:
@@ -51,8 +52,30 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights after a step, with the weight that the schedule has set."""
-        weights = {mine.dtype: self.weight.to(mine.dtype) for mine, _ in self._pairs}
-        for mine, theirs in self._pairs:
-            mine.lerp_(theirs, weights[mine.dtype])
-        for mine, theirs in self._buffers:
-            mine.copy_(theirs)
+        lerp = _lerp_each if self.weight.device.type == "cpu" else _lerp_together
+        for dtype, (averaged, source) in self._pairs.items():
+            lerp(averaged, source, self.weight.to(dtype))
+        for averaged, source in self._buffers.values():
+            torch._foreach_copy_(averaged, source)
+
+
+def _lerp_each(averaged: list[Tensor], source: list[Tensor], weight: Tensor) -> None:
+    """In one pass over memory."""
+    for mine, theirs in zip(averaged, source, strict=True):
+        mine.lerp_(theirs, weight)
+
+
+def _lerp_together(averaged: list[Tensor], source: list[Tensor], weight: Tensor) -> None:
+    """In a few launches for all: torch's multi-tensor lerp takes no weight that lies on the device."""
+    change = torch._foreach_sub(source, averaged)
+    torch._foreach_mul_(change, weight)
+    torch._foreach_add_(averaged, change)
+
+
+def _by_dtype(averaged: Iterable[Tensor], source: Iterable[Tensor]) -> dict[torch.dtype, tuple[list, list]]:
+    """Tensors of one dtype, which are updated together."""
+    found: dict[torch.dtype, tuple[list, list]] = {}
+    for mine, theirs in zip(averaged, source, strict=True):
+        for tensors, tensor in zip(found.setdefault(mine.dtype, ([], [])), (mine, theirs), strict=True):
+            tensors.append(tensor)
+    return found

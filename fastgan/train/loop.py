@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from fastgan.train.state import TrainState
 from fastgan.train.step import others_frozen, update
@@ -48,8 +49,8 @@ def step(state: TrainState) -> None:
             for _ in range(player.repeats):
                 batches = [player.source.next() for _ in range(player.accumulate)]
                 for terms in player.stages(state.step):
-                    update(player, terms, batches, state)
+                    stage = f"{player.name}, {terms[0].name}"
+                    state.graphs(stage, partial(update, player, terms, state=state), batches)
     state.step += 1
     state.images += game.images_per_step
-    for average in game.averages.values():
-        average.update()
+    state.graphs("averages", lambda _: [average.update() for average in game.averages.values()], [])

@@ -86,7 +86,11 @@ def adam(
     device = parameters[0].device
     # torch's fused step reads float32 on a GPU, any number on a CPU.
     rate = torch.tensor(lr * c, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
-    return torch.optim.Adam(parameters, lr=rate, betas=(betas[0] ** c, betas[1] ** c), eps=eps, fused=True)
+    decays, graphs = (betas[0] ** c, betas[1] ** c), device.type == "cuda"
+    optimizer = torch.optim.Adam(parameters, lr=lr * c, betas=decays, eps=eps, fused=True, capturable=graphs)
+    for group in optimizer.param_groups:
+        group["initial_lr"], group["lr"] = lr * c, rate
+    return optimizer
 
 
 @dataclass

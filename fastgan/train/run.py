@@ -31,6 +31,7 @@ from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import fingerprints, packed
 from fastgan.train.folder import one_writer, put_newer_aside, resume_command
 from fastgan.train.game import Game, Pictures
+from fastgan.train.graphs import graphs_on
 from fastgan.train.loop import train
 from fastgan.train.resuming import Origin
 from fastgan.train.state import TrainState
@@ -70,7 +71,7 @@ class Run:
         if device.type == "cuda":
             sets = {name: each.to(device) if isinstance(each, ImageDataset) else each for name, each in sets.items()}
         self.config, self.sets, self.outdir, self.device = config, sets, outdir, device
-        self.state = TrainState(_game(config, sets, device))
+        self.state = TrainState(_game(config, sets, device), graphs=graphs_on(device, config.training.graphs))
         self.game: Game = self.state.game
         compared, metrics = self.game.compared, config.training.metrics
         self._evaluation = Evaluation(metrics, compared) if compared is not None and metrics else None
@@ -214,8 +215,11 @@ class Run:
         return {f"metric/{name}": value for name, value in values.items()}
 
     def _note_warnings(self, display: TrainingDisplay) -> None:
-        """What was found since the last tick: broken images of a streamed set, an output that is read no more."""
-        found = [f"left out: {message}" for dataset in self.sets.values() for message in dataset.broken]
+        """What was found since the last tick: broken images of a streamed set, an output that is read no more, updates
+        that are no CUDA graphs.
+        """
+        found = list(self.state.graphs.notes)
+        found += [f"left out: {message}" for dataset in self.sets.values() for message in dataset.broken]
         if display.lost:
             found.append(f"standard output could not be written any more: {display.lost}")
         for warning in found:

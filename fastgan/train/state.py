@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastgan.train.game import Game
+from fastgan.train.graphs import Graphs
 from fastgan.train.players import Player
 from fastgan.train.statistics import Statistics
 
@@ -22,6 +23,7 @@ class TrainState:
         step: training steps done.
         images: images seen, step · images_per_step; the unit of progress is 1000 of them (kimg).
         skipped: per player, updates left out because a gradient was NaN or infinite.
+        graphs: does the updates.
     """
 
     game: Game
@@ -29,6 +31,7 @@ class TrainState:
     step: int = 0
     images: int = 0
     skipped: dict[str, Tensor] = field(default_factory=dict)
+    graphs: Graphs = field(default_factory=Graphs)
 
     def __post_init__(self):
         for player in self.game.players:
@@ -83,6 +86,7 @@ class TrainState:
         self.step, self.images = tree["progress"]["step"], tree["progress"]["images"]
         for name, count in tree["progress"]["skipped"].items():
             self.skipped[name].copy_(count)
+        self.graphs.forget()
         torch.set_rng_state(tree["rng"]["cpu"])
         if "cuda" in tree["rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(tree["rng"]["cuda"])

@@ -55,6 +55,24 @@ def test_the_weight_is_a_tensor_that_gives_what_a_number_gives(dtype):
     assert ema.weight is weight  # written in place
 
 
+def test_all_together_as_a_gpu_does_it_is_one_by_one(monkeypatch):
+    from fastgan.train import ema
+
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Conv2d(5, 7, 3), nn.BatchNorm2d(7), nn.Linear(3, 4).double())
+    averages: list[Any] = [Ema(source, half_life=300.0) for _ in range(2)]
+    for parameter in source.parameters():
+        nn.init.normal_(parameter)
+    source[1].running_mean.fill_(2.0)
+    for average in averages:
+        average.weight.fill_(0.3)
+        average.update()
+        monkeypatch.setattr(ema, "_lerp_each", ema._lerp_together)
+    for one, other in zip(*(average.module.state_dict().values() for average in averages), strict=True):
+        torch.testing.assert_close(one, other)
+    assert averages[1].module[1].running_mean.eq(2).all()
+
+
 def test_half_life_must_be_positive():
     with pytest.raises(ValueError, match="half_life must be above 0 images, got 0"):
         Ema(nn.Linear(1, 1), 0)
