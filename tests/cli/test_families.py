@@ -112,7 +112,7 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
         (["--penalties", "r1"], "penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once; got 'r1'"),
         (["--penalties", "r1=1", "r1=2"], "each name once; got 'r1=2'"),
         (["--penalties", "r1=many"], "got 'r1=many'"),
-        (["--penalties", "r3=1"], "penalties must be one of r1, r2, wgan-gp, zero-gp, got 'r3'"),
+        (["--penalties", "r3=1"], "penalties must be one of r1, r2, wgan-gp, wgan-lp, zero-gp, dragan, got 'r3'"),
         (["--penalties", "wgan-gp=auto"], "penalties: weight of wgan-gp must be a number of at least 0, got None"),
         (["--penalties", "r1=1/0"], "penalties: interval of r1 must be an integer of at least 1, got 0"),
         (["--cfg", "nowhere:FAMILY"], "model 'nowhere:FAMILY': there is no module 'nowhere' here or among those"),
