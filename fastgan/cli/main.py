@@ -145,7 +145,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         if isinstance(error, ModuleNotFoundError):
             return _fail(f"the library {error.name} is not installed: pip install {error.name}")
         return _fail(f"the library {library} does not load ({error}): pip install --force-reinstall {library}")
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, MemoryError) as error:
         if show_traceback:
             traceback.print_exc()
         return _fail(_wording(error))

@@ -34,8 +34,9 @@ from fastgan.train.branching import Branch
 from fastgan.train.config import RunConfig
 from fastgan.train.folder import resume_command
 from fastgan.train.interrupt import Interrupt
+from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
-from fastgan.train.run import Run
+from fastgan.train.run import Run, game_of
 from fastgan.train.starting import Wanted, beginning, check_apart, check_outdir, resolve
 
 
@@ -70,6 +71,10 @@ def run(options: FamilyOptions) -> int:
         return 0
     assert outdir is not None
     console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
+    memory, refusal = _memory(config, sets, device)
+    if refusal is not None and device.type == "cpu" and not options.overcommit:
+        raise MemoryError(f"{refusal}; --overcommit goes on anyway")  # before the kernel ends the process, silently
+    console.print(memory if refusal is None else f"warning: {refusal}", soft_wrap=True)
     before_training(options.calibrate, device, console)
     with contextlib.ExitStack() as stack:
         for dataset in sets.values():
@@ -99,6 +104,15 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
         literal(f"stopped; everything is saved. Go on with: {resume_command(outdir, config.model)}"), soft_wrap=True
     )
     return 128 + interrupt.signum
+
+
+def _memory(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device) -> tuple[str, str | None]:
+    """What training takes, and why that is too much, if it is."""
+    try:
+        planner = Planner(config, sets, device, game_of)
+        return planner.sentence(), planner.refusal()
+    except Exception as error:  # a game that reads numbers can be trained all the same; what is wrong is told then
+        return f"memory: not estimated ({literal(str(error).partition(chr(10))[0])})", None
 
 
 def _described(sets: Mapping[str, Dataset]) -> str:
@@ -178,3 +192,5 @@ def _print_plan(config: RunConfig, sets: Mapping[str, Dataset], device: torch.de
         console.print(f"{which}{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
         for note in dataset.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)
+    memory, refusal = _memory(config, sets, device)
+    console.print(memory if refusal is None else f"warning: {refusal}", soft_wrap=True)

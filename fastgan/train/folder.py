@@ -35,6 +35,12 @@ def resume_command(path: Path, model: str = "") -> str:
     return f"fastgan train --resume {shlex.quote(str(path))}" + (f" --cfg {shlex.quote(model)}" if ":" in model else "")
 
 
+def branch_command(checkpoint: Path, model: str = "") -> str:
+    """The command that begins a new run from a checkpoint; as for `resume_command`, a family of one's own is named."""
+    own = f" --cfg {shlex.quote(model)}" if ":" in model else ""
+    return f"fastgan train --branch {shlex.quote(str(checkpoint))} --outdir NEW{own}"
+
+
 def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A checkpoint's tree and metadata, read from start to end.
 

@@ -17,7 +17,7 @@ from fastgan.data import Dataset
 from fastgan.models.registry import configure
 from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import Fingerprint, fingerprints, unpacked
-from fastgan.train.folder import read_whole
+from fastgan.train.folder import branch_command, read_whole
 
 # What may differ between a run and its continuation; everything else is part of what the run is.
 _MAY_CHANGE = ("kimg", "tick", "snap", "keep", "graphs", "metrics", "skip_broken", "stream")
@@ -138,5 +138,4 @@ class Origin:
 
     def branch_command(self) -> str:
         """The command that begins a new run from the checkpoint."""
-        own = f" --cfg {shlex.quote(self.config.model)}" if ":" in self.config.model else ""
-        return f"fastgan train --branch {shlex.quote(str(self.checkpoint))} --outdir NEW{own}"
+        return branch_command(self.checkpoint, self.config.model)

@@ -26,13 +26,15 @@ from fastgan.metrics import Evaluation
 from fastgan.models.registry import build, family
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
+from fastgan.train.available import held_bytes
 from fastgan.train.branching import Branch
 from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import fingerprints, packed
-from fastgan.train.folder import one_writer, put_newer_aside, resume_command
+from fastgan.train.folder import branch_command, one_writer, put_newer_aside, resume_command
 from fastgan.train.game import Game, Pictures
 from fastgan.train.graphs import graphs_on
 from fastgan.train.loop import train
+from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
 from fastgan.train.state import TrainState
 
@@ -71,7 +73,8 @@ class Run:
         if device.type == "cuda":
             sets = {name: each.to(device) if isinstance(each, ImageDataset) else each for name, each in sets.items()}
         self.config, self.sets, self.outdir, self.device = config, sets, outdir, device
-        self.state = TrainState(_game(config, sets, device), graphs=graphs_on(device, config.training.graphs))
+        self._held = held_bytes(device)
+        self.state = TrainState(game_of(config, sets, device), graphs=graphs_on(device, config.training.graphs))
         self.game: Game = self.state.game
         compared, metrics = self.game.compared, config.training.metrics
         self._evaluation = Evaluation(metrics, compared) if compared is not None and metrics else None
@@ -123,6 +126,7 @@ class Run:
             ValueError: another process writes to the folder, or its stats.jsonl is damaged.
             BrokenImageError: an image of a streamed set cannot be read, and such are not passed over.
             OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
+            MemoryError: memory ran out; the message names the largest batch that would fit, and how to go on with it.
         """
         go_on = resume_command(self.outdir, self.config.model)
         try:
@@ -144,6 +148,16 @@ class Run:
                     f"{reached}; {self.outdir} holds no checkpoint. Mend the cause, then start again"
                 ) from error
             raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {go_on}") from error
+        except (MemoryError, RuntimeError) as error:
+            reason = Planner(self.config, self.sets, self.device, game_of, self._held).exhausted(error)
+            if reason is None:
+                raise
+            newest = latest_checkpoint(self.outdir)
+            stands = f"{self.outdir} holds no checkpoint: start again with one of these"
+            if newest is not None:
+                go_on = branch_command(newest, self.config.model)
+                stands = f"{newest} stands; to go on from it, {go_on} with one of these"
+            raise MemoryError(f"{reason}. The run stopped at {self.state.kimg:g} kimg; {stands}") from error
 
     def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state = self.config.training, self.state
@@ -285,8 +299,10 @@ class Run:
             old.unlink()
 
 
-def _game(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device) -> Game:
-    """The game of a configuration, its weights drawn anew."""
+def game_of(
+    config: RunConfig, sets: Mapping[str, Dataset], device: torch.device, build: Callable[..., tuple[Any, ...]] = build
+) -> Game:
+    """The game of a configuration, its weights drawn anew; `build` makes the networks, as `models.build` does."""
     torch.manual_seed(config.training.seed)
     chosen = family(config.model)
     networks = dict(zip(chosen.networks, build(config.model, **config.architecture)[1:], strict=True))

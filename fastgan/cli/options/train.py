@@ -55,8 +55,10 @@ class TrainOptions:
     on any device"""
     tensorboard: bool = False
     """also write figures and grids for TensorBoard, to the run's folder tensorboard; needs fastgan[tensorboard]"""
+    overcommit: bool = False
+    """begin even if training takes more memory than there is, by the estimate that is told at the start"""
     dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
-    """print the resolved configuration and parameter counts, and stop"""
+    """print the resolved configuration, parameter counts and the memory that training takes, and stop"""
 
 
 def data_flags(refused: Collection[str] = ()) -> Any:
