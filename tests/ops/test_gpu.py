@@ -16,17 +16,11 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan.ops import (
-    bias_act,
-    exact_convolutions,
-    provider,
-    providers,
-    setup_filter,
-    upfirdn2d,
-)
+from fastgan import bias_act, exact_convolutions, interpolate, provider, setup_filter, squared_norm, upfirdn2d
+from fastgan.ops import providers
 from fastgan.ops.bias_act.activations import ACTIVATIONS
 from fastgan.ops.operator import OPERATORS
-from tests.ops import cases_bias_act, cases_conv2d_layer, cases_upfirdn2d
+from tests.ops import cases_bias_act, cases_conv2d_layer, cases_gradient_penalty, cases_upfirdn2d
 from tests.ops.cases import DTYPE_IDS, DTYPES, FORMATS, assert_close_to
 from tests.ops.derivatives import derivatives, random
 from tests.ops.layers import inputs, layer
@@ -221,6 +215,19 @@ def check_conv2d_layer(case, dtype, memory_format, quarters=False):
     with exact_convolutions():
         ddx = random(case[0], dtype) if dtype == torch.float32 else None
         assert_like_reference(call, list(tensors.values()), random(y_shape, dtype), ddx)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
+@pytest.mark.parametrize("shape", cases_gradient_penalty.SHAPES.values(), ids=cases_gradient_penalty.SHAPES)
+def test_squared_norm_and_interpolate(kernels, shape, dtype, memory_format):
+    x, fake, dy = (random(shape, dtype, memory_format) for _ in range(3))
+    ddx = random(shape, dtype) if dtype in (torch.float64, torch.float32) else None
+
+    def call(device, x, fake):
+        return interpolate(x, fake, squared_norm(x) / max(x.numel(), 1))
+
+    assert_like_reference(call, [x, fake], dy, ddx)
 
 
 PLANS = [*({"form": form} for form in FORMS), {"form": "wide", "stages": 3}, {"splits": 3}]

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.ops.operator import OPERATORS
-from tests.ops import cases_conv2d_layer, test_gpu
+from tests.ops import cases_conv2d_layer, cases_gradient_penalty, test_gpu
 from tests.ops.operators import cases_of
 
 
@@ -59,6 +59,12 @@ def test_layers_of_the_size_of_layers(settings):
     found = reached(check, "native", settings, (2, 24, 17, 18), "channels_last", torch.float32)
     names = ("conv2d_layer", "conv2d_layer_backward", "conv2d_layer_double_backward")
     assert found >= {f"fastgan::{name}_native" for name in names}
+
+
+@pytest.mark.parametrize("shape", cases_gradient_penalty.SHAPES.values(), ids=cases_gradient_penalty.SHAPES)
+def test_squared_norm_and_interpolate(shape):
+    found = reached(test_gpu.test_squared_norm_and_interpolate, "native", shape, torch.float32, "channels_last")
+    assert found >= operators_of("gradient_penalty") - {"fastgan::gradient_penalty_native"}
 
 
 def test_bias_act_and_upfirdn2d_of_the_size_of_layers():

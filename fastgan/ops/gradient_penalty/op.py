@@ -102,8 +102,8 @@ def _check_samples(name: str, x: Any) -> None:
 
 
 class GradientPenalty:
-    """The operators of one provider: squared_norm, whose backward and double backward are those of each other's
-    derivatives too, and interpolate, whose derivatives torch's own operators compute.
+    """The operators of one provider: squared_norm, a backward and a double backward, whose derivatives are these two
+    again, and interpolate, whose gradient for an image is that backward too.
 
     Args:
         provider: its name.
@@ -170,20 +170,18 @@ class GradientPenalty:
             of_dy = self.double_backward_op(dout, ddx, None)[0] if needs[2] else None
         return of_ddx, of_x, of_dy
 
-    @staticmethod
-    def interpolate_backward(ctx, dy):
+    def interpolate_backward(self, ctx, dy):
         if dy is None:
             return None, None, None
         real, fake, epsilon = ctx.saved_tensors
-        needs, dtype = needed(ctx), real.dtype
-        dy = in_format(dy, dense_format(real)).to(epsilon.dtype)
-        e = epsilon.reshape([-1] + [1] * (real.ndim - 1))
-        towards = fake.to(epsilon.dtype) - real.to(epsilon.dtype) if needs[2] else None
-        return (
-            (dy * (1 - e)).to(dtype) if needs[0] else None,
-            (dy * e).to(dtype) if needs[1] else None,
-            None if towards is None else (dy * towards).sum(dim=tuple(range(1, real.ndim))),
-        )
+        needs, dy = needed(ctx), in_format(dy, dense_format(real))
+        of_real = self.backward_op((1 - epsilon) / 2, dy) if needs[0] else None
+        of_fake = self.backward_op(epsilon / 2, dy) if needs[1] else None
+        of_epsilon = None
+        if needs[2]:
+            towards = fake.to(epsilon.dtype) - real.to(epsilon.dtype)
+            of_epsilon = (dy.to(epsilon.dtype) * towards).sum(dim=tuple(range(1, real.ndim)))
+        return of_real, of_fake, of_epsilon
 
 
 def _sums(x: Tensor) -> Tensor:
