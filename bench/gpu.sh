@@ -4,15 +4,17 @@
 #
 #   bench/gpu.sh [--minutes N] [--out DIR] [--dry-run] [STEP ...]
 #
-# Steps, all by default, in this order: build tests-native sanitize roofline bench tests-triton calibrate sanitize-more
-# sanitize-triton large bench-all sanitize-triton-more. sanitize is memcheck and racecheck of the CUDA kernels,
+# Steps, all by default, in this order: build tests-native sanitize roofline bench training tests-triton calibrate
+# sanitize-more sanitize-triton large bench-all sanitize-triton-more. training is whole steps of StyleGAN2 and 3, eager
+# and as CUDA graphs; tests-native compares these too. sanitize is memcheck and racecheck of the CUDA kernels,
 # sanitize-more initcheck and synccheck of them, sanitize-triton and sanitize-triton-more the same of Triton's. bench is
 # the layers of StyleGAN2 and then what else tells most, bench-all everything; calibrate measures what fastgan decides
 # by. Each step gets its share of the time that is left; what it leaves goes to the next. Where a command may not take
 # long, several calls divide the steps between them, the most telling first:
 #
 #   bench/gpu.sh --minutes 9 build tests-native sanitize roofline
-#   bench/gpu.sh --minutes 9 bench tests-triton calibrate
+#   bench/gpu.sh --minutes 9 bench training
+#   bench/gpu.sh --minutes 9 tests-triton calibrate
 #   bench/gpu.sh --minutes 9 sanitize-more sanitize-triton
 #
 # What was built stays in build/gpu, with what Triton compiled: a later call finds it, and build is over at once while
@@ -22,10 +24,10 @@
 set -u
 
 # step -> weight of its share
-declare -A weights=([build]=12 [tests-native]=14 [sanitize]=26 [roofline]=3 [bench]=20 [tests-triton]=16
+declare -A weights=([build]=12 [tests-native]=14 [sanitize]=26 [roofline]=3 [bench]=20 [training]=20 [tests-triton]=16
     [calibrate]=18 [sanitize-more]=24 [sanitize-triton]=30 [large]=5 [bench-all]=25 [sanitize-triton-more]=30)
-every="build tests-native sanitize roofline bench tests-triton calibrate sanitize-more sanitize-triton large bench-all"
-every+=" sanitize-triton-more"
+every="build tests-native sanitize roofline bench training tests-triton calibrate sanitize-more sanitize-triton large"
+every+=" bench-all sanitize-triton-more"
 
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 python=${PYTHON:-python3}
@@ -72,7 +74,7 @@ here() { printf '%q' "$1"; }
 
 has() { "$python" -c "import $1" 2>/dev/null; }
 
-# The tests of test_gpu.py that $3... choose, within $2 seconds, reported in $1.xml. The settings of the checkout name
+# The tests of test_gpu.py and test_graphs.py that $3... choose, within $2 seconds, reported in $1.xml. The settings of the checkout name
 # an option of pytest-timeout, which may be missing; where it is not, a test may take half of the step's time, with
 # Triton's compilations and other workers on the same GPU, and one that hangs in a kernel is ended by force.
 pytest() {
@@ -85,7 +87,7 @@ pytest() {
     echo "$(here "$python") -m pytest -c $(here "$root/pyproject.toml") --rootdir=$(here "$root") -o pythonpath=" \
         "-o 'addopts=--import-mode=importlib --strict-markers -ra' -W 'ignore:Unknown config option'" \
         "-p no:cacheprovider -q --require=gpu$more --junitxml=$(here "$out/$name.xml") $*" \
-        "$(here "$root/tests/ops/test_gpu.py")"
+        "$(here "$root/tests/ops/test_gpu.py") $(here "$root/tests/train/test_graphs.py")"
 }
 
 # gpu_calls.py of provider $3 under tools of compute-sanitizer: sanitize SECONDS "TOOL ..." PROVIDER, each with the same
@@ -178,6 +180,10 @@ commands() {
             bench "$2" ops-quick "$(operators)" "--no-compile --layout channels_last --dtype bf16 fp32 --seconds 0.1"
             ;;
         bench-all) bench "$2" ops "$(operators)" "--no-compile --seconds 0.3" ;;
+        training)
+            echo "$(here "$python") $(here "$root/bench/gpu_training.py")" \
+                "--minutes $(awk "BEGIN { printf \"%.2f\", $2 * 0.6 / 60 }") --json $(here "$out/training.json")"
+            ;;
         calibrate)
             # as `fastgan calibrate --device cuda`, without the command line's library
             echo "$(here "$python") -c 'import sys; from pathlib import Path; from fastgan.cli import calibrate;" \

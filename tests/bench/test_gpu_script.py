@@ -15,7 +15,17 @@ import torch
 from fastgan.bench.conv2d_layer import CUDA_LAYERS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "gpu.sh"
-STEPS = ["build", "tests-native", "sanitize", "roofline", "bench", "tests-triton", "calibrate", "sanitize-more"]
+STEPS = [
+    "build",
+    "tests-native",
+    "sanitize",
+    "roofline",
+    "bench",
+    "training",
+    "tests-triton",
+    "calibrate",
+    "sanitize-more",
+]
 STEPS += ["sanitize-triton", "large", "bench-all", "sanitize-triton-more"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
@@ -32,10 +42,10 @@ def test_a_dry_run_lists_every_step_and_divides_the_time(tmp_path: Path) -> None
     headings = [line.removeprefix("# ").split(": ") for line in lines if line.startswith("# ")]
     assert done.returncode == 0 and [name for name, _ in headings] == STEPS
     seconds = [int(time.removesuffix(" s")) for _, time in headings]
-    assert sum(seconds) == 46 * 60 and seconds[0] == 46 * 60 * 12 // 223
+    assert sum(seconds) == 46 * 60 and seconds[0] == 46 * 60 * 12 // 243
     assert all(
         f"{tmp_path}/out/{name}" in done.stdout
-        for name in ("tests-triton.xml", "ops-conv2d_layer.json", "roofline.json")
+        for name in ("tests-triton.xml", "ops-conv2d_layer.json", "roofline.json", "training.json")
     )
     tools = [line for line in lines if "compute-sanitizer --tool" in line]
     for name in "native", "triton":
@@ -50,11 +60,11 @@ def test_chosen_steps_share_all_the_time() -> None:
 
 
 def test_the_calls_of_the_help_fit_a_lease() -> None:
-    """Three of nine minutes, in which every tool of the sanitizer has two minutes at least."""
+    """Four of nine minutes, in which every tool of the sanitizer has two minutes at least."""
     calls = [
         line.split("gpu.sh ")[1].split() for line in run("--help").stdout.splitlines() if "gpu.sh --minutes" in line
     ]
-    assert [call[:2] for call in calls] == [["--minutes", "9"]] * 3
+    assert [call[:2] for call in calls] == [["--minutes", "9"]] * 4
     named = [step for call in calls for step in call[2:]]
     assert named == [step for step in STEPS if step in named] and set(STEPS) - set(named) == {
         "large",
