@@ -34,6 +34,7 @@ class FamilyOptions(TrainOptions):
 
     family: ClassVar[Family]
     help_command: ClassVar[str]
+    arguments: ClassVar[tuple[str, ...]] = ()  # what follows the verb, for further processes of the same training
     images: Any = None
     training: Any = None
     architecture: Any = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +22,7 @@ from fastgan.cli.calibrate import before_training
 from fastgan.cli.configuration import read_config
 from fastgan.cli.families import FamilyOptions
 from fastgan.cli.flags import fields_of
+from fastgan.cli.launch import advice, launch, place_of
 from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
 from fastgan.config.fields import near, shown
@@ -32,16 +36,22 @@ from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
 from fastgan.train.branching import Branch
 from fastgan.train.config import RunConfig
+from fastgan.train.distributed import Ranks
 from fastgan.train.folder import resume_command
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
 from fastgan.train.run import Run, game_of
+from fastgan.train.shares import Place
 from fastgan.train.starting import Wanted, beginning, check_apart, check_outdir, resolve
 
 
 def run(options: FamilyOptions) -> int:
     """The verb; returns the exit status: 0 when the run is complete, 128 + signal when one ended it."""
+    place = place_of(options.gpus)
+    device = _device(options.device, place, options.gpus or place.local_world)
+    if options.gpus is not None and options.gpus > place.world and not options.dry_run:
+        return launch(options.gpus, ["train", *options.arguments])
     tune_cpu_allocator()
     if options.tensorboard:
         require_tensorboard()
@@ -49,37 +59,54 @@ def run(options: FamilyOptions) -> int:
         if options.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
-    device = _device(options.device)
+    elif place.local_world > 1 and device.type == "cpu":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // place.local_world))
+    with Ranks(place, device) if place.world > 1 else contextlib.nullcontext() as ranks:
+        return _begin(options, device, ranks)
+
+
+def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) -> int:
+    """The training of this process, which may be one of several."""
+    first = ranks is None or not ranks.rank
     if options.branch is not None and (options.resume or options.config):
         other = "--resume, which goes on with a run" if options.resume else "--config, which begins from nothing"
         raise ValueError(f"--branch begins a new run from another's state; it does not go with {other}")
     checkpoint = beginning(options.outdir, options.resume, options.branch)
+    if ranks is not None:
+        checkpoint = ranks.from_first(checkpoint)
     goes_on = checkpoint if options.branch is None else None
     outdir = options.outdir or (goes_on.parent if goes_on else None)
     if outdir is not None:
-        check_outdir(outdir, goes_on, writes=not options.dry_run)
+        check_outdir(outdir, goes_on, writes=first and not options.dry_run)
     elif not options.dry_run:
         raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
     origin = Origin.read(checkpoint) if checkpoint is not None else None
     config, sets = resolve(_wanted(options), origin, branches=options.branch is not None)
+    each = (ranks.place if ranks else Place(world=options.gpus or 1)).share(config.training)  # of the processes
     branch = Branch.of(origin, config, sets) if origin is not None and options.branch else None
     if outdir is not None:
         for place in filter(None, (config.data.place, config.data.held_out)):
             check_apart(outdir, Path(place))
     if options.dry_run:
-        _print_plan(config, sets, device, branch)
+        if first:
+            _print_plan(config, sets, device, branch)
         return 0
     assert outdir is not None
-    console = Console(file=Output(sys.stdout, _lost), highlight=False, markup=False)  # type: ignore[arg-type]
-    memory, refusal = _memory(config, sets, device)
+    file = Output(sys.stdout if first else None, _lost)
+    console = Console(file=file, highlight=False, markup=False)  # type: ignore[arg-type]
+    memory, refusal = _memory(dataclasses.replace(config, training=each), sets, device)
     if refusal is not None and device.type == "cpu" and not options.overcommit:
         raise MemoryError(f"{refusal}; --overcommit goes on anyway")  # before the kernel ends the process, silently
     console.print(memory if refusal is None else f"warning: {refusal}", soft_wrap=True)
-    before_training(options.calibrate, device, console)
+    if ranks is None or not ranks.place.local_rank:
+        before_training(options.calibrate, device, console)
+    if ranks is not None:
+        ranks.from_first(None)  # all wait until kernels are calibrated
+        ranks.watch.advice = lambda: advice(outdir, config.model, options.gpus, options.device)
     with contextlib.ExitStack() as stack:
         for dataset in sets.values():
             stack.enter_context(contextlib.closing(dataset))
-        training = Run(config, sets, outdir, device, origin, branch, tensorboard=options.tensorboard)
+        training = Run(config, sets, outdir, device, origin, branch, options.tensorboard, ranks)
         for note in training.journal.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)
         for warning in training.journal.warnings:
@@ -90,7 +117,8 @@ def run(options: FamilyOptions) -> int:
 
 def _train(training: Run, notes: list[str], console: Console) -> int:
     config, outdir = training.config, training.outdir
-    title = f"{config.model} · {_described(training.sets)} · {training.device} · {outdir}"
+    where = f"{training.ranks.world} × {training.device.type}" if training.ranks else str(training.device)
+    title = f"{config.model} · {_described(training.sets)} · {where} · {outdir}"
     with Interrupt() as interrupt, TrainingDisplay(config.training.kimg, title, console=console) as display:
         for sentence in notes:
             display.note(sentence)
@@ -99,11 +127,10 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
         console.print(literal(line), soft_wrap=True)
     if finished:
         return 0
-    assert interrupt.signum is not None
     console.print(
         literal(f"stopped; everything is saved. Go on with: {resume_command(outdir, config.model)}"), soft_wrap=True
     )
-    return 128 + interrupt.signum
+    return 128 + (interrupt.signum or signal.SIGTERM)  # another rank's
 
 
 def _memory(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device) -> tuple[str, str | None]:
@@ -124,14 +151,21 @@ def _lost(reason: str) -> None:
     print(f"fastgan: standard output cannot be written any more ({reason}); the training goes on", file=sys.stderr)
 
 
-def _device(name: str | None) -> torch.device:
+def _device(name: str | None, place: Place, processes: int) -> torch.device:
+    """Where this process trains, one of `processes` on this machine."""
+    if name is None and processes > 1 and not torch.cuda.is_available():
+        raise ValueError(
+            f"{processes} processes: this torch sees no GPU (fastgan doctor says more); --device cpu trains on the CPU"
+        )
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: this torch sees no GPU (fastgan doctor says more)")
     if name not in ("cpu", "cuda"):
         raise ValueError(f"--device must be cpu or cuda, got {name!r}")
-    return torch.device(name)
+    if name == "cuda" and processes > torch.cuda.device_count():
+        raise ValueError(f"{processes} processes: this machine has {torch.cuda.device_count()} GPUs; start as many")
+    return torch.device(name, place.local_rank) if name == "cuda" and place.world > 1 else torch.device(name)
 
 
 def _wanted(options: FamilyOptions) -> Wanted:

@@ -65,26 +65,33 @@ class Batches:
         self.crop = None if crop is None else _checked_crop(crop, self.datasets)
         self.channels_last = channels_last
         self.device = torch.device(device)
+        self.rank, self.world = 0, 1
         self.load_state_dict({"seed": seed, "epoch": 0, "position": 0})
 
     def next(self) -> dict[str, Tensor]:
         """The next `batch_size` images, and of one set their labels."""
-        parts, missing = [], self.batch_size
-        while missing:
-            if self._position == len(self._first):
-                self._begin(self._epoch + 1, 0)
-            taken = slice(self._position, min(self._position + missing, len(self._first)))
-            parts.append((self._order[taken], self._mirrored[taken], self._corners[taken]))
-            missing -= taken.stop - taken.start
-            self._position = taken.stop
+        self._take(self.rank * self.batch_size)
+        parts = self._take(self.batch_size)
+        self._take((self.world - 1 - self.rank) * self.batch_size)
         images, shown = self._read(*(torch.cat(each) for each in zip(*parts, strict=True)))
         for dataset in self.datasets.values():
             if dataset.lookahead:
-                ahead = min(_BATCHES_AHEAD * self.batch_size, dataset.lookahead)
-                dataset.expect(self._order[self._position : self._position + ahead])
+                dataset.expect(self._coming()[: dataset.lookahead])
         if self.has_labels:
             images["label"] = self._first.conditions(shown)
         return {name: self._delivered(each) for name, each in images.items()}
+
+    def divide(self, rank: int, world: int) -> None:
+        """From now on give the batches rank, rank + world, ...: `world` sources of the same seed share an epoch.
+
+        The state counts the images that all of them have taken, and is the same in each.
+
+        Raises:
+            ValueError: rank is not one of 0 ... world - 1.
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must lie in 0..{world - 1}, got {rank}")
+        self.rank, self.world = rank, world
 
     def random_labels(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Labels for generated images, drawn with the frequencies of the set (of aligned ones, the first).
@@ -130,6 +137,24 @@ class Batches:
             height, width = self._first.resolution
             room = (width - self.crop[1] + 1, height - self.crop[0] + 1)
             self._corners = torch.from_numpy(random.integers(0, room, (count, 2)))
+
+    def _take(self, missing: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The order, mirroring and corners of the next images, in pieces that do not run across an epoch's end."""
+        parts = []
+        while missing:
+            if self._position == len(self._first):
+                self._begin(self._epoch + 1, 0)
+            taken = slice(self._position, min(self._position + missing, len(self._first)))
+            parts.append((self._order[taken], self._mirrored[taken], self._corners[taken]))
+            missing -= taken.stop - taken.start
+            self._position = taken.stop
+        return parts
+
+    def _coming(self) -> Tensor:
+        """Images of the next batches, as far as they are of this epoch."""
+        n, step = self.batch_size, self.world * self.batch_size
+        begin = self._position + self.rank * n
+        return torch.cat([self._order[at : at + n] for at in range(begin, begin + _BATCHES_AHEAD * step, step)])
 
     def _read(self, indices: Tensor, mirrored: Tensor, corners: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The images of every field, and which they are, where others stand in for such as cannot be read."""
@@ -186,6 +211,11 @@ class UnalignedBatches:
     def state_dict(self) -> dict[str, dict[str, int]]:
         """Where each source stands, by field."""
         return {name: source.state_dict() for name, source in self.sources.items()}
+
+    def divide(self, rank: int, world: int) -> None:
+        """`Batches.divide` of each set."""
+        for source in self.sources.values():
+            source.divide(rank, world)
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
         """Go on exactly where `state_dict` was taken.

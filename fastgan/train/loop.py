@@ -41,7 +41,9 @@ def train(
 
 def step(state: TrainState) -> None:
     """One training step: every player makes its updates in turn, then the moving averages follow."""
-    game = state.game
+    game, ranks = state.game, state.ranks
+    if ranks is not None:
+        ranks.begin_step()
     for schedule in game.schedules:
         schedule.set(state.images)
     for player in game.players:
@@ -53,4 +55,6 @@ def step(state: TrainState) -> None:
                     state.graphs(stage, partial(update, player, terms, state=state), batches)
     state.step += 1
     state.images += game.images_per_step
+    if ranks is not None:
+        ranks.end_step(game)
     state.graphs("averages", lambda _: [average.update() for average in game.averages.values()], [])

@@ -46,6 +46,10 @@ class Shared:
         self.waiting.append(self.batches.next())
         return self.waiting[-1]
 
+    def divide(self, rank: int, world: int) -> None:
+        """Draw the batches of one of several ranks."""
+        self.batches.divide(rank, world)  # type: ignore[attr-defined]
+
     def state_dict(self) -> dict:
         """Where the batches stand. Between steps none waits."""
         return self.batches.state_dict()
@@ -62,6 +66,9 @@ class _Follower:
 
     def next(self) -> Any:
         return self.leader.waiting.popleft() if self.leader.waiting else self.leader.batches.next()
+
+    def divide(self, rank: int, world: int) -> None:
+        """Nothing: the leader's is that of both."""
 
     def state_dict(self) -> dict:
         return {}

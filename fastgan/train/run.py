@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,14 +26,18 @@ from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.available import held_bytes
 from fastgan.train.branching import Branch
+from fastgan.train.clock import Clock
 from fastgan.train.config import RunConfig
+from fastgan.train.distributed import Ranks
 from fastgan.train.fingerprint import fingerprints, packed
 from fastgan.train.folder import branch_command, one_writer, put_newer_aside, resume_command
+from fastgan.train.following import follow
 from fastgan.train.game import Game, Pictures
 from fastgan.train.graphs import graphs_on
 from fastgan.train.loop import train
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
+from fastgan.train.shares import Place, part_of, play_together
 from fastgan.train.state import TrainState
 
 # Label vectors of the set that a checkpoint keeps, for generated images to draw from.
@@ -58,6 +60,7 @@ class Run:
         origin: the run whose state to begin with, of the same configuration and data but for what `branch` says.
         branch: how this run differs from the origin, whose continuation it is not; None: it goes on.
         tensorboard: also write figures and grids as events, to the folder's tensorboard/.
+        ranks: the processes that train together, of which rank 0 alone writes; None for this one alone.
     """
 
     def __init__(
@@ -69,24 +72,30 @@ class Run:
         origin: Origin | None = None,
         branch: Branch | None = None,
         tensorboard: bool = False,
+        ranks: Ranks | None = None,
     ):
         if device.type == "cuda":
             sets = {name: each.to(device) if isinstance(each, ImageDataset) else each for name, each in sets.items()}
         self.config, self.sets, self.outdir, self.device = config, sets, outdir, device
         self._held = held_bytes(device)
-        self.state = TrainState(game_of(config, sets, device), graphs=graphs_on(device, config.training.graphs))
+        self.ranks, place = ranks, ranks.place if ranks else Place()
+        graphs = graphs_on(device, config.training.graphs and ranks is None)  # ranks talk within an update
+        self.state = TrainState(game_of(config, sets, device, place=place), graphs=graphs, ranks=ranks)
         self.game: Game = self.state.game
         compared, metrics = self.game.compared, config.training.metrics
-        self._evaluation = Evaluation(metrics, compared) if compared is not None and metrics else None
+        measures = bool(metrics) and not place.rank
+        self._evaluation = Evaluation(metrics, compared) if measures and compared is not None else None
         self.scores: list[dict[str, float]] = []
         self.goes_on = origin is not None and branch is None
         self.branched_from = branch.to_json() if branch else None
         self.journal = Journal(outdir, device, resumed=self.goes_on)
         self._note_data()
         if origin is not None:
-            self._restore(origin, branch)
+            self._restore(origin, branch, place)
+        if ranks is not None:
+            ranks.equalise(self.game)
         seen = self.state.images if self.goes_on else None
-        self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard else None
+        self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard and not place.rank else None
 
     def _note_data(self) -> None:
         """What was found in the sets, and what --mirror does to them; each sentence once."""
@@ -102,9 +111,15 @@ class Run:
         self.journal.warnings += dict.fromkeys(warnings)
         self.journal.notes += dict.fromkeys(notes)
 
-    def _restore(self, origin: Origin, branch: Branch | None) -> None:
+    def _restore(self, origin: Origin, branch: Branch | None, place: Place) -> None:
         tree = origin.take()
         try:
+            tree["state"], count = part_of(tree["state"], place, self.config.training.seed, self.device)
+            if count != place.world:
+                self.journal.notes.append(
+                    f"{origin.checkpoint} was written by {count} ranks, and {place.world} go on: the run will not be "
+                    "bit for bit what it would have been (other random numbers and micro-batches)"
+                )
             if branch is None:
                 self.branched_from = origin.metadata.get("branched_from")
             else:
@@ -130,6 +145,8 @@ class Run:
         """
         go_on = resume_command(self.outdir, self.config.model)
         try:
+            if self.ranks is not None and self.ranks.rank:
+                return follow(self.state, self.config.training, self.sets, self.ranks, should_stop)
             self.outdir.mkdir(parents=True, exist_ok=True)
             with one_writer(self.outdir):
                 return self._train(should_stop, display)
@@ -160,7 +177,7 @@ class Run:
             raise MemoryError(f"{reason}. The run stopped at {self.state.kimg:g} kimg; {stands}") from error
 
     def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
-        options, state = self.config.training, self.state
+        options, state, ranks = self.config.training, self.state, self.ranks
         put_newer_aside(self.outdir, state.images)
         self._remove_old()  # what a run that was killed after its last checkpoint left
         writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if self.goes_on else None)
@@ -171,12 +188,12 @@ class Run:
                 self._write_pictures(self.game.reals(), "reals.png")
             self._save_grid(display)
         self._save_report("running", display)
-        clock = _Clock(state.images)
+        clock = Clock(state.images)
         total, tick = round(options.kimg * 1000), round(options.tick * 1000)
 
         def on_tick(state: TrainState) -> None:
             figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
-            figures |= state.statistics.means() | self._skipped()
+            figures |= (state.statistics.means() if ranks is None else ranks.means(state, self.sets)) | self._skipped()
             snapshot = state.images >= total or (state.images // tick) % options.snap == 0
             if snapshot:
                 figures |= self._measure()
@@ -192,7 +209,7 @@ class Run:
                 self._save_report("running", display)
                 clock.restart()
 
-        finished = train(state, total, tick, on_tick, should_stop)
+        finished = train(state, total, tick, on_tick, should_stop if ranks is None else ranks.agreed(should_stop))
         if not finished:
             self._save_checkpoint(display)
         self._note_warnings(display)
@@ -232,8 +249,9 @@ class Run:
         """What was found since the last tick: broken images of a streamed set, an output that is read no more, updates
         that are no CUDA graphs.
         """
-        found = list(self.state.graphs.notes)
-        found += [f"left out: {message}" for dataset in self.sets.values() for message in dataset.broken]
+        broken = [message for dataset in self.sets.values() for message in dataset.broken]
+        broken += [] if self.ranks is None else self.ranks.broken
+        found = [*self.state.graphs.notes, *(f"left out: {message}" for message in dict.fromkeys(broken))]
         if display.lost:
             found.append(f"standard output could not be written any more: {display.lost}")
         for warning in found:
@@ -264,7 +282,8 @@ class Run:
 
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
-        state, known = self.state.capture(), fingerprints(self.sets, self.config.data.cond)
+        state = self.state.capture() if self.ranks is None else self.ranks.capture(self.state)
+        known = fingerprints(self.sets, self.config.data.cond)
         tree = {
             "config": self.config.to_json(),
             "model": {"name": self.config.model, "config": self.config.architecture},
@@ -300,9 +319,15 @@ class Run:
 
 
 def game_of(
-    config: RunConfig, sets: Mapping[str, Dataset], device: torch.device, build: Callable[..., tuple[Any, ...]] = build
+    config: RunConfig,
+    sets: Mapping[str, Dataset],
+    device: torch.device,
+    build: Callable[..., tuple[Any, ...]] = build,
+    place: Place = Place(),  # noqa: B008 - it is frozen
 ) -> Game:
-    """The game of a configuration, its weights drawn anew; `build` makes the networks, as `models.build` does."""
+    """The game of a configuration, or a rank's part in it, its weights drawn anew; `build` makes the networks, as
+    `models.build` does.
+    """
     torch.manual_seed(config.training.seed)
     chosen = family(config.model)
     networks = dict(zip(chosen.networks, build(config.model, **config.architecture)[1:], strict=True))
@@ -311,29 +336,6 @@ def game_of(
         network.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
     if not config.data.cond:
         sets = {name: dataset.unlabelled() for name, dataset in sets.items()}
-    return imported(chosen.play)(networks, config.training, sets, device)
-
-
-class _Clock:
-    """Speed between ticks; time spent on grids, metrics and checkpoints does not count."""
-
-    def __init__(self, images: int):
-        self.images = images
-        self.restart()
-
-    def restart(self) -> None:
-        self.time = time.monotonic()
-
-    def tick(self, images: int) -> dict[str, float]:
-        now = time.monotonic()
-        speed = (images - self.images) / max(now - self.time, 1e-9)
-        self.images, self.time = images, now
-        figures = {"images_per_second": speed, "seconds_per_kimg": 1000 / max(speed, 1e-9)}
-        return figures | {"memory_gib": _peak_memory()}
-
-
-def _peak_memory() -> float:
-    """Peak memory in GiB: of the device where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    game = imported(chosen.play)(networks, place.share(config.training), sets, device)
+    play_together(game, place, config.training.seed)
+    return game

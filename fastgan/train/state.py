@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from fastgan.train.game import Game
 from fastgan.train.graphs import Graphs
 from fastgan.train.players import Player
 from fastgan.train.statistics import Statistics
+
+if TYPE_CHECKING:
+    from fastgan.train.distributed import Ranks
 
 
 @dataclass
@@ -24,6 +28,7 @@ class TrainState:
         images: images seen, step · images_per_step; the unit of progress is 1000 of them (kimg).
         skipped: per player, updates left out because a gradient was NaN or infinite.
         graphs: does the updates.
+        ranks: the processes that train together; None for this one alone.
     """
 
     game: Game
@@ -32,6 +37,7 @@ class TrainState:
     images: int = 0
     skipped: dict[str, Tensor] = field(default_factory=dict)
     graphs: Graphs = field(default_factory=Graphs)
+    ranks: Ranks | None = None
 
     def __post_init__(self):
         for player in self.game.players:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,9 +24,14 @@ class Statistics:
             self._sums[name] = self._sums[name].to(values.device)
         self._sums[name] += torch.stack([torch.full_like(total, values.numel()), total])
 
-    def means(self) -> dict[str, float]:
-        """Mean of everything reported since the last call, by name; starts over."""
-        result = {name: (sums[1] / sums[0]).item() for name, sums in self._reported().items()}
+    def means(self, total: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None) -> dict[str, float]:
+        """Mean of everything reported since the last call, by name; starts over.
+
+        Args:
+            total: makes the sums of all ranks of those of this one.
+        """
+        reported = self._reported() if total is None else total(self.state_dict())
+        result = {name: (sums[1] / sums[0]).item() for name, sums in reported.items()}
         for sums in self._sums.values():
             sums.zero_()
         return result

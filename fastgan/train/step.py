@@ -28,7 +28,8 @@ def others_frozen(player: Player, players: Sequence[Player]) -> Iterator[None]:
 
 
 def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state: TrainState) -> None:
-    """One backward pass over the sum of `terms` for each micro-batch, and one optimizer step.
+    """One backward pass over the sum of `terms` for each micro-batch, and one optimizer step; of several ranks, on the
+    mean of their gradients.
 
     A NaN or infinite gradient leaves parameters and optimizer as they were and is counted in `state.skipped`.
     """
@@ -41,7 +42,11 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
             values = term.loss(move)
             state.statistics.report(f"loss/{term.name}", values)
             total = total + values.mean() * (term.weight * term.interval / len(batches))
+        if state.ranks is not None and micro == len(batches) - 1:
+            state.ranks.overlap(player, terms)
         total.backward(inputs=trained)  # and not of images that a penalty looked at
+    if state.ranks is not None:
+        state.ranks.reduce(player)
     gradients = [p.grad for p in player.parameters if p.grad is not None]
     broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
     state.skipped[player.name] += broken

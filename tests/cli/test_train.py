@@ -43,6 +43,10 @@ def assert_same(a, b, where=""):
         assert a.keys() == b.keys(), where
         for key in a:
             assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), where
+        for number, (mine, theirs) in enumerate(zip(a, b, strict=True)):
+            assert_same(mine, theirs, f"{where}/{number}")
     elif isinstance(a, torch.Tensor):
         assert torch.equal(a, b), where
     else:

@@ -33,9 +33,9 @@ def stylegan2_game(**changes) -> TrainState:
     return TrainState(play({"G": G, "D": D}, options, {"image": dataset}, torch.device("cpu")))
 
 
-def dcgan_game() -> TrainState:
+def dcgan_game(**changes) -> TrainState:
     images = torch.randint(0, 256, (7, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-    options = AdversarialOptions(batch=3, betas=(0.5, 0.999), kimg=1, tick=1)
+    options = AdversarialOptions(**{"batch": 3, "betas": (0.5, 0.999), "kimg": 1, "tick": 1, **changes})
     _, G, D = build("dcgan", resolution=32, channel_base=128, channel_max=16, z_dim=8)
     return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
 

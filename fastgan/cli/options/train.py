@@ -48,8 +48,12 @@ class TrainOptions:
     """any field of the training or the architecture, as name=value in JSON, e.g. z_dim=128 batch_gpu=null"""
     device: str | None = None
     """cpu or cuda; default: cuda where there is one"""
+    gpus: int | None = None
+    """train on so many GPUs of this machine, a process each, or with --device cpu in so many processes; batch is of all
+    together, a multiple of their number times batch_gpu; for several machines there is torchrun"""
     threads: int | None = None
-    """CPU threads; default: torch's own"""
+    """CPU threads of each process; default: torch's own, or of several processes on the CPU an equal share of its cores
+    """
     calibrate: Literal["never", "auto", "full"] = "auto"
     """prove and time the kernels before: auto, for a minute, on a GPU of which nothing is known yet; full, all of them,
     on any device"""
@@ -78,7 +82,9 @@ def options_for(arguments: Sequence[str]) -> type:
         return _of_every_family()
     families = importlib.import_module("fastgan.cli.families")
     try:
-        return families.options_of(families.family_of(arguments))
+        options = families.options_of(families.family_of(arguments))
+        options.arguments = tuple(arguments)
+        return options
     except (ValueError, OSError):
         if asks and "--cfg" not in given:
             return _of_every_family()

@@ -116,6 +116,9 @@ class Latents:
         z = torch.randn(self.batch, self.z_dim, device=self.device, dtype=torch.float32)
         return {"z": z, "c": self.labels.random_labels(self.batch)}
 
+    def divide(self, rank: int, world: int) -> None:
+        """Nothing: each rank has random numbers of its own."""
+
     def state_dict(self) -> dict:
         return {}
 
@@ -132,6 +135,10 @@ class Drawn:
     def next(self) -> dict[str, Tensor]:
         batch = self.reals.next() | self.latents.next()
         return batch | {"c": batch["label"]} if self.same_labels else batch
+
+    def divide(self, rank: int, world: int) -> None:
+        """Draw the real images of one of several ranks."""
+        self.reals.divide(rank, world)
 
     def state_dict(self) -> dict:
         return self.reals.state_dict()
