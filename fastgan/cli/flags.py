@@ -22,6 +22,7 @@ ALIASES = {
     "channel_base": "cbase",
     "channel_max": "cmax",
     "mapping_layers": "map-depth",
+    "half_resolutions": "num-fp16-res",
     "r1_gamma": "gamma",
 }
 _TABLE = re.compile(r"\b(a name|names) of `choices\.(\w+)`")

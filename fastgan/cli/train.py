@@ -31,6 +31,7 @@ from fastgan.data import Dataset
 from fastgan.data.image import parse_color
 from fastgan.literal import literal
 from fastgan.models.registry import Family, configure, family, layout
+from fastgan.nn.precision import Precision, refusal
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
 from fastgan.report.events import require_tensorboard
@@ -92,6 +93,7 @@ def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) ->
             _print_plan(config, sets, device, branch)
         return 0
     assert outdir is not None
+    _check_precision(config, device)
     file = Output(sys.stdout if first else None, _lost)
     console = Console(file=file, highlight=False, markup=False)  # type: ignore[arg-type]
     memory, refusal = _memory(dataclasses.replace(config, training=each), sets, device)
@@ -113,6 +115,12 @@ def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) ->
             console.print(f"warning: {literal(warning)}", soft_wrap=True)
         notes = branch.sentences() if branch else origin.sentences(config) if origin else []
         return _train(training, notes, console)
+
+
+def _check_precision(config: RunConfig, device: torch.device) -> None:
+    name = config.training.precision
+    if reason := refusal(Precision(name, config.training.half_resolutions), device):
+        raise ValueError(f"--precision {name}: {reason}; take --precision fp32, or train on a GPU")
 
 
 def _train(training: Run, notes: list[str], console: Console) -> int:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastgan.choices import ADVERSARIAL, AUGMENTS, METRICS, PENALTIES
 from fastgan.config.fields import as_names, check_choice, check_float, check_int, check_number, is_finite, plain, shown
@@ -39,6 +39,9 @@ class TrainingOptions:
         mirror: flip images left-right at random.
         channels_last: memory format of networks and images; None: channels_last on GPUs alone.
         graphs: on GPUs, replay each update as a CUDA graph from its fourth time on.
+        precision: in which networks compute; "tf32" lets convolutions on a GPU round operands to 10 bits, "bf16" and
+            "fp16" are of the highest resolutions. Parameters stay in fp32.
+        half_resolutions: how many of the highest resolutions compute in bf16 or fp16.
         metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
     """
 
@@ -54,6 +57,8 @@ class TrainingOptions:
     mirror: bool = False
     channels_last: bool | None = True
     graphs: bool = True
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    half_resolutions: int = 4
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,6 +66,8 @@ class TrainingOptions:
             check_int(name, getattr(self, name), 1, _LARGEST_INT)
         check_int("seed", self.seed, 0, _LARGEST_SEED)
         check_int("keep", self.keep, 0, _LARGEST_INT)
+        check_choice("precision", self.precision, ("fp32", "tf32", "bf16", "fp16"))
+        check_int("half_resolutions", self.half_resolutions, 0)
         for name in ("kimg", "tick"):
             check_number(name, getattr(self, name), 0.001)  # one image
         if self.ema_kimg is not None:
@@ -86,6 +93,11 @@ class TrainingOptions:
     def accumulate(self) -> int:
         """Micro-batches per update."""
         return self.batch // self.micro_batch
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether networks compute in bf16 or fp16 anywhere."""
+        return self.precision in ("bf16", "fp16") and self.half_resolutions > 0
 
     def half_life(self) -> float:
         """Half-life of the averaged generator in images: ema_kimg, or batch·10/32 kimg (Karras et al. 2020a)."""

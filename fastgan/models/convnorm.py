@@ -42,6 +42,9 @@ class ConvNorm(nn.Module):
         conv: the convolution; without norm its bias, if it has one, becomes the layer's.
         norm: what normalises its outputs, or None.
         act: relu, lrelu (slope 0.2), tanh, or None for no activation.
+
+    In half precision the normalisation takes its means in float32, and what ends a network, an image or logits, is in
+    the dtype of the bias.
     """
 
     bias: nn.Parameter | None
@@ -49,6 +52,7 @@ class ConvNorm(nn.Module):
     def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module | None, act: str | None) -> None:
         super().__init__()
         self.conv, self.norm, self.act = conv, norm, act
+        self.ends = norm is None and act in ("tanh", None)
         self.register_parameter("bias", cast("nn.Parameter | None", conv.bias) if norm is None else None)
         if norm is None:
             conv.bias = None
@@ -59,4 +63,6 @@ class ConvNorm(nn.Module):
             x = self.norm(x)
         if self.bias is None and self.act is None:
             return x
+        if self.ends and self.bias is not None:
+            x = x.to(self.bias.dtype)
         return bias_act(x, self.bias, act=self.act or "linear", gain=1)

@@ -14,6 +14,8 @@ from fastgan.models.inputs import as_images, as_labels, as_latents, in_format_of
 from fastgan.models.protocols import FromNoise
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
+from fastgan.nn import MixedPrecision
+from fastgan.nn.convolution import Conv2d, ConvTranspose2d
 from fastgan.ops import bias_act
 from fastgan.ops.arguments import sizes
 
@@ -73,7 +75,7 @@ def initialise(network: nn.Module) -> None:
         network.to(torch.get_default_dtype())
 
 
-class Generator(FromNoise):
+class Generator(MixedPrecision, FromNoise):
     """project(z, E c) → [transposed convolution ↑2, batch normalisation, ReLU]… → transposed convolution ↑2, tanh.
 
     Attributes: z_dim, num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
@@ -85,6 +87,7 @@ class Generator(FromNoise):
         self.img_channels, self.resolution = cfg.img_channels, cfg.resolution
         self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
         sizes = pyramid(cfg.resolution)
+        self.resolutions = [max(size) for size in sizes[1:]]  # of what the convolutions give
         widths = [cfg.channels(size) for size in sizes[:-1]]
         self.start = (widths[0], *sizes[0])
         k = cfg.kernel_size
@@ -93,7 +96,7 @@ class Generator(FromNoise):
         self.project = nn.Linear(joined, widths[0] * sizes[0][0] * sizes[0][1], bias=False, **FLOAT32)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, **FLOAT32) for width in widths)
         self.convs = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, k, stride=2, padding=(k - 1) // 2, output_padding=k % 2, bias=False, **FLOAT32)
+            ConvTranspose2d(i, o, k, stride=2, padding=(k - 1) // 2, output_padding=k % 2, bias=False, **FLOAT32)
             for i, o in zip(widths, widths[1:] + [cfg.img_channels], strict=True)
         )
         self.bias = nn.Parameter(torch.zeros(cfg.img_channels))
@@ -110,12 +113,13 @@ class Generator(FromNoise):
         if self.embed is not None and c is not None:
             z = torch.cat([z, self.embed(c)], dim=1)
         x = in_format_of(self, self.project(z).unflatten(1, self.start))
-        for norm, conv in zip(self.norms, self.convs, strict=True):
+        for norm, conv, resolution in zip(self.norms, self.convs, self.resolutions, strict=True):
+            x = x.to(self.precision.at(resolution, self.img_resolution, self.bias.dtype))
             x = conv(bias_act(norm(x), act="relu", gain=1))
-        return bias_act(x, self.bias, act="tanh")
+        return bias_act(x.to(self.bias.dtype), self.bias, act="tanh")
 
 
-class Discriminator(nn.Module):
+class Discriminator(MixedPrecision, nn.Module):
     """[strided convolution ↓2, batch normalisation, lrelu 0.2]… → dense; no normalisation of the first layer.
 
     With labels: logit + E c · Σ_pixels features (projection).
@@ -127,11 +131,12 @@ class Discriminator(nn.Module):
         super().__init__()
         self.img_channels, self.resolution, self.num_classes = cfg.img_channels, cfg.resolution, cfg.num_classes
         self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
-        sizes = pyramid(cfg.resolution)[-2::-1]
+        resolution, *sizes = pyramid(cfg.resolution)[::-1]
+        self.resolutions = [max(size) for size in (resolution, *sizes[:-1])]  # of what the convolutions take
         widths = [cfg.channels(size) for size in sizes]
         k = cfg.kernel_size
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, k, stride=2, padding=(k - 1) // 2, bias=False, **FLOAT32)
+            Conv2d(i, o, k, stride=2, padding=(k - 1) // 2, bias=False, **FLOAT32)
             for i, o in zip([cfg.img_channels, *widths], widths, strict=False)
         )
         self.bias = nn.Parameter(torch.zeros(widths[0]))
@@ -148,9 +153,13 @@ class Discriminator(nn.Module):
         """
         img = as_images(img, self.img_channels, self.resolution, self.bias)
         c = as_labels(c, sizes(img)[0], self.num_classes, self.bias)
-        x = bias_act(self.convs[0](in_format_of(self, img)), self.bias, act="lrelu", gain=1)
-        for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
-            x = bias_act(norm(conv(x)), act="lrelu", gain=1)
+        wide = self.bias.dtype
+        dtypes = [self.precision.at(resolution, self.img_resolution, wide) for resolution in self.resolutions]
+        x = in_format_of(self, img).to(dtypes[0])
+        x = bias_act(self.convs[0](x), self.bias, act="lrelu", gain=1)
+        for conv, norm, dtype in zip(list(self.convs)[1:], self.norms, dtypes[1:], strict=True):
+            x = bias_act(norm(conv(x.to(dtype))), act="lrelu", gain=1)
+        x = x.to(wide)
         logits = self.dense(x.flatten(1))
         if self.embed is not None and c is not None:
             logits = logits + (self.embed(c) * x.sum(dim=[2, 3])).sum(dim=1, keepdim=True)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
 from fastgan.models.inputs import as_images_of_any_size, in_format_of, is_channels_last
+from fastgan.nn import MixedPrecision
+from fastgan.nn.convolution import Conv2d
 from fastgan.ops.arguments import dense_format, joined
 
 # Side of the patch that one logit sees, in pixels -> convolutions of stride 2. 1 has 1x1 kernels and no stride.
@@ -31,7 +33,7 @@ def smallest_side(receptive_field: int) -> int:
     return 3 * 2**strided if strided > 0 else 2
 
 
-class PatchGAN(nn.Module):
+class PatchGAN(MixedPrecision, nn.Module):
     """[convolution ↓2, norm, lrelu 0.2]… → convolution, norm, lrelu 0.2 → convolution to one logit a place.
 
     Kernels are 4x4 with a padding of 1; level i has min(channel_base·2^i, 8·channel_base) channels; the first
@@ -59,7 +61,7 @@ class PatchGAN(nn.Module):
         widths = [min(channel_base * 2**i, channel_base * 8) for i in range(max(strided, 1) + 1)]
         self.layers = nn.ModuleList(
             ConvNorm(
-                nn.Conv2d(
+                Conv2d(
                     i, o, stride=2 if level < strided else 1, bias=level == 0 or not norm_has_offset(norm), **kernel
                 ),
                 norm_layer(norm, o) if level > 0 else None,
@@ -67,7 +69,8 @@ class PatchGAN(nn.Module):
             )
             for level, (i, o) in enumerate(zip([in_channels, *widths], widths, strict=False))
         )
-        self.layers.append(ConvNorm(nn.Conv2d(widths[-1], 1, **kernel), None, None))
+        self.layers.append(ConvNorm(Conv2d(widths[-1], 1, **kernel), None, None))
+        self.strided = strided
         initialise(self)
 
     def forward(self, img: Tensor) -> Tensor:
@@ -76,10 +79,11 @@ class PatchGAN(nn.Module):
         Raises:
             ValueError, TypeError: img has the wrong shape, dtype or device.
         """
-        img = as_images_of_any_size("img", img, self.in_channels, 1, self.smallest, next(self.parameters()))
+        like = next(self.parameters())
+        img = as_images_of_any_size("img", img, self.in_channels, 1, self.smallest, like)
         x = in_format_of(self, img)
-        for layer in self.layers:
-            x = layer(x)
+        for level, layer in enumerate(self.layers):
+            x = layer(x.to(self.precision.at(1, 2 ** min(level, self.strided), like.dtype)))
         return x
 
 

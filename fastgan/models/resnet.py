@@ -10,6 +10,8 @@ from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
 from fastgan.models.inputs import as_images_of_any_size, in_format_of
 from fastgan.models.protocols import FromImage
+from fastgan.nn import MixedPrecision
+from fastgan.nn.convolution import Conv2d, ConvTranspose2d
 
 
 class ResidualBlock(nn.Module):
@@ -20,14 +22,14 @@ class ResidualBlock(nn.Module):
         settings: dict[str, Any] = {
             "kernel_size": 3, "padding": 1, "padding_mode": "reflect", "bias": not norm_has_offset(norm), **FLOAT32,
         }  # fmt: skip
-        self.first = ConvNorm(nn.Conv2d(channels, channels, **settings), norm_layer(norm, channels), "relu")
-        self.second = ConvNorm(nn.Conv2d(channels, channels, **settings), norm_layer(norm, channels), None)
+        self.first = ConvNorm(Conv2d(channels, channels, **settings), norm_layer(norm, channels), "relu")
+        self.second = ConvNorm(Conv2d(channels, channels, **settings), norm_layer(norm, channels), None)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.first(x))
 
 
-class ResNet(FromImage):
+class ResNet(MixedPrecision, FromImage):
     """c7s1-64, d128, d256, [R256]…, u128, u64, c7s1-3, tanh in the paper's notation: 1/4 of the resolution inside.
 
     c7s1: 7x7, reflected borders; d: 3x3 ↓2; R: `ResidualBlock`; u: transposed 3x3 ↑2; each normalised, then relu, but
@@ -61,17 +63,17 @@ class ResNet(FromImage):
         bias = not norm_has_offset(norm)
         wide: dict[str, Any] = {"kernel_size": 7, "padding": 3, "padding_mode": "reflect", **FLOAT32}
         strided: dict[str, Any] = {"kernel_size": 3, "stride": 2, "padding": 1, "bias": bias, **FLOAT32}
-        self.stem = ConvNorm(nn.Conv2d(in_channels, outer, bias=bias, **wide), norm_layer(norm, outer), "relu")
+        self.stem = ConvNorm(Conv2d(in_channels, outer, bias=bias, **wide), norm_layer(norm, outer), "relu")
         self.downs = nn.ModuleList(
-            ConvNorm(nn.Conv2d(i, o, **strided), norm_layer(norm, o), "relu")
+            ConvNorm(Conv2d(i, o, **strided), norm_layer(norm, o), "relu")
             for i, o in ((outer, middle), (middle, inner))
         )
         self.blocks = nn.ModuleList(ResidualBlock(inner, norm) for _ in range(num_blocks))
         self.ups = nn.ModuleList(
-            ConvNorm(nn.ConvTranspose2d(i, o, output_padding=1, **strided), norm_layer(norm, o), "relu")
+            ConvNorm(ConvTranspose2d(i, o, output_padding=1, **strided), norm_layer(norm, o), "relu")
             for i, o in ((inner, middle), (middle, outer))
         )
-        self.head = ConvNorm(nn.Conv2d(outer, out_channels, **wide), None, "tanh")
+        self.head = ConvNorm(Conv2d(outer, out_channels, **wide), None, "tanh")
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -83,6 +85,9 @@ class ResNet(FromImage):
         like = self.stem.conv.weight
         image = as_images_of_any_size("image", image, self.in_channels, self.multiple, self.smallest, like)
         x = in_format_of(self, image)
-        for layer in (self.stem, *self.downs, *self.blocks, *self.ups, self.head):
-            x = layer(x)
+        outer, middle, inner = (self.precision.at(1, 2**level, like.dtype) for level in range(3))
+        dtypes = (outer, outer, middle, *(inner for _ in self.blocks), middle, outer, outer)
+        layers = (self.stem, *self.downs, *self.blocks, *self.ups, self.head)
+        for layer, dtype in zip(layers, dtypes, strict=True):
+            x = layer(x.to(dtype))
         return x

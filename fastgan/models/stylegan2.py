@@ -20,6 +20,7 @@ from fastgan.models.registry import Family
 from fastgan.nn import (
     EqualizedConv2d,
     EqualizedLinear,
+    MixedPrecision,
     SynthesisLayer,
     ToRGB,
     minibatch_stddev,
@@ -47,7 +48,8 @@ class StyledConfig:
         mbstd_group: the most samples in a group of D's minibatch standard deviation.
         cmap_dim: length of D's label embedding; None: D's channels at the start.
         w_avg_beta: decay of the moving average of w.
-        conv_clamp: bound on the output of convolution layers; None: none, right for fp32.
+        conv_clamp: bound on the output of convolution layers; None: none, right for fp32 (`fastgan train` takes 256
+            where half precision is on).
 
     Raises:
         ValueError: a value is impossible.
@@ -108,7 +110,7 @@ class StyleGAN2Config(StyledConfig):
         check_float("style_mixing", self.style_mixing, 0, 1)
 
 
-class SynthesisNetwork(Resampling):
+class SynthesisNetwork(MixedPrecision, Resampling):
     """Images of ws: a learned constant, two modulated convolutions a resolution, the to-RGB images summed.
 
     Layer i takes row i of ws; the to-RGB of a resolution takes the row of the layer that follows it.
@@ -123,6 +125,7 @@ class SynthesisNetwork(Resampling):
         self.w_dim, self.has_noise = cfg.w_dim, cfg.noise
         self.img_channels, self.img_resolution = cfg.img_channels, max(cfg.resolution)
         self.num_ws = 2 * len(sizes)
+        self.resolutions = [max(size) for size in sizes]
         self.const = nn.Parameter(normal(widths[0], *sizes[0]))
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], cfg.w_dim, sizes[0], clamp=cfg.conv_clamp)])
         for i, o, size in zip(widths, widths[1:], sizes[1:], strict=False):
@@ -151,6 +154,7 @@ class SynthesisNetwork(Resampling):
         x = self.layers[0](x, ws[:, 0], noise_mode, generator)
         img = self.to_rgb[0](x, ws[:, 1])
         for i, to_rgb in enumerate(list(self.to_rgb)[1:], start=1):
+            x = x.to(self.precision.at(self.resolutions[i], self.img_resolution, self.const.dtype))
             x = self.layers[2 * i - 1](x, ws[:, 2 * i - 1], noise_mode, generator)
             x = self.layers[2 * i](x, ws[:, 2 * i], noise_mode, generator)
             img = to_rgb(x, ws[:, 2 * i + 1], residual=upsample2d(img, self.f))
@@ -210,7 +214,7 @@ class DiscriminatorBlock(nn.Module):
         return self.skip(x, residual=self.conv1(self.conv0(x)))
 
 
-class Discriminator(Grouping):
+class Discriminator(MixedPrecision, Grouping):
     """Residual discriminator; with labels, the projection of its output on an embedding of the label.
 
     Attributes: num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
@@ -223,6 +227,7 @@ class Discriminator(Grouping):
         self.img_channels, self.resolution, self.num_classes = cfg.img_channels, cfg.resolution, cfg.num_classes
         self.c_dim, self.img_resolution = cfg.num_classes, max(cfg.resolution)
         self.mbstd_group = cfg.mbstd_group
+        self.resolutions = [max(size) for size in sizes]
         self.from_rgb = EqualizedConv2d(cfg.img_channels, widths[0], 1, act="lrelu", clamp=cfg.conv_clamp)
         self.blocks = nn.ModuleList(
             DiscriminatorBlock(i, o, clamp=cfg.conv_clamp) for i, o in zip(widths, widths[1:], strict=False)
@@ -243,11 +248,12 @@ class Discriminator(Grouping):
         like = cast(Tensor, self.out.bias)
         img = as_images(img, self.img_channels, self.resolution, like)
         c = as_labels(c, sizes(img)[0], self.num_classes, like)
-        img = in_format_of(self, img)
+        dtypes = [self.precision.at(resolution, self.img_resolution, like.dtype) for resolution in self.resolutions]
+        img = in_format_of(self, img).to(dtypes[0])
         x = in_format_of(self, self.from_rgb(img))  # a copy where images of one channel have no format to keep
-        for block in self.blocks:
-            x = block(x)
-        x = self.conv(minibatch_stddev(x, self.mbstd_group))
+        for block, dtype in zip(self.blocks, dtypes, strict=False):
+            x = block(x.to(dtype))
+        x = self.conv(minibatch_stddev(x.to(like.dtype), self.mbstd_group))
         x = self.out(self.dense(x.flatten(1)))
         if self.mapping is not None:
             cmap = self.mapping.w(None, c)

@@ -19,6 +19,7 @@ from fastgan.models.registry import Family
 from fastgan.models.stylegan2 import Discriminator, StyledConfig
 from fastgan.nn.alias_free import AliasFreeLayer, AliasFreeToRGB, FourierFeatures
 from fastgan.nn.modulated import NOISE_MODES, Generators, check_generators
+from fastgan.nn.precision import MixedPrecision
 from fastgan.nn.signals import CRITICAL_LAYERS, Signal, signals
 from fastgan.ops.arguments import sizes
 
@@ -68,7 +69,7 @@ class StyleGAN3RConfig(StyleGAN3Config):
     widening: ClassVar[int] = 2
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(MixedPrecision, nn.Module):
     """Images of ws: Fourier features, alias-free layers, to-RGB, times 0.25. Row 0 of ws is the input's.
 
     Attributes: num_ws, w_dim, img_channels, img_resolution (the larger side).
@@ -79,6 +80,7 @@ class SynthesisNetwork(nn.Module):
         flow = cfg.signals()
         self.num_ws, self.w_dim = cfg.layers + 2, cfg.w_dim
         self.img_channels, self.img_resolution = cfg.img_channels, max(cfg.resolution)
+        self.rates = [signal.rate for signal in flow]  # of what the layers give, the image last
         self.input = FourierFeatures(flow[0], cfg.w_dim)
         self.layers = nn.ModuleList(
             AliasFreeLayer(
@@ -115,10 +117,12 @@ class SynthesisNetwork(nn.Module):
         check_choice("noise_mode", noise_mode, NOISE_MODES)
         check_generators(generator, sizes(ws)[0])
         transform = as_transform(transform, sizes(ws)[0], self.input.weight)
+        wide = self.input.weight.dtype
+        dtypes = [self.precision.at(rate, self.img_resolution, wide) for rate in self.rates]
         x = self.input(ws[:, 0], transform)
         for i, layer in enumerate(self.layers, start=1):
-            x = layer(x, ws[:, i], update_emas)
-        return self.to_rgb(x, ws[:, -1], update_emas) * OUTPUT_SCALE
+            x = layer(x.to(dtypes[i - 1]), ws[:, i], update_emas)
+        return self.to_rgb(x.to(dtypes[-1]), ws[:, -1], update_emas).to(wide) * OUTPUT_SCALE
 
 
 class Generator(Movable):

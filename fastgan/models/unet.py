@@ -12,6 +12,8 @@ from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
 from fastgan.models.inputs import as_images_of_any_size, in_format_of
 from fastgan.models.protocols import FromImage
+from fastgan.nn import MixedPrecision
+from fastgan.nn.convolution import Conv2d, ConvTranspose2d
 from fastgan.ops import bias_act
 
 # Decoder levels that have dropout, from the innermost on: the paper's only noise.
@@ -40,7 +42,7 @@ def as_num_downs(num_downs: int, resolution: tuple[int, int]) -> int:
     return num_downs
 
 
-class UNet(FromImage):
+class UNet(MixedPrecision, FromImage):
     """[convolution ↓2, norm, lrelu 0.2]… → [transposed convolution ↑2, norm, relu, encoder's level beside]… → tanh.
 
     Level i of the encoder has min(channel_base·2^i, 8·channel_base) channels; kernels are 4x4. The first and the
@@ -77,7 +79,7 @@ class UNet(FromImage):
         last = num_downs - 1
         self.downs = nn.ModuleList(
             ConvNorm(
-                nn.Conv2d(i, o, bias=bias, **settings),
+                Conv2d(i, o, bias=bias, **settings),
                 norm_layer(norm, o) if 0 < level < last else None,
                 "relu" if level == last else "lrelu",
             )
@@ -85,16 +87,14 @@ class UNet(FromImage):
         )
         self.ups = nn.ModuleList(
             ConvNorm(
-                nn.ConvTranspose2d(
-                    widths[level] * (1 if level == last else 2), widths[level - 1], bias=bias, **settings
-                ),
+                ConvTranspose2d(widths[level] * (1 if level == last else 2), widths[level - 1], bias=bias, **settings),
                 norm_layer(norm, widths[level - 1]),
                 "relu",
             )
             for level in range(last, 0, -1)
         )
         self.ups.append(
-            ConvNorm(nn.ConvTranspose2d(widths[0] * (2 if last else 1), out_channels, **settings), None, "tanh")
+            ConvNorm(ConvTranspose2d(widths[0] * (2 if last else 1), out_channels, **settings), None, "tanh")
         )
         initialise(self)
 
@@ -114,11 +114,14 @@ class UNet(FromImage):
         x = in_format_of(self, image)
         check_choice("dropout", dropout, (None, False, True))
         drop = self.training if dropout is None else dropout
+        # Of the larger side of each level: what comes into the encoder's, and what the decoder's give.
+        dtypes = [self.precision.at(1, 2**level, like.dtype) for level in range(len(self.downs))]
         skips = []
-        for down in self.downs:
-            x = down(x)
+        for down, dtype in zip(self.downs, dtypes, strict=True):
+            x = down(x.to(dtype))
             skips.append(x)
-        for level, up in enumerate(self.ups):
+        for level, (up, dtype) in enumerate(zip(self.ups, reversed(dtypes), strict=True)):
+            x = x.to(dtype)
             if level > 0:  # relu(lrelu(x)) = relu(x): the decoder's activation of what the encoder normalised
                 x = torch.cat([bias_act(skips[-1 - level], act="relu", gain=1), x], dim=1)
             x = up(x)

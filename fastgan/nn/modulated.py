@@ -154,7 +154,9 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(img_channels))
 
     def forward(self, x: Tensor, w: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x [N, I, H, W], w [N, w_dim] -> [N, C, H, W], added to residual [N, C, H, W]."""
+        """x [N, I, H, W], w [N, w_dim] -> [N, C, H, W], added to residual [N, C, H, W] in the wider dtype."""
+        if residual is not None and residual.dtype != x.dtype:
+            return residual + self.forward(x, w)
         styles = self.affine(w) * self.style_gain
         return modulated_conv2d(
             x, self.weight, styles, demodulate=False, b=self.bias, clamp=self.clamp, residual=residual

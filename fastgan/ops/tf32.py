@@ -21,6 +21,28 @@ def allowed() -> bool:
         return (_set_outside if _blocks else _SETTING.fp32_precision) == "tf32"
 
 
+@contextmanager
+def permission(granted: bool) -> Iterator[None]:
+    """For the length of a block: tf32 is allowed, or it is not, whatever was set before."""
+    before = _set("tf32" if granted else "ieee")
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(precision: str) -> str:
+    """The setting <- precision, where blocks of `exactly` are open when the last of them ends; what it was."""
+    global _set_outside
+    with _lock:
+        before = _set_outside if _blocks else _SETTING.fp32_precision
+        if _blocks:
+            _set_outside = precision
+        else:
+            _SETTING.fp32_precision = precision
+        return before
+
+
 def exactly(x: Tensor) -> AbstractContextManager[None]:
     """For the length of a call of torch's convolution of x: without tf32."""
     return _without() if _follows(x) else nullcontext()

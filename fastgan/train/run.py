@@ -22,6 +22,8 @@ from fastgan.data import BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
 from fastgan.metrics import Evaluation
 from fastgan.models.registry import build, family
+from fastgan.nn.precision import Precision, set_precision
+from fastgan.ops import tf32
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
 from fastgan.train.available import held_bytes
@@ -145,11 +147,12 @@ class Run:
         """
         go_on = resume_command(self.outdir, self.config.model)
         try:
-            if self.ranks is not None and self.ranks.rank:
-                return follow(self.state, self.config.training, self.sets, self.ranks, should_stop)
-            self.outdir.mkdir(parents=True, exist_ok=True)
-            with one_writer(self.outdir):
-                return self._train(should_stop, display)
+            with tf32.permission(self.config.training.precision == "tf32"):
+                if self.ranks is not None and self.ranks.rank:
+                    return follow(self.state, self.config.training, self.sets, self.ranks, should_stop)
+                self.outdir.mkdir(parents=True, exist_ok=True)
+                with one_writer(self.outdir):
+                    return self._train(should_stop, display)
         except BrokenImageError as error:  # of a streamed set
             stands = latest_checkpoint(self.outdir)
             again = f"{go_on} --skip-broken" if stands else "start again with --skip-broken"
@@ -332,10 +335,14 @@ def game_of(
     chosen = family(config.model)
     networks = dict(zip(chosen.networks, build(config.model, **config.architecture)[1:], strict=True))
     last = config.training.uses_channels_last(device.type)
+    precision = Precision(config.training.precision, config.training.half_resolutions)
     for network in networks.values():
         network.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
+        set_precision(network, precision)
     if not config.data.cond:
         sets = {name: dataset.unlabelled() for name, dataset in sets.items()}
-    game = imported(chosen.play)(networks, place.share(config.training), sets, device)
+    game: Game = imported(chosen.play)(networks, place.share(config.training), sets, device)
+    for average in game.averages.values():  # what is shown and measured is what a checkpoint's network makes
+        set_precision(average.module, Precision())
     play_together(game, place, config.training.seed)
     return game

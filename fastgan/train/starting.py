@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastgan.config.data import DataOptions
 from fastgan.config.options import replace
 from fastgan.data import Dataset
 from fastgan.models.registry import configure, family
+from fastgan.nn.precision import CLAMP
 from fastgan.train.config import RunConfig
 from fastgan.train.folder import checkpoint_at, one_writer
 from fastgan.train.resuming import Origin
@@ -102,6 +103,9 @@ def resolve(wanted: Wanted, origin: Origin | None, *, branches: bool) -> tuple[R
     base_data = dataclasses.replace(base.data, path=None) if "source" in wanted.data else base.data
     data = dataclasses.replace(base_data, **wanted.data)
     architecture = {**base.architecture, **wanted.architecture}
+    bounded = training.half_precision and "conv_clamp" in {each.name for each in fields(family(name).config)}
+    if bounded and "conv_clamp" not in wanted.architecture and architecture.get("conv_clamp") is None:
+        architecture["conv_clamp"] = CLAMP
     configure(name, **architecture)  # complains about the model before reading the data
     located = data.located()
     goes_on = origin if not branches else None
