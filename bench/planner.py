@@ -24,9 +24,9 @@ from fastgan.data import Dataset, ImageDataset
 from fastgan.models.registry import configure, family
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.train.config import RunConfig
+from fastgan.train.game import game_of
 from fastgan.train.loop import step
 from fastgan.train.planner import Planner
-from fastgan.train.run import game_of
 from fastgan.train.state import TrainState
 
 WITHIN = 0.15

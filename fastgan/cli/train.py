@@ -39,10 +39,11 @@ from fastgan.train.branching import Branch
 from fastgan.train.config import RunConfig
 from fastgan.train.distributed import Ranks
 from fastgan.train.folder import resume_command
+from fastgan.train.game import game_of
 from fastgan.train.interrupt import Interrupt
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
-from fastgan.train.run import Run, game_of
+from fastgan.train.run import Run
 from fastgan.train.shares import Place
 from fastgan.train.starting import Wanted, beginning, check_apart, check_outdir, resolve
 

@@ -42,6 +42,8 @@ class TrainingOptions:
         precision: in which networks compute; "tf32" lets convolutions on a GPU round operands to 10 bits, "bf16" and
             "fp16" are of the highest resolutions. Parameters stay in fp32.
         half_resolutions: how many of the highest resolutions compute in bf16 or fp16.
+        roll_back_after: updates of a player in a row that are skipped, their gradients NaN or infinite, before training
+            goes back to the last good checkpoint; 0: never.
         metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
     """
 
@@ -59,13 +61,15 @@ class TrainingOptions:
     graphs: bool = True
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     half_resolutions: int = 4
+    roll_back_after: int = 64
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch", "snap"):
             check_int(name, getattr(self, name), 1, _LARGEST_INT)
         check_int("seed", self.seed, 0, _LARGEST_SEED)
-        check_int("keep", self.keep, 0, _LARGEST_INT)
+        for name in ("keep", "roll_back_after"):
+            check_int(name, getattr(self, name), 0, _LARGEST_INT)
         check_choice("precision", self.precision, ("fp32", "tf32", "bf16", "fp16"))
         check_int("half_resolutions", self.half_resolutions, 0)
         for name in ("kimg", "tick"):

@@ -20,6 +20,8 @@ _GROUPS = {
     "images_per_second": ("Throughput", "images / s"),
     "memory_gib": ("Peak memory", "GiB"),
     "skipped": ("Skipped updates", "count"),
+    "nonfinite": ("Values that were not finite", "count"),
+    "rollbacks": ("Times training went back", "count"),
 }
 _LEFT_OUT = {"kimg", "step", "seconds_per_kimg"}  # the axis itself, and what another chart shows
 

@@ -13,7 +13,7 @@ from fastgan.checkpoint import replacing
 from fastgan.config.fields import is_finite
 from fastgan.report.curves import charts, gaps
 from fastgan.report.pictures import choose, data_uri, grid_files
-from fastgan.report.progress import format_duration
+from fastgan.report.progress import flatten, format_duration
 from fastgan.report.stats import finite, read_stats
 
 _GRIDS = 60
@@ -213,4 +213,11 @@ def _findings(records: Sequence[Mapping[str, Any]]) -> list[str]:
         name.removeprefix("skipped/"): n for r in records for name, n in r.items() if name.startswith("skipped/")
     }
     found = [f"{n:g} updates of {name} were skipped: their gradients were not finite" for name, n in skipped.items()]
+    others: dict[str, float] = {}
+    for name, value in (each for record in records for each in flatten(record)):
+        if name.startswith("nonfinite/"):
+            others[name] = others.get(name, 0.0) + (_number(value) or 0.0)
+    found += [f"{n:g} values of {name.removeprefix('nonfinite/')} were not finite" for name, n in others.items()]
+    if rollbacks := max((_number(r.get("rollbacks")) or 0 for r in records), default=0):
+        found.append(f"training went back to an earlier checkpoint {rollbacks:g} time{'s' if rollbacks > 1 else ''}")
     return found + [f"{name} was not finite, first at {kimg:g} kimg" for name, kimg in gaps(records).items()]

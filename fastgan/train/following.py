@@ -9,6 +9,7 @@ from fastgan.data import Dataset
 from fastgan.ops.allocation import release_free_memory
 from fastgan.train.distributed import Ranks
 from fastgan.train.loop import train
+from fastgan.train.rollback import DivergedError, Rollback
 from fastgan.train.state import TrainState
 
 
@@ -20,10 +21,13 @@ def follow(
     should_stop: Callable[[], bool],
 ) -> bool:
     """Train as rank 0 does in `Run.train`, which writes; True if the end was reached."""
+    rollback = Rollback(options.roll_back_after)
     total, tick = round(options.kimg * 1000), round(options.tick * 1000)
 
     def on_tick(state: TrainState) -> None:
         ranks.means(state, sets)
+        if stuck := rollback.stuck(state):  # as rank 0 finds too, which says how to go on
+            raise DivergedError(stuck)
         release_free_memory()
         if state.images >= total or (state.images // tick) % options.snap == 0:
             ranks.capture(state)

@@ -43,7 +43,7 @@ class Planner:
         config: what is to be trained.
         sets: its data.
         device: where.
-        play: makes the game, as `train.run.game_of` does.
+        play: makes the game, as `train.game.game_of` does.
         held: bytes that the process holds before training; None: what it holds now.
 
     Attributes:

@@ -17,12 +17,9 @@ from fastgan.checkpoint import (
     replacing,
     save_checkpoint,
 )
-from fastgan.choices import imported
 from fastgan.data import BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
 from fastgan.metrics import Evaluation
-from fastgan.models.registry import build, family
-from fastgan.nn.precision import Precision, set_precision
 from fastgan.ops import tf32
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
@@ -34,12 +31,13 @@ from fastgan.train.distributed import Ranks
 from fastgan.train.fingerprint import fingerprints, packed
 from fastgan.train.folder import branch_command, one_writer, put_newer_aside, resume_command
 from fastgan.train.following import follow
-from fastgan.train.game import Game, Pictures
+from fastgan.train.game import Game, Pictures, game_of
 from fastgan.train.graphs import graphs_on
 from fastgan.train.loop import train
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
-from fastgan.train.shares import Place, part_of, play_together
+from fastgan.train.rollback import DivergedError, Rollback, is_good, is_marked_good, last_good
+from fastgan.train.shares import Place, part_of
 from fastgan.train.state import TrainState
 
 # Label vectors of the set that a checkpoint keeps, for generated images to draw from.
@@ -87,6 +85,7 @@ class Run:
         compared, metrics = self.game.compared, config.training.metrics
         measures = bool(metrics) and not place.rank
         self._evaluation = Evaluation(metrics, compared) if measures and compared is not None else None
+        self.rollback = Rollback(config.training.roll_back_after)
         self.scores: list[dict[str, float]] = []
         self.goes_on = origin is not None and branch is None
         self.branched_from = branch.to_json() if branch else None
@@ -126,12 +125,15 @@ class Run:
                 self.branched_from = origin.metadata.get("branched_from")
             else:
                 branch.adapt(tree, self.state.capture())
-            self.state.restore(tree["state"] | {"emas": {name: tree[f"{name}_ema"] for name in self.game.averages}})
-            self.scores = tree["scores"]
+            self._take(tree)
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             # torch lists every tensor that does not fit, a line each; the first tells enough.
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise CheckpointError(f"checkpoint {origin.checkpoint} does not fit this fastgan: {reason}") from error
+
+    def _take(self, tree: dict[str, Any]) -> None:
+        self.state.restore(tree["state"] | {"emas": {name: tree[f"{name}_ema"] for name in self.game.averages}})
+        self.scores = tree["scores"]
 
     def train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         """Train to the end or until should_stop; the last step is always checkpointed.
@@ -142,6 +144,7 @@ class Run:
         Raises:
             ValueError: another process writes to the folder, or its stats.jsonl is damaged.
             BrokenImageError: an image of a streamed set cannot be read, and such are not passed over.
+            DivergedError: updates are skipped one after the other, and going back to a checkpoint does not help.
             OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
             MemoryError: memory ran out; the message names the largest batch that would fit, and how to go on with it.
         """
@@ -159,6 +162,9 @@ class Run:
             raise BrokenImageError(
                 f"{error}. The run stopped at {self.state.kimg:g} kimg; to pass over such images: {again}"
             ) from error
+        except DivergedError:
+            self._save_report("stopped", display)
+            raise
         except OSError as error:
             reason = f"cannot write {error.filename or self.outdir}: {error.strerror or error}"
             reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"
@@ -195,9 +201,13 @@ class Run:
         total, tick = round(options.kimg * 1000), round(options.tick * 1000)
 
         def on_tick(state: TrainState) -> None:
+            nonlocal writer, clock
             figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
             figures |= (state.statistics.means() if ranks is None else ranks.means(state, self.sets)) | self._skipped()
-            snapshot = state.images >= total or (state.images // tick) % options.snap == 0
+            stuck = self.rollback.stuck(state)
+            if stuck and ranks is not None:
+                raise self.rollback.ended(stuck, self.outdir)
+            snapshot = not stuck and (state.images >= total or (state.images // tick) % options.snap == 0)
             if snapshot:
                 figures |= self._measure()
             writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
@@ -206,6 +216,9 @@ class Run:
             display.update(kimg=state.kimg, stats=figures)
             self._note_warnings(display)
             release_free_memory()
+            if stuck:
+                writer = self._roll_back(stuck, display)
+                clock = Clock(state.images)
             if snapshot:
                 self._save_grid(display)
                 self._save_checkpoint(display)
@@ -220,6 +233,27 @@ class Run:
         if self._events:
             self._events.close()
         return finished
+
+    def _roll_back(self, reason: str, display: TrainingDisplay) -> StatsWriter:
+        """Go on from the last good checkpoint with other random numbers; the statistics file from there."""
+        state, found, rollbacks = self.state, last_good(self.outdir), self.state.rollbacks + 1
+        if found is None:
+            self._save_checkpoint(display)
+        path, tree = self.rollback.begin(found, self.outdir, reason)
+        self._take(tree)
+        self.rollback.reseed()
+        state.rollbacks = rollbacks
+        put_newer_aside(self.outdir, state.images)
+        self.journal.warnings.append(f"{reason}; went back to {path}, {state.kimg:g} kimg, with other random numbers")
+        display.note(f"warning: {self.journal.warnings[-1]}")
+        writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg)
+        writer.write({"kimg": state.kimg, "step": state.step} | self._skipped())
+        if self._events:
+            self._events.close()
+            self._events = EventsWriter(self.outdir / "tensorboard", state.images)
+        display.update(kimg=state.kimg, stats=self._skipped())
+        self._save_report("running", display)
+        return writer
 
     def summary(self) -> list[str]:
         """One line a metric: its first and last value, and its floor (the same figure between reals) if it has one."""
@@ -264,7 +298,8 @@ class Run:
 
     def _skipped(self) -> dict[str, float]:
         counts = {name: count.item() for name, count in self.state.skipped.items()}
-        return {f"skipped/{name}": count for name, count in counts.items() if count}
+        skipped: dict[str, float] = {f"skipped/{name}": count for name, count in counts.items() if count}
+        return skipped | ({"rollbacks": self.state.rollbacks} if self.state.rollbacks else {})
 
     def _write_pictures(self, pictures: Pictures, name: str) -> Path:
         self.journal.captions = pictures.captions
@@ -286,6 +321,7 @@ class Run:
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
         state = self.state.capture() if self.ranks is None else self.ranks.capture(self.state)
+        good = is_good(self.state, state)
         known = fingerprints(self.sets, self.config.data.cond)
         tree = {
             "config": self.config.to_json(),
@@ -303,8 +339,10 @@ class Run:
             tree["labels"] = first.conditions(torch.tensor(evenly_spaced(len(first), _LABELS_KEPT)))
         if classes and first.empty_classes:
             dataset["empty"] = list(first.empty_classes)
-        metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset} | self._records()
-        save_checkpoint(path, tree, metadata=metadata)
+        metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset, "good": good}
+        save_checkpoint(path, tree, metadata=metadata | self._records())
+        if good:
+            self.rollback.attempts = 0
         display.note(f"wrote {path}")
         self._remove_old()
 
@@ -316,33 +354,9 @@ class Run:
         return {name: record for name, record in records.items() if record}
 
     def _remove_old(self) -> None:
-        keep = self.config.training.keep
-        for old in checkpoints(self.outdir)[:-keep] if keep else []:
-            old.unlink()
-
-
-def game_of(
-    config: RunConfig,
-    sets: Mapping[str, Dataset],
-    device: torch.device,
-    build: Callable[..., tuple[Any, ...]] = build,
-    place: Place = Place(),  # noqa: B008 - it is frozen
-) -> Game:
-    """The game of a configuration, or a rank's part in it, its weights drawn anew; `build` makes the networks, as
-    `models.build` does.
-    """
-    torch.manual_seed(config.training.seed)
-    chosen = family(config.model)
-    networks = dict(zip(chosen.networks, build(config.model, **config.architecture)[1:], strict=True))
-    last = config.training.uses_channels_last(device.type)
-    precision = Precision(config.training.precision, config.training.half_resolutions)
-    for network in networks.values():
-        network.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
-        set_precision(network, precision)
-    if not config.data.cond:
-        sets = {name: dataset.unlabelled() for name, dataset in sets.items()}
-    game: Game = imported(chosen.play)(networks, place.share(config.training), sets, device)
-    for average in game.averages.values():  # what is shown and measured is what a checkpoint's network makes
-        set_precision(average.module, Precision())
-    play_together(game, place, config.training.seed)
-    return game
+        """All but the newest checkpoints, and the last to which training could go back."""
+        keep, known = self.config.training.keep, checkpoints(self.outdir)
+        good = next(filter(is_marked_good, reversed(known)), None)
+        for old in known[:-keep] if keep else []:
+            if old != good:
+                old.unlink()

@@ -6,14 +6,16 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastgan.config.options import TrainingOptions
-from fastgan.train.game import Game
+
+if TYPE_CHECKING:
+    from fastgan.train.game import Game
 
 _Options = TypeVar("_Options", bound=TrainingOptions)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from fastgan.train.game import Game
 from fastgan.train.graphs import Graphs
@@ -29,6 +30,9 @@ class TrainState:
         skipped: per player, updates left out because a gradient was NaN or infinite.
         graphs: does the updates.
         ranks: the processes that train together; None for this one alone.
+        streak: per player, how many of the latest updates in a row were.
+        rollbacks: how often training has gone back to a checkpoint.
+        buffers: what networks keep beside their parameters (the average of w, running means): floating-point buffers.
     """
 
     game: Game
@@ -38,10 +42,16 @@ class TrainState:
     skipped: dict[str, Tensor] = field(default_factory=dict)
     graphs: Graphs = field(default_factory=Graphs)
     ranks: Ranks | None = None
+    streak: dict[str, Tensor] = field(default_factory=dict)
+    rollbacks: int = 0
 
     def __post_init__(self):
         for player in self.game.players:
-            self.skipped.setdefault(player.name, torch.zeros([], device=player.parameters[0].device))
+            for counts in (self.skipped, self.streak):
+                counts.setdefault(player.name, torch.zeros([], device=player.parameters[0].device))
+        modules = [module for player in self.game.players for module in player.modules.values()]
+        kept = {id(t): t for module in modules for t in module.state_dict(keep_vars=True).values()}
+        self.buffers = [t for t in kept.values() if not isinstance(t, Parameter) and t.is_floating_point()]
 
     @property
     def kimg(self) -> float:
@@ -65,7 +75,13 @@ class TrainState:
             "players": players,
             "emas": {name: ema.module.state_dict() for name, ema in self.game.averages.items()},
             "statistics": self.statistics.state_dict(),
-            "progress": {"step": self.step, "images": self.images, "skipped": dict(self.skipped)},
+            "progress": {
+                "step": self.step,
+                "images": self.images,
+                "skipped": dict(self.skipped),
+                "streak": dict(self.streak),
+                "rollbacks": self.rollbacks,
+            },
             "rng": rng,
         }
 
@@ -89,9 +105,12 @@ class TrainState:
         for name, ema in self.game.averages.items():
             ema.module.load_state_dict(tree["emas"][name])
         self.statistics.load_state_dict(tree["statistics"])
-        self.step, self.images = tree["progress"]["step"], tree["progress"]["images"]
-        for name, count in tree["progress"]["skipped"].items():
-            self.skipped[name].copy_(count)
+        progress = tree["progress"]
+        self.step, self.images = progress["step"], progress["images"]
+        self.rollbacks = progress.get("rollbacks", 0)  # absent from older checkpoints
+        for name in self.skipped:
+            self.skipped[name].copy_(progress["skipped"][name])
+            self.streak[name].copy_(progress.get("streak", {}).get(name, torch.zeros([])))
         self.graphs.forget()
         torch.set_rng_state(tree["rng"]["cpu"])
         if "cuda" in tree["rng"] and torch.cuda.is_available():
@@ -101,8 +120,16 @@ class TrainState:
 def _restore_optimizer(player: Player, saved: dict) -> None:
     """Load the optimizer's tensors in the memory format of their parameters: fused steps pair elements by address.
 
-    Learning rates stay the tensors that they were: schedules write into them.
+    Learning rates stay the tensors that they were: schedules write into them. So does all the rest where the optimizer
+    has stepped before.
     """
+    held = player.optimizer.state_dict()["state"]
+    if {int(index): set(entry) for index, entry in saved.items()} == {i: set(entry) for i, entry in held.items()}:
+        for index, entry in saved.items():
+            for name, value in entry.items():
+                mine = held[int(index)]
+                mine[name] = mine[name].copy_(value) if isinstance(mine[name], Tensor) else value
+        return
     states = {}
     for index, entry in saved.items():
         parameter = player.parameters[int(index)]

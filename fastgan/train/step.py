@@ -31,8 +31,10 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
     """One backward pass over the sum of `terms` for each micro-batch, and one optimizer step; of several ranks, on the
     mean of their gradients.
 
-    A NaN or infinite gradient leaves parameters and optimizer as they were and is counted in `state.skipped`.
+    A NaN or infinite gradient leaves parameters, optimizer and the networks' averages as they were and is counted in
+    `state.skipped` and `state.streak`. An optimizer whose step is not fused has the host wait for that.
     """
+    before = [buffer.clone() for buffer in state.buffers]
     player.optimizer.zero_grad(set_to_none=True)
     trained = [p for p in player.parameters if p.requires_grad]
     for micro, batch in enumerate(batches):
@@ -50,6 +52,9 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
     gradients = [p.grad for p in player.parameters if p.grad is not None]
     broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
     state.skipped[player.name] += broken
+    state.streak[player.name].add_(1).mul_(broken)
+    for buffer, kept in zip(state.buffers, before, strict=True):
+        buffer.copy_(torch.where(broken > 0, kept, buffer))
     if player.optimizer.defaults.get("fused"):
         # GradScaler's protocol: nothing changes where found_inf is 1, and the host waits for nothing.
         setattr(player.optimizer, "found_inf", broken)  # noqa: B010

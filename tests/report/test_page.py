@@ -88,9 +88,12 @@ def test_many_grids_are_thinned_and_the_page_stays_small(tmp_path: Path) -> None
 def test_warnings_that_the_figures_give(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with (run / "stats.jsonl").open("a") as stats:
-        stats.write('{"kimg": 202.0, "loss/G": null, "skipped/G": 2}\n{"kimg": 204, "loss/G": null, "skipped/G": 5}\n')
+        stats.write('{"kimg": 202.0, "loss/G": null, "skipped/G": 2, "nonfinite/loss/G": 8, "rollbacks": 1}\n')
+        stats.write('{"kimg": 204, "loss/G": null, "skipped/G": 5, "nonfinite/loss/G": 4, "rollbacks": 2}\n')
     assert report(run)["warnings"][1:] == [
         "5 updates of G were skipped: their gradients were not finite",
+        "12 values of loss/G were not finite",
+        "training went back to an earlier checkpoint 2 times",
         "loss/G was not finite, first at 202 kimg",
     ]
 

@@ -22,9 +22,9 @@ from fastgan.data import ImageDataset
 from fastgan.models.registry import configure, family
 from fastgan.train.available import free_bytes
 from fastgan.train.config import RunConfig
+from fastgan.train.game import game_of
 from fastgan.train.loop import step
 from fastgan.train.planner import Planner
-from fastgan.train.run import game_of
 from fastgan.train.shadows import Shadows
 from fastgan.train.state import TrainState
 

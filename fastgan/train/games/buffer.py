@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 class ImageBuffer:
-    """Gives each image back, or with probability ½ an earlier one, whose place it takes; images fill it first.
+    """Gives each image back, or with probability ½ an earlier one, whose place it takes; images fill it first, grey
+    ones where they are not finite.
 
     What it holds, and how much, lies in tensors on the device that are written in place.
 
@@ -40,7 +41,8 @@ class ImageBuffer:
         places = torch.where(full, drawn, (self.filled + torch.arange(count, device=device)) % size)
         swapped = (full & (torch.rand(count, device=device) < 0.5))[:, None, None, None]
         held = self.images[places]
-        self.images[places] = torch.where(full & ~swapped, held, images.to(held.dtype))
+        enters = images.isfinite().flatten(1).all(dim=1)[:, None, None, None] & (~full | swapped)
+        self.images[places] = torch.where(enters, images.to(held.dtype), held)
         self.filled += count
         self.filled.clamp_(max=size)
         return torch.where(swapped, held.to(images.dtype), images)

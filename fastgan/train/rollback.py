@@ -1,0 +1,126 @@
+"""Going back to the last good checkpoint of a run whose updates are skipped one after the other."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan.checkpoint import CheckpointError, checkpoints, latest_checkpoint, load_checkpoint, read_metadata
+from fastgan.train.state import TrainState
+
+ATTEMPTS = 3  # at a stretch of training, before it is given up
+
+
+class DivergedError(ValueError):
+    """Training cannot go on: updates are skipped one after the other, and going back does not help or is impossible."""
+
+
+def is_good(state: TrainState, tree: Mapping[str, Any]) -> bool:
+    """Whether training can be taken up again from here: its latest updates were made, and all its numbers are finite.
+
+    Args:
+        state: of the run.
+        tree: what it has captured.
+    """
+    return not any(streak > 0 for streak in state.streak.values()) and _is_finite(tree)
+
+
+def is_marked_good(checkpoint: Path) -> bool:
+    """Whether a checkpoint can be read and was good when it was written; of an older fastgan's that is not known."""
+    try:
+        return bool(read_metadata(checkpoint).get("good", True))
+    except (CheckpointError, OSError):
+        return False
+
+
+def last_good(outdir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest good checkpoint of a run that is whole, and its tree; None where there is none."""
+    for path in filter(is_marked_good, reversed(checkpoints(outdir))):
+        try:
+            tree, _ = load_checkpoint(path)
+        except (CheckpointError, OSError):
+            continue
+        if _is_finite(tree):
+            return path, tree
+    return None
+
+
+class Rollback:
+    """When training has to go back, and how often it has done so in vain.
+
+    Args:
+        after: updates of a player in a row that are skipped; 0: never.
+
+    Attributes:
+        attempts: how often training has gone back since the last good checkpoint.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.after, self.attempts = after, 0
+
+    def stuck(self, state: TrainState) -> str | None:
+        """What has happened, in words; None where training can go on. Waits for the device."""
+        counts = {name: round(streak.item()) for name, streak in state.streak.items()}
+        stuck = [f"{count} updates of {name}" for name, count in counts.items() if self.after and count >= self.after]
+        if not stuck:
+            return None
+        return f"{' and '.join(stuck)} in a row were skipped at {state.kimg:g} kimg: their gradients were not finite"
+
+    def begin(
+        self, found: tuple[Path, dict[str, Any]] | None, outdir: Path, reason: str
+    ) -> tuple[Path, dict[str, Any]]:
+        """Count one more attempt.
+
+        Args:
+            found: of `last_good`.
+            outdir: the run's folder, in which the state of now is saved where none was found.
+            reason: of `stuck`.
+
+        Returns:
+            found.
+
+        Raises:
+            DivergedError: there is none, or going back there has not helped `ATTEMPTS` times; the message says what to
+                do.
+        """
+        if found is None:
+            now = latest_checkpoint(outdir)
+            raise DivergedError(f"{reason}. There is no good checkpoint to go back to; {now} stands. {_advice(now)}")
+        if self.attempts == ATTEMPTS:
+            raise DivergedError(
+                f"{reason}, as {ATTEMPTS} times before from {found[0]}, which stands. {_advice(found[0])}"
+            )
+        self.attempts += 1
+        return found
+
+    def ended(self, reason: str, outdir: Path) -> DivergedError:
+        """The error of several processes, which do not go back by themselves."""
+        good = next(filter(is_marked_good, reversed(checkpoints(outdir))), None)
+        stands = "There is no good checkpoint" if good is None else f"{good} is the last good checkpoint"
+        return DivergedError(f"{reason}. Several processes do not go back by themselves. {stands}. {_advice(good)}")
+
+    def reseed(self) -> None:
+        """Other random numbers than those that followed the checkpoint before: a function of it and the attempt."""
+        torch.manual_seed(int(torch.randint(2**62, [])) + self.attempts)
+
+
+def _advice(checkpoint: Path | None) -> str:
+    place = shlex.quote(str(checkpoint))
+    return f"Try lower learning rates, or --precision fp32: fastgan train --branch {place} --outdir NEW ..."
+
+
+def _is_finite(tree: Any) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in _tensors(tree) if tensor.is_floating_point())
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
+            yield from _tensors(part)
