@@ -50,6 +50,21 @@ def last_good(outdir: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
+def remove_old(outdir: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, 0 for all, and the last to which training could go back."""
+    known = checkpoints(outdir)
+    good = next(filter(is_marked_good, reversed(known)), None)
+    for old in known[:-keep] if keep else []:
+        if old != good:
+            old.unlink()
+
+
+def counts(state: TrainState) -> dict[str, float]:
+    """Figures of updates that were skipped, by player, and of rollbacks; none of what has not happened."""
+    skipped: dict[str, float] = {f"skipped/{name}": count.item() for name, count in state.skipped.items()}
+    return {name: count for name, count in (skipped | {"rollbacks": state.rollbacks}).items() if count}
+
+
 class Rollback:
     """When training has to go back, and how often it has done so in vain.
 

@@ -11,7 +11,6 @@ import torch
 
 from fastgan.checkpoint import (
     CheckpointError,
-    checkpoints,
     latest_checkpoint,
     numbered,
     replacing,
@@ -36,7 +35,7 @@ from fastgan.train.graphs import graphs_on
 from fastgan.train.loop import train
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
-from fastgan.train.rollback import DivergedError, Rollback, is_good, is_marked_good, last_good
+from fastgan.train.rollback import DivergedError, Rollback, counts, is_good, last_good, remove_old
 from fastgan.train.shares import Place, part_of
 from fastgan.train.state import TrainState
 
@@ -188,7 +187,7 @@ class Run:
     def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state, ranks = self.config.training, self.state, self.ranks
         put_newer_aside(self.outdir, state.images)
-        self._remove_old()  # what a run that was killed after its last checkpoint left
+        remove_old(self.outdir, self.config.training.keep)  # what a run that was killed after its last checkpoint left
         writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if self.goes_on else None)
         with replacing(self.outdir / "config.json") as partial:
             partial.write_text(json.dumps(self.config.to_json() | self._records(), indent=2) + "\n", encoding="utf-8")
@@ -203,7 +202,7 @@ class Run:
         def on_tick(state: TrainState) -> None:
             nonlocal writer, clock
             figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
-            figures |= (state.statistics.means() if ranks is None else ranks.means(state, self.sets)) | self._skipped()
+            figures |= (state.statistics.means() if ranks is None else ranks.means(state, self.sets)) | counts(state)
             stuck = self.rollback.stuck(state)
             if stuck and ranks is not None:
                 raise self.rollback.ended(stuck, self.outdir)
@@ -247,11 +246,11 @@ class Run:
         self.journal.warnings.append(f"{reason}; went back to {path}, {state.kimg:g} kimg, with other random numbers")
         display.note(f"warning: {self.journal.warnings[-1]}")
         writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg)
-        writer.write({"kimg": state.kimg, "step": state.step} | self._skipped())
+        writer.write({"kimg": state.kimg, "step": state.step} | counts(state))
         if self._events:
             self._events.close()
             self._events = EventsWriter(self.outdir / "tensorboard", state.images)
-        display.update(kimg=state.kimg, stats=self._skipped())
+        display.update(kimg=state.kimg, stats=counts(state))
         self._save_report("running", display)
         return writer
 
@@ -296,11 +295,6 @@ class Run:
                 self.journal.warnings.append(warning)
                 display.note(f"warning: {warning}")
 
-    def _skipped(self) -> dict[str, float]:
-        counts = {name: count.item() for name, count in self.state.skipped.items()}
-        skipped: dict[str, float] = {f"skipped/{name}": count for name, count in counts.items() if count}
-        return skipped | ({"rollbacks": self.state.rollbacks} if self.state.rollbacks else {})
-
     def _write_pictures(self, pictures: Pictures, name: str) -> Path:
         self.journal.captions = pictures.captions
         save_grid(pictures.images, self.outdir / name, pictures.columns)
@@ -344,7 +338,7 @@ class Run:
         if good:
             self.rollback.attempts = 0
         display.note(f"wrote {path}")
-        self._remove_old()
+        remove_old(self.outdir, self.config.training.keep)
 
     def _records(self) -> dict[str, Any]:
         """What is recorded beside the configuration."""
@@ -352,11 +346,3 @@ class Run:
         told = packed({name: fingerprint.to_json() for name, fingerprint in known.items()})
         records = {"fingerprint": told, "branched_from": self.branched_from}
         return {name: record for name, record in records.items() if record}
-
-    def _remove_old(self) -> None:
-        """All but the newest checkpoints, and the last to which training could go back."""
-        keep, known = self.config.training.keep, checkpoints(self.outdir)
-        good = next(filter(is_marked_good, reversed(known)), None)
-        for old in known[:-keep] if keep else []:
-            if old != good:
-                old.unlink()
