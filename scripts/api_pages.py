@@ -164,6 +164,7 @@ def write_pages(found: list[ModuleType], folder: Path) -> None:
     pdoc.render.configure(docformat="google", footer_text=f"fastgan {fastgan.__version__}")
     # pdoc looks for the names in a dataclass's annotations in the wrong module, and then shows them as written.
     warnings.filterwarnings("ignore", "Error parsing type annotation")
+    warnings.filterwarnings("ignore", "Cannot determine where .*_is_param is taken from")  # of torch's own tensors
     pages = {module.__name__: pdoc.doc.Module(module) for module in found}
     for name, page in pages.items():  # pdoc lists those alone that `__all__` names
         page.submodules = [pages[each] for each in pages if each.rpartition(".")[0] == name]

@@ -213,7 +213,7 @@ class UnalignedBatches:
         return {name: source.state_dict() for name, source in self.sources.items()}
 
     def divide(self, rank: int, world: int) -> None:
-        """`Batches.divide` of each set."""
+        """`Batches.divide` by `rank` and `world` of each set."""
         for source in self.sources.values():
             source.divide(rank, world)
 

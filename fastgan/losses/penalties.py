@@ -41,7 +41,15 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(D: DiscriminatorFn, seen: Labelled) -> Evaluated:
-    """What D says of the images, which become leaves of their own."""
+    """What D says of images, which become leaves of their own.
+
+    Args:
+        D: (x, c) -> logits.
+        seen: the images, and what D sees beside them.
+
+    Returns:
+        leaves and logits.
+    """
     images = seen.images.detach().requires_grad_(True)
     return Evaluated(images, D(images, seen.labels))
 
@@ -150,12 +158,12 @@ Place = Callable[[Labelled, Callable[[], Labelled]], Labelled]
 
 
 def at_real(real: Labelled, fake: Callable[[], Labelled]) -> Labelled:
-    """The real images."""
+    """The real images; `fake`, which makes the generated ones, is not called."""
     return real
 
 
 def at_fake(real: Labelled, fake: Callable[[], Labelled]) -> Labelled:
-    """The generated images."""
+    """The generated images, which `fake` makes; `real` plays no part."""
     return fake()
 
 
@@ -251,7 +259,7 @@ class PathLength:
             report(share_of_zeros(grad))
         lengths = _root(squared_norm(grad) / ws.shape[1])
         mean = self.mean.to(lengths).lerp(lengths.mean(), self.decay)
-        self.mean.copy_(mean.detach())
+        self.mean.copy_(torch.where(mean.isfinite(), mean.detach(), self.mean))  # one bad length would stay for ever
         return (lengths - mean).square()
 
     def averaged(self) -> tuple[Tensor]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastgan.train.schedule import Schedule
+
+_torch: Any = torch  # which does not export its multi-tensor functions
 
 
 class Ema:
@@ -56,7 +59,7 @@ class Ema:
         for dtype, (averaged, source) in self._pairs.items():
             lerp(averaged, source, self.weight.to(dtype))
         for averaged, source in self._buffers.values():
-            torch._foreach_copy_(averaged, source)
+            _torch._foreach_copy_(averaged, source)
 
 
 def _lerp_each(averaged: list[Tensor], source: list[Tensor], weight: Tensor) -> None:
@@ -67,9 +70,9 @@ def _lerp_each(averaged: list[Tensor], source: list[Tensor], weight: Tensor) -> 
 
 def _lerp_together(averaged: list[Tensor], source: list[Tensor], weight: Tensor) -> None:
     """In a few launches for all: torch's multi-tensor lerp takes no weight that lies on the device."""
-    change = torch._foreach_sub(source, averaged)
-    torch._foreach_mul_(change, weight)
-    torch._foreach_add_(averaged, change)
+    change = _torch._foreach_sub(source, averaged)
+    _torch._foreach_mul_(change, weight)
+    _torch._foreach_add_(averaged, change)
 
 
 def _by_dtype(averaged: Iterable[Tensor], source: Iterable[Tensor]) -> dict[torch.dtype, tuple[list, list]]:

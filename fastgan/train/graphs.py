@@ -16,11 +16,11 @@ _WARM_UP = 3
 class Recorder(Protocol):
     """What records the work of a device."""
 
-    def run(self, work: Callable[[], None]) -> None:
+    def run(self, work: Callable[[], object]) -> None:
         """Do the work under the conditions under which it will be recorded."""
         ...
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[], object]) -> Callable[[], None]:
         """Do the work once; what does it again, on the same memory."""
         ...
 
@@ -36,14 +36,14 @@ class CudaGraphs:
         self.stream = torch.cuda.Stream(device)
         self.pool = torch.cuda.graph_pool_handle()
 
-    def run(self, work: Callable[[], None]) -> None:
+    def run(self, work: Callable[[], object]) -> None:
         current = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             work()
         current.wait_stream(self.stream)
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[], object]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         # Threads that read images ahead may allocate pinned memory meanwhile.
         with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
@@ -80,7 +80,7 @@ class Graphs:
         self._calls: dict[Hashable, int] = {}
         self._recordings: dict[Hashable, _Recording | None] = {}
 
-    def __call__(self, name: Hashable, work: Callable[[list[Any]], None], batches: list[Any]) -> None:
+    def __call__(self, name: Hashable, work: Callable[[list[Any]], object], batches: list[Any]) -> None:
         """work(batches).
 
         Args:
@@ -89,7 +89,8 @@ class Graphs:
             batches: dicts, tuples and lists of tensors. What work adds to a dict is valid until the next call.
         """
         if self.recorder is None:
-            return work(batches)
+            work(batches)
+            return
         given, structure = pytree.tree_flatten(batches)
         name = (name, structure, *map(_layout, given))
         calls = self._calls[name] = self._calls.get(name, 0) + 1
@@ -100,15 +101,16 @@ class Graphs:
                     held.copy_(each)
             recording.replay()
         elif calls != _WARM_UP + 1:
-            return self.recorder.run(lambda: work(batches))
+            self.recorder.run(lambda: work(batches))
         else:
             recording = self._record(name, work, given, structure)
             if recording is None:
-                return self.recorder.run(lambda: work(batches))
+                self.recorder.run(lambda: work(batches))
+        if recording is None:
+            return
         for batch, worked_on in zip(batches, recording.batches, strict=True):
             if isinstance(batch, dict):
                 batch.update({key: value for key, value in worked_on.items() if key not in batch})
-        return None
 
     def _record(self, name: tuple, work: Any, given: list[Any], structure: Any) -> _Recording | None:
         assert self.recorder is not None

@@ -16,7 +16,7 @@ _FUSED = ("_fused_adam_", "_fused_adamw_", "_fused_sgd_", "_fused_adagrad_")
 _READS = ("_local_scalar_dense", "is_nonzero", "equal")
 
 
-class Shadow(Tensor):
+class _Shadow(Tensor):
     """A tensor that says of itself to be on a device, and has shape, strides and dtype there, but no values.
 
     torch's fake tensors do the same, at ten times the price an operator, and take real memory for the fused steps of
@@ -30,7 +30,7 @@ class Shadow(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, inner: Tensor, device: torch.device) -> Shadow:
+    def __new__(cls, inner: Tensor, device: torch.device) -> _Shadow:
         made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             inner.size(),
@@ -118,7 +118,7 @@ class Shadows(TorchDispatchMode):
             self._alive[key] = weakref.ref(storage, gone)
             self.now += size
             self.peak = max(self.peak, self.now)
-        return Shadow(inner, device)
+        return _Shadow(inner, device)
 
 
 class _Call:
@@ -133,7 +133,7 @@ class _Call:
     """
 
     def __init__(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        self.shadows: dict[int, Shadow] = {}
+        self.shadows: dict[int, _Shadow] = {}
         self.device: torch.device = _CPU
         self._settled = self._meta = self._real = False
         parts: list[Any] = [func, tuple(kwargs)]
@@ -155,7 +155,7 @@ class _Call:
     def _inner(self, arg: Any, note: Callable[[Any], None]) -> Any:
         if isinstance(arg, Tensor):
             note((arg.size(), arg.stride(), arg.storage_offset(), arg.dtype))
-            if not isinstance(arg, Shadow):
+            if not isinstance(arg, _Shadow):
                 return self._of_values(arg)
             if not self._settled:  # a tensor without axes goes with any device
                 self.device, self._settled = arg.device, arg.ndim > 0

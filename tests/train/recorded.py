@@ -52,10 +52,10 @@ class Tapes:
     def __init__(self) -> None:
         self.recorded = 0
 
-    def run(self, work: Callable[[], None]) -> None:
+    def run(self, work: Callable[[], object]) -> None:
         work()
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[], object]) -> Callable[[], None]:
         tape = _Tape()
         with tape:
             work()

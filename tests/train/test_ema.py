@@ -63,14 +63,14 @@ def test_all_together_as_a_gpu_does_it_is_one_by_one(monkeypatch):
     averages: list[Any] = [Ema(source, half_life=300.0) for _ in range(2)]
     for parameter in source.parameters():
         nn.init.normal_(parameter)
-    source[1].running_mean.fill_(2.0)
+    source.get_buffer("1.running_mean").fill_(2.0)
     for average in averages:
         average.weight.fill_(0.3)
         average.update()
         monkeypatch.setattr(ema, "_lerp_each", ema._lerp_together)
     for one, other in zip(*(average.module.state_dict().values() for average in averages), strict=True):
         torch.testing.assert_close(one, other)
-    assert averages[1].module[1].running_mean.eq(2).all()
+    assert averages[1].module.get_buffer("1.running_mean").eq(2).all()
 
 
 def test_half_life_must_be_positive():

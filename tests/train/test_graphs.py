@@ -97,7 +97,7 @@ def test_nothing_in_a_step_asks_the_device(name, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["stylegan2", "stylegan3-t", "cyclegan"])
 @pytest.mark.parametrize("by", ["native"])
-def test_updates_replayed_on_a_gpu_are_the_updates(by, name):
+def test_updates_replayed_on_a_gpu_are_the_updates(gpu, by, name):
     """64 steps, in which every update is recorded and replayed; sums on a GPU may differ in their last digits."""
     device, states = torch.device("cuda"), []
     for wanted in (False, True):

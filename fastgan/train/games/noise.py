@@ -150,10 +150,7 @@ class Drawn:
 def _path_length_penalty(G: Any, path_length: PathLength, shrink: int) -> Any:
     def path_length_penalty(move: Move) -> Tensor:
         z, c = (move.batch[name][: max(1, len(move.batch[name]) // shrink)] for name in ("z", "c"))
-        before = path_length.mean.clone()
-        values = path_length(G.synthesis, G.mapping(z, c), lambda share: move.report("zeros/path_length", share))
-        path_length.mean.copy_(torch.where(path_length.mean.isfinite(), path_length.mean, before))
-        return values
+        return path_length(G.synthesis, G.mapping(z, c), lambda share: move.report("zeros/path_length", share))
 
     return path_length_penalty
 
