@@ -67,7 +67,7 @@ PLACES = [
     Place("stats line: before", "write", "c_call", "write", "line", 'b\'{"kimg"'),
     Place("stats line: half of it", "write", "c_call", "write", "line", 'b\'{"kimg"', 0.5),
     Place("stats line: after", "write", "c_return", "write", "line", 'b\'{"kimg"'),
-    Place("lazy step: after R1's gradient", "_input_gradient", "return"),
+    Place("lazy step: after R1's gradient", "gradient", "return"),
     Place("lazy step: after the path length", "path_length_penalty", "return"),
     Place("optimizer: before a step", "step", "call", "", "self", "Adam"),
     Place("optimizer: after a step", "step", "return", "", "self", "Adam"),

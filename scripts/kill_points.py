@@ -1,11 +1,12 @@
 """Kill a tiny training at many instants, resume it, and compare what it ends with, bit for bit, with one left alone.
 
-The training (conditional StyleGAN2 at 8x8, R1 and path length every few steps, two micro-batches a step, mirrored
-images, a metric, a grid and a checkpoint at every tick) runs as `fastgan train --resume auto` in forked children. They
-kill themselves by SIGKILL, at the k-th call or return of a function inside fastgan or at a named place (half way
-through a file, before and after it is synced and renamed, inside lazy terms, between micro-batches), or are killed by
-the clock from outside. Others lose the reader of their output (a broken pipe) and must go on, or their terminal
-(SIGHUP, and EIO from every write) and must stop with a checkpoint. Compared are the final checkpoint (parameters,
+The training (conditional StyleGAN2 at 8x8 in bfloat16, R1 and path length every few steps and two other penalties at
+each, noise on what D sees, two micro-batches a step, mirrored images, a metric, a grid and a checkpoint at every tick)
+runs as `fastgan train --resume auto` in forked children. They kill themselves by SIGKILL, at the k-th call or return of
+a function inside fastgan or at a named place (half way through a file, before and after it is synced and renamed,
+inside lazy terms, between micro-batches), or are killed by the clock from outside. Others lose the reader of their
+output (a broken pipe) and must go on, or their terminal (SIGHUP, and EIO from every write) and must stop with a
+checkpoint. Compared are the final checkpoint (parameters,
 averages, optimizers, statistics, random numbers, data cursor), every picture, config.json, the names of all files, and
 stats.jsonl without its timings.
 
@@ -40,6 +41,7 @@ from kill_places import BY_FUNCTION, PACKAGE, PLACES, RESUMING, Place
 
 from fastgan.checkpoint import load_checkpoint
 from fastgan.choices import METRICS
+from fastgan.cli import train as cli_train
 from fastgan.cli.main import main as fastgan_main
 from fastgan.metrics import Metric
 from fastgan.report import read_stats
@@ -49,7 +51,8 @@ TIMINGS = ("images_per_second", "seconds_per_kimg", "memory_gib")
 TRAINING = [
     "--data", "emoji64", "--classes", "smileys/faces", "food", "--max-images", "37", "--resolution", "8", "--cond",
     "--mirror", "--batch", "32", "--batch-gpu", "16", "--cbase", "32", "--cmax", "4", "--map-depth", "1",
-    "--gamma", "1", "--pl-weight", "2", "--set", "z_dim=4", "w_dim=4", "r1_interval=2", "pl_interval=3",
+    "--penalties", "r1=1/2", "r2=0.5/1", "wgan-gp=1/1", "--augment", "instance-noise", "--precision", "bf16",
+    "--pl-weight", "2", "--set", "z_dim=4", "w_dim=4", "pl_interval=3",
     "--kimg", "0.256", "--tick", "0.064", "--snap", "1", "--keep", "2", "--metrics", "brightness", "--device", "cpu",
     "--threads", "1",
 ]  # fmt: skip
@@ -126,7 +129,8 @@ BRIGHTNESS = Metric(Brightness, lambda real, fake: {"brightness": fake}, images=
 
 
 def training(outdir: Path) -> int:
-    """Starts the run, or goes on with it, as a user would."""
+    """Starts the run, or goes on with it, as a user would, in a precision that is slow on a CPU."""
+    cli_train.refusal = lambda precision, device: None
     return fastgan_main(["train", "--outdir", str(outdir), "--resume", "auto", *TRAINING])
 
 

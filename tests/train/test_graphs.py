@@ -53,10 +53,12 @@ def game_of(name: str, device: str = "cpu") -> Game:
     return imported(chosen.play)(networks, options, sets, torch.device(device))
 
 
-def trained(name: str, steps: int, graphs: Graphs) -> tuple[dict, dict[str, float]]:
+def trained(name: str, steps: int, graphs: Graphs, beginning: dict | None = None) -> tuple[dict, dict[str, float]]:
     torch.set_num_threads(1)
     state = TrainState(game_of(name), graphs=graphs)
     torch.manual_seed(2)
+    if beginning is not None:
+        state.restore(beginning)
     for _ in range(steps):
         step(state)
     return state.capture(), state.statistics.means()
@@ -83,6 +85,14 @@ def test_a_replayed_training_is_the_training(name):
     expected, expected_means = trained(name, 12, Graphs())
     assert_same(replayed, expected)
     assert means == expected_means
+
+
+@pytest.mark.parametrize("name", ["labels", "penalties", "cyclegan"])
+def test_a_replayed_training_that_is_resumed_is_the_training(name):
+    """Off the intervals of lazy terms; nothing is recorded at first, as in a process of its own."""
+    half, _ = trained(name, 7, Graphs(Tapes()))
+    resumed, _ = trained(name, 6, Graphs(Tapes()), half)
+    assert_same(resumed, trained(name, 13, Graphs())[0])
 
 
 @pytest.mark.parametrize("name", GAMES)
