@@ -19,6 +19,7 @@ _GROUPS = {
     "lr": ("Learning rates", ""),
     "images_per_second": ("Throughput", "images / s"),
     "memory_gib": ("Peak memory", "GiB"),
+    "zeros": ("Gradients of penalties that are 0", "share"),
     "skipped": ("Skipped updates", "count"),
     "nonfinite": ("Values that were not finite", "count"),
     "rollbacks": ("Times training went back", "count"),

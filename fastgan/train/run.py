@@ -212,7 +212,8 @@ class Run:
             writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
             if self._events:
                 self._events.write(state.images, figures)
-            display.update(kimg=state.kimg, stats=figures)
+            shown = {name: value for name, value in figures.items() if value or not name.startswith("zeros/")}
+            display.update(kimg=state.kimg, stats=shown)
             self._note_warnings(display)
             release_free_memory()
             if stuck:
