@@ -7,12 +7,14 @@ dispatcher sees them. Sizes of layers change how many values a launch computes, 
 from __future__ import annotations
 
 from typing import NamedTuple
+from unittest import mock
 
 import torch
 
 from fastgan.config.options import replace
 from fastgan.data import ImageDataset
 from fastgan.models.registry import build, family
+from fastgan.train import ema
 from fastgan.train.games.noise import play
 from fastgan.train.state import TrainState
 from fastgan.train.step import others_frozen, update
@@ -52,7 +54,8 @@ def launches(**options) -> dict[str, Launches]:
         with others_frozen(player, state.game.players):
             for terms in player.stages(0):
                 count(terms[0].name, lambda p=player, t=terms: update(p, t, [p.source.next()], state))
-    count("average", lambda: [average.update() for average in state.game.averages.values()])
+    with mock.patch.object(ema, "_lerp_each", ema._lerp_together):  # as on a GPU
+        count("average", lambda: [average.update() for average in state.game.averages.values()])
     return found
 
 
