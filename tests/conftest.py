@@ -59,7 +59,12 @@ def _require(request, name: str, reason: str | None) -> None:
     pytest.skip(reason)
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks select tests
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        mark = item.get_closest_marker("slow_interpreted")
+        if mark and "[interpreter" in item.name and not any(f"-{case}]" in item.name for case in mark.args):
+            item.add_marker(pytest.mark.slow)
     config.hook.pytest_deselected(items=[item for item in items if repeats(item)])
     items[:] = [item for item in items if not repeats(item)]
 

@@ -74,6 +74,7 @@ def assert_matches_finite_differences(value, named_parameters, eps=1e-5):
     return dead
 
 
+@pytest.mark.slow_interpreted
 def test_r1_gradient_for_every_parameter(provider):
     _, D = networks()
     x, c = torch.randn(3, 3, 8, 8, dtype=DOUBLE), torch.eye(2, dtype=DOUBLE)[[0, 1, 0]]
@@ -82,6 +83,7 @@ def test_r1_gradient_for_every_parameter(provider):
     assert dead == ["out.bias"]  # adds the same to the logit of every image
 
 
+@pytest.mark.slow_interpreted
 def test_gradient_penalty_gradient_for_every_parameter(provider):
     _, D = networks(num_classes=0)
     real, fake = torch.randn(2, 2, 3, 8, 8, dtype=DOUBLE)
@@ -94,6 +96,7 @@ def test_gradient_penalty_gradient_for_every_parameter(provider):
     assert dead == ["out.bias"]
 
 
+@pytest.mark.slow_interpreted
 def test_path_length_gradient_for_every_parameter(provider):
     G, _ = networks()
     z, c = torch.randn(2, 3, dtype=DOUBLE), torch.eye(2, dtype=DOUBLE)

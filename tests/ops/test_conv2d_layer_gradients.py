@@ -97,6 +97,7 @@ def test_parameters_left_out(compiled_provider):
 # 2. second gradient
 
 
+@pytest.mark.slow_interpreted("plain", "generator-1x1", "generator-up", "skip", "crop")
 @CASES
 def test_gradgradcheck(provider, case):
     tensors, arguments = inputs(case, DOUBLE, requires_grad=True)
@@ -107,6 +108,7 @@ def test_gradgradcheck(provider, case):
     )
 
 
+@pytest.mark.slow_interpreted("styles-to-rgb")
 @pytest.mark.parametrize("name", ["generator-up", "discriminator-down", "to-rgb"])
 @pytest.mark.parametrize("second", ["x", "w", "styles", "b"])
 def test_second_gradient_of_each_input(compiled_provider, name, second):
@@ -184,6 +186,7 @@ def test_gradient_of_styles_under_a_large_bias_in_half_precision(kernels, dtype,
 # 3. opcheck
 
 
+@pytest.mark.slow_interpreted("generator-contiguous")
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", ["generator", "generator-up", "discriminator-down"])
 def test_opcheck(compiled_provider, name, memory_format):
