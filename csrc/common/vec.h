@@ -2,6 +2,7 @@
 // parameter V run on Vec<float>, Vec<double> and on plain numbers alike.
 #pragma once
 #include <cstdint>
+#include <utility>
 
 #include "common/halves.h"
 #include "common/isa.h"
@@ -242,6 +243,48 @@ FASTGAN_INTERLEAVES(double, FASTGAN_LANES(0, 2), FASTGAN_LANES(1, 3), FASTGAN_LA
 #endif
 #undef FASTGAN_LANES
 #undef FASTGAN_INTERLEAVES
+
+// p0, p1, p2 = every third number of three registers, from the first, second and third on, and its inverse. As 3 does not
+// divide the number of lanes, each lane belongs to one of them in one register: a choice of registers by lane, and one
+// change of lanes.
+template <int... lane>
+struct Thirds {
+  using V = Vec<float>;
+  static constexpr int L = V::size, inverse = L % 3 == 1 ? (2 * L + 1) / 3 : (L + 1) / 3;  // of 3 modulo L
+  // Lane i of register (first + step * i) % 3.
+  template <int first, int step>
+  static FASTGAN_INLINE V choose(V a, V b, V c) {
+    using Index [[maybe_unused]] = Mask<float>::Raw;
+    const auto two = FASTGAN_SHUFFLE(a.v, b.v, (lane + ((first + step * lane) % 3 == 1 ? L : 0))...);
+    return V(FASTGAN_SHUFFLE(two, c.v, (lane + ((first + step * lane) % 3 == 2 ? L : 0))...));
+  }
+  // Lane i of the result is lane (first + step * i) % L.
+  template <int first, int step>
+  static FASTGAN_INLINE V permute(V a) {
+    using Index [[maybe_unused]] = Mask<float>::Raw;
+    return V(FASTGAN_SHUFFLE(a.v, a.v, ((first + step * lane) % L)...));
+  }
+  static FASTGAN_INLINE void split(V a, V b, V c, V& p0, V& p1, V& p2) {
+    // Lane i of register j is of p((L * j + i) % 3), so that of pk is in register (k - i) * L: L * L % 3 is 1.
+    p0 = permute<0, 3>(choose<0, 2 * L>(a, b, c));
+    p1 = permute<1, 3>(choose<L, 2 * L>(a, b, c));
+    p2 = permute<2, 3>(choose<2 * L, 2 * L>(a, b, c));
+  }
+  static FASTGAN_INLINE void join(V p0, V p1, V p2, V& a, V& b, V& c) {
+    p0 = permute<0, inverse>(p0);
+    p1 = permute<L * L - inverse, inverse>(p1);
+    p2 = permute<L * L - 2 * inverse, inverse>(p2);
+    a = choose<0, 1>(p0, p1, p2);
+    b = choose<L, 1>(p0, p1, p2);
+    c = choose<2 * L, 1>(p0, p1, p2);
+  }
+};
+template <int... lane>
+constexpr Thirds<lane...> thirds_of(std::integer_sequence<int, lane...>) {
+  return {};
+}
+using VectorThirds = decltype(thirds_of(std::make_integer_sequence<int, Vec<float>::size>()));
+
 #undef FASTGAN_SHUFFLE
 
 }  // namespace FASTGAN_ISA

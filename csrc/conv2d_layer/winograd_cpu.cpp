@@ -32,20 +32,26 @@ int vectors_for(int64_t tiles, int threads) {
   return best;
 }
 
+// The filter that product k = r * size + c of a tile is with.
+template <class F>
+constexpr int filter_of(int k) {
+  return F::filter_of(k / F::size) * F::filters + F::filter_of(k % F::size);
+}
+
 template <class F>
 class Convolution {
-  static constexpr int kProducts = F::size * F::size;
+  static constexpr int kProducts = F::size * F::size, kFilters = F::filters * F::filters;
 
  public:
   explicit Convolution(const WinogradArgs& args)
-      : a(args), tiling(a.n, a.out_height, a.out_width, F::m),
+      : a(args), tiling(a.n, a.out_height, a.out_width, F::out),
         source{a.x, a.in_scale, a.in, a.height, a.width, a.pad_y, a.pad_x},
-        epilogue(a), threads(thread_count(tiling.total * a.in * a.out)), lanes(vectors_for(tiling.total, threads) * L),
+        epilogue(a, tiling.columns * F::out), threads(thread_count(tiling.total * a.in * a.out)), lanes(vectors_for(tiling.total, threads) * L),
         blocks(divide_up(tiling.total, lanes)), panels(divide_up(a.out, kPanel)), u_stride(a.in * kPanel + L),
         v_stride(a.in * lanes + L), m_stride(kPanel * lanes + L) {}
 
   void run() const {
-    const int64_t u_size = kProducts * u_stride, v_size = kProducts * v_stride, m_size = kProducts * m_stride;
+    const int64_t u_size = kFilters * u_stride, v_size = kProducts * v_stride, m_size = kProducts * m_stride;
     const bool few_tiles = tiling.total < a.out;
     // Panels that are multiplied in one go: their filters have to fit the cache where they are not shared.
     const bool single = few_tiles && (2 * u_size > kCacheNumbers || panels < 4 * threads);
@@ -85,11 +91,11 @@ class Convolution {
  private:
   int tiles_of(int64_t block) const { return int(smaller(lanes, tiling.total - block * lanes)); }
 
-  // u [kProducts, in, kPanel]
+  // u [kFilters, in, kPanel]
   void transform_panel(int64_t panel, float* u) const {
-    const int64_t in_step = a.adjoint ? a.out * 9 : 9, out_step = a.adjoint ? 9 : a.in * 9;
+    const int64_t in_step = a.exchanged ? a.out * 9 : 9, out_step = a.exchanged ? 9 : a.in * 9;
     const int count = int(smaller(kPanel, a.out - panel * kPanel));
-    const int64_t run = a.adjoint ? 1 : L;  // input channels whose taps are neighbours
+    const int64_t run = a.exchanged ? 1 : L;  // input channels whose taps are neighbours
     alignas(64) float taps[9 * L * L];
     for (int64_t first = 0; first < a.in; first += run) {
       const float* const from = a.w + panel * kPanel * out_step + first * in_step;
@@ -97,7 +103,7 @@ class Convolution {
       for (int64_t k = 0; k < 9 * channels; k += L)
         transpose(from + k, out_step, count, 9 * channels - k, taps + k * L, L);
       for (int64_t i = 0; i < channels; ++i)
-        transform_filters<F>(taps + i * 9 * L, a.adjoint, u + (first + i) * kPanel, u_stride);
+        transform_filters<F>(taps + i * 9 * L, a.turned, u + (first + i) * kPanel, u_stride);
     }
   }
 
@@ -119,12 +125,12 @@ class Convolution {
   template <int vectors>
   void multiply(int64_t count, const float* u, const float* v, float* m) const {
     for (int k = 0; k < kProducts; ++k)
-      for (int64_t i = k; i < count * kProducts; i += kProducts)
+      for (int64_t panel = 0; panel < count; ++panel)
         for (int r = 0; r < kPanel; r += kRows)
           for (int64_t first = 0; first < a.in; first += kDepth)
-            multiply_rows<vectors>(u + i * u_stride + first * kPanel + r, 1, kPanel, v + k * v_stride + first * lanes,
-                                   lanes, smaller(kDepth, a.in - first), m + i * m_stride + r * lanes, lanes,
-                                   first > 0);
+            multiply_rows<vectors>(u + (panel * kFilters + filter_of<F>(k)) * u_stride + first * kPanel + r, 1, kPanel,
+                                   v + k * v_stride + first * lanes, lanes, smaller(kDepth, a.in - first),
+                                   m + (panel * kProducts + k) * m_stride + r * lanes, lanes, first > 0);
   }
 
   // `count` panels of u from the first one on
@@ -142,14 +148,14 @@ class Convolution {
   }
 
   void write_tiles(int64_t o, const Piece* piece, const Piece* end, int vectors, const float* m) const {
-    constexpr int line = kVectors * L * F::m + kGroup;
-    alignas(64) float rows[F::m * line];
-    for (int j = 0; j < vectors; ++j) transform_output<F>(m + j * L, m_stride, rows + j * L * F::m, line);
+    constexpr int line = kVectors * L * F::out + kGroup;
+    alignas(64) float rows[F::out * line];
+    for (int j = 0; j < vectors; ++j) transform_output<F>(m + j * L, m_stride, rows + j * L * F::out, line);
     for (; piece < end; ++piece) {
-      const int64_t y = piece->row * F::m, x = piece->column * F::m;
-      const int64_t width = smaller(piece->count * F::m, a.out_width - x), height = smaller(F::m, a.out_height - y);
+      const int64_t y = piece->row * F::out, x = piece->column * F::out;
+      const int64_t width = smaller(piece->count * F::out, a.out_width - x), height = smaller(F::out, a.out_height - y);
       for (int64_t r = 0; r < height; ++r)
-        epilogue.row(rows + r * line + piece->lane * F::m, piece->image, o, (y + r) * a.out_width + x, width);
+        epilogue.row(rows + r * line + piece->lane * F::out, piece->image, o, (y + r) * a.out_width + x, width);
     }
   }
 
@@ -166,12 +172,12 @@ class Convolution {
 // So few regions are parallel: where others load the machine, threads wait long for each other.
 template <class F>
 class WeightGradient {
-  static constexpr int kProducts = F::size * F::size;
+  static constexpr int kProducts = F::size * F::size, kFilters = F::filters * F::filters;
   static constexpr int64_t kFewTiles = 256;
 
  public:
   explicit WeightGradient(const WinogradArgs& args)
-      : a(args), tiling(a.n, a.out_height, a.out_width, F::m), groups(divide_up(a.in, L)),
+      : a(args), tiling(a.n, a.out_height, a.out_width, F::out), groups(divide_up(a.in, L)),
         panels(divide_up(groups, kVectors)), vectors(int(divide_up(groups, panels))), lanes(vectors * L),
         few_tiles(tiling.total <= kFewTiles), rows(rows_of(few_tiles, a.out)),
         chunk(few_tiles ? divide_up(tiling.total, L) * L : chunk_of(panels * lanes, rows)),
@@ -179,7 +185,7 @@ class WeightGradient {
         du_row(groups * L), du_stride(rows * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
 
   void run() const {
-    const int64_t x_size = kProducts * x_stride, dy_size = kProducts * dy_stride, du_size = kProducts * du_stride;
+    const int64_t x_size = kProducts * x_stride, dy_size = kProducts * dy_stride, du_size = kFilters * du_stride;
     const Scratch<float> dy(threads * dy_size), squares(threads * kProducts * L * L);
     if (few_tiles) {
       const Scratch<float> x(x_size), du(threads * du_size);
@@ -223,7 +229,7 @@ class WeightGradient {
   // Tiles a chunk: so few that they stay in the cache, but every chunk reads and writes dU as well.
   static int64_t chunk_of(int64_t ins, int64_t outs) {
     constexpr int64_t kLeast = 1 << 18, kMost = 1 << 21;  // numbers
-    const int64_t wanted = 4 * kProducts * ins * outs;
+    const int64_t wanted = 4 * kFilters * ins * outs;
     const int64_t numbers = wanted < kLeast ? kLeast : smaller(wanted, kMost);
     const int64_t fits = numbers / (kProducts * (ins + outs) * L);
     return L * (fits > 4 ? fits : 4);
@@ -261,15 +267,19 @@ class WeightGradient {
   }
 
   void multiply(const float* dy, const float* x, int64_t depth, float* du, bool add) const {
-    for (int64_t k = 0; k < kProducts; ++k)
+    bool filled[kFilters] = {};
+    for (int k = 0; k < kProducts; ++k) {
+      const int filter = filter_of<F>(k);
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int width = int(smaller(vectors, groups - panel * vectors));
         const float *const u = dy + k * dy_stride, *const v = x + k * x_stride + panel * panel_size;
-        float* const m = du + k * du_stride + panel * lanes;
-        width == 3   ? multiply_panel<3>(u, v, depth, m, add)
-        : width == 2 ? multiply_panel<2>(u, v, depth, m, add)
-                     : multiply_panel<1>(u, v, depth, m, add);
+        float* const m = du + filter * du_stride + panel * lanes;
+        width == 3   ? multiply_panel<3>(u, v, depth, m, add || filled[filter])
+        : width == 2 ? multiply_panel<2>(u, v, depth, m, add || filled[filter])
+                     : multiply_panel<1>(u, v, depth, m, add || filled[filter]);
       }
+      filled[filter] = true;
+    }
   }
 
   template <int width>
@@ -278,12 +288,12 @@ class WeightGradient {
       multiply_rows<width>(u + row * dy_row, dy_row, 1, v, lanes, depth, m + row * du_row, du_row, add);
   }
 
-  // The kernels of one output channel, from the sum of the slices: du [slices, kProducts, rows, du_row]
+  // The kernels of one output channel, from the sum of the slices: du [slices, kFilters, rows, du_row]
   void write_kernels(int64_t o, const float* du, int64_t slices) const {
     for (int64_t i = 0; i < a.in; i += L) {
       constexpr int row = (9 + L - 1) / L * L;
       alignas(64) float taps[row * L], kernels[L * row];
-      transform_filter_gradients<F>(du + o % rows * du_row + i, du_stride, slices, taps);
+      transform_filter_gradients<F>(du + o % rows * du_row + i, du_stride, slices, a.turned, taps);
       for (int k = 0; k < 9; k += L) transpose(taps + k * L, L, 9 - k, L, kernels + k, row);
       for (int64_t lane = 0; lane < smaller(L, a.in - i); ++lane)
         __builtin_memcpy(a.dw + (o * a.in + i + lane) * 9, kernels + lane * row, 9 * sizeof(float));
@@ -300,20 +310,20 @@ class WeightGradient {
   const int threads;
 };
 
-void forward(const WinogradArgs& a) {
-  if (a.tile == 2) return Convolution<Winograd2>(a).run();
-  Convolution<Winograd4>(a).run();
-}
-
-void weight_gradient(const WinogradArgs& a) {
-  if (a.tile == 2) return WeightGradient<Winograd2>(a).run();
-  WeightGradient<Winograd4>(a).run();
+template <template <class> class Of>
+void run(const WinogradArgs& a) {
+  switch (a.form) {
+    case WinogradForm::same2: return Of<Winograd2>(a).run();
+    case WinogradForm::same4: return Of<Winograd4>(a).run();
+    case WinogradForm::down4: return Of<WinogradDown4>(a).run();
+    case WinogradForm::up3: return Of<WinogradUp3>(a).run();
+  }
 }
 
 }  // namespace
 
 const WinogradKernels& winograd_kernels() {
-  static constexpr WinogradKernels kernels{forward, weight_gradient};
+  static constexpr WinogradKernels kernels{run<Convolution>, run<WeightGradient>};
   return kernels;
 }
 

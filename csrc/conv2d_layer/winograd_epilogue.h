@@ -14,15 +14,17 @@ class Epilogue {
   static constexpr int L = V::size, kPart = kGroup / L;
 
  public:
-  explicit Epilogue(const WinogradArgs& args)
+  // tiled_width: of the tiles of one row, in pixels.
+  Epilogue(const WinogradArgs& args, int64_t tiled_width)
       : a(args), o(args.operands), scales(static_cast<const float*>(o.scale)),
         noises(static_cast<const float*>(o.noise)), biases(static_cast<const float*>(o.b)),
         residual(static_cast<const float*>(o.residual)), pixels(args.out_height * args.out_width), finish(o),
         bare(!o.scale && !o.noise && !o.b && !o.residual && !o.mask && o.negative_slope == 1 && o.gain == 1 &&
              o.clamp < 0),
-        rows_apart(!o.mask || a.out_width % 4 == 0) {}
+        rows_apart(!o.mask || (a.out_width % 4 == 0 && tiled_width % 4 == 0)) {}
 
-  // Mask bytes are not shared between rows: `row` may finish them. Else it only stores, and `all` has to follow.
+  // Mask bytes are shared neither between rows nor between tiles that are written apart: `row` may finish them. Else it
+  // only stores, and `all` has to follow.
   bool finishes_rows() const { return rows_apart; }
 
   // `count` neighbouring pixels of one row of y, from `pixel` on. u holds whole groups.

@@ -13,8 +13,8 @@ struct Piece {
 
 struct Tiling {
   int64_t rows, columns, total;
-  Tiling(int64_t images, int64_t height, int64_t width, int m)
-      : rows((height + m - 1) / m), columns((width + m - 1) / m), total(images * rows * columns) {}
+  Tiling(int64_t images, int64_t height, int64_t width, int side)
+      : rows((height + side - 1) / side), columns((width + side - 1) / side), total(images * rows * columns) {}
 
   // The pieces of tiles [first, first + count), none across two vectors; at most `count`.
   int pieces_of(int64_t first, int count, Piece* to) const {
@@ -53,88 +53,102 @@ FASTGAN_INLINE void transform_columns(const Source& s, const float* plane, Vec<f
   }
 }
 
+// Patches lie in as many places as they have rows, which no processor foresees.
+template <class Patch>
+FASTGAN_INLINE void prefetch_patches(const Source& s, int64_t channel, const Piece* piece, const Piece* end) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  for (; piece < end; ++piece) {
+    const int64_t plane = piece->image * s.channels + channel, y = piece->row * Patch::step - s.pad_y;
+    const int64_t x = piece->column * Patch::step - s.pad_x, last = x + piece->count * Patch::step;
+    for (int64_t row = y > 0 ? y : 0; row < s.height && row < y + Patch::rows; ++row)
+      for (int64_t column = x > 0 ? x : 0; column < last; column += kLine)
+        __builtin_prefetch(s.data + (plane * s.height + row) * s.width + column);
+  }
+}
+
 // The patches of one vector of tiles, transformed: number (r, c) of each goes to to[(r * size + c) * stride ..]. Lanes
 // without a tile become 0.
 template <class Patch>
 inline void transform_patches(const Source& s, int64_t channel, const Piece* piece, const Piece* end, float* to,
                               int64_t stride) {
   using F = typename Patch::Form;
-  constexpr int L = Vec<float>::size, m = F::m, line = (m + 1) * L;
+  constexpr int L = Vec<float>::size, step = Patch::step, overlap = Patch::rows - step, line = (step + 1) * L;
   alignas(64) float lines[F::size][line], ahead[F::size][line];  // ahead: the columns one tile further right
+  constexpr int64_t kAhead = 1;
+  if (channel + kAhead < s.channels) prefetch_patches<Patch>(s, channel + kAhead, piece, end);
   const bool whole = piece->count == L;
   const int filled = end[-1].lane % L + end[-1].count;
   if (filled < L)
     for (int r = 0; r < F::size; ++r)
       for (int k = 0; k < line; k += L) store(Vec<float>(0.0f), lines[r] + k), store(Vec<float>(0.0f), ahead[r] + k);
   for (; piece < end; ++piece) {
-    const int64_t plane = piece->image * s.channels + channel, y = piece->row * m - s.pad_y;
-    const int64_t x = piece->column * m - s.pad_x, at = piece->lane % L * m;
+    const int64_t plane = piece->image * s.channels + channel, y = piece->row * step - s.pad_y;
+    const int64_t x = piece->column * step - s.pad_x, at = piece->lane % L * step;
     const float* const from = s.data + plane * s.height * s.width;
     const Vec<float> scale(s.scale ? s.scale[plane] : 1.0f);
-    transform_columns<Patch>(s, from, scale, y, x, piece->count * m + (whole ? Patch::overlap : 0), lines, at);
-    if (Patch::overlap && !whole) transform_columns<Patch>(s, from, scale, y, x + m, piece->count * m, ahead, at);
+    transform_columns<Patch>(s, from, scale, y, x, piece->count * step + (whole ? overlap : 0), lines, at);
+    if (overlap && !whole) transform_columns<Patch>(s, from, scale, y, x + step, piece->count * step, ahead, at);
   }
   for (int r = 0; r < F::size; ++r) {
-    Vec<float> d[Patch::rows], phase[m], out[F::size];
-    split_phases(lines[r], phase);
-    for (int c = 0; c < m; ++c) d[c] = phase[c];
-    if constexpr (Patch::overlap > 0) {
-      split_phases(whole ? lines[r] + m : ahead[r], phase);
-      for (int c = 0; c < Patch::overlap; ++c) d[m + c] = phase[c];
+    Vec<float> d[Patch::rows], next[step], out[F::size];
+    load_phases<step>(lines[r], d);
+    if constexpr (overlap > 0) {
+      load_phases<step>(whole ? lines[r] + step : ahead[r], next);
+      for (int c = 0; c < overlap; ++c) d[step + c] = next[c];
     }
     Patch::transform(d, out);
     for (int c = 0; c < F::size; ++c) store(out[c], to + (r * F::size + c) * stride);
   }
 }
 
-// The pixels of one vector of tiles from their products: row r of tile t goes to to[r * line + t * m ..].
+// The pixels of one vector of tiles from their products: row r of tile t goes to to[r * line + t * out ..].
 template <class F>
 inline void transform_output(const float* products, int64_t stride, float* to, int64_t line) {
-  Vec<float> columns[F::m][F::size];
+  Vec<float> columns[F::out][F::size];
   for (int c = 0; c < F::size; ++c) {
-    Vec<float> u[F::size], y[F::m];
+    Vec<float> u[F::size], y[F::out];
     for (int r = 0; r < F::size; ++r) u[r] = load(products + (r * F::size + c) * stride);
     F::output(u, y);
-    for (int r = 0; r < F::m; ++r) columns[r][c] = y[r];
+    for (int r = 0; r < F::out; ++r) columns[r][c] = y[r];
   }
-  for (int r = 0; r < F::m; ++r) {
-    Vec<float> y[F::m];
+  for (int r = 0; r < F::out; ++r) {
+    Vec<float> y[F::out];
     F::output(columns[r], y);
-    join_phases(y, to + r * line);
+    store_phases(y, to + r * line);
   }
 }
 
 // The filters of one vector of output channels from their taps [9, L]: number (r, c) goes to
-// to[(r * size + c) * stride ..].
+// to[(r * filters + c) * stride ..].
 template <class F>
 inline void transform_filters(const float* taps, bool turned, float* to, int64_t stride) {
   constexpr int L = Vec<float>::size;
   const auto tap = [&](int k) { return load(taps + (turned ? 8 - k : k) * L); };
-  Vec<float> rows[F::size][3];
+  Vec<float> rows[F::filters][3];
   for (int c = 0; c < 3; ++c) {
     const Vec<float> g[3] = {tap(c), tap(3 + c), tap(6 + c)};
-    Vec<float> u[F::size];
+    Vec<float> u[F::filters];
     F::filter(g, u);
-    for (int r = 0; r < F::size; ++r) rows[r][c] = u[r];
+    for (int r = 0; r < F::filters; ++r) rows[r][c] = u[r];
   }
-  for (int r = 0; r < F::size; ++r) {
-    Vec<float> u[F::size];
+  for (int r = 0; r < F::filters; ++r) {
+    Vec<float> u[F::filters];
     F::filter(rows[r], u);
-    for (int c = 0; c < F::size; ++c) store(u[c], to + (r * F::size + c) * stride);
+    for (int c = 0; c < F::filters; ++c) store(u[c], to + (r * F::filters + c) * stride);
   }
 }
 
 // The kernels of one vector of input channels, to[k * L + lane], from the gradients of their filters, numbered as
 // above: the sum of `slices` of them.
 template <class F>
-inline void transform_filter_gradients(const float* du, int64_t stride, int64_t slices, float* to) {
-  Vec<float> columns[3][F::size];
-  for (int c = 0; c < F::size; ++c) {
-    Vec<float> u[F::size], g[3];
-    for (int r = 0; r < F::size; ++r) {
-      const float* from = du + (r * F::size + c) * stride;
+inline void transform_filter_gradients(const float* du, int64_t stride, int64_t slices, bool turned, float* to) {
+  Vec<float> columns[3][F::filters];
+  for (int c = 0; c < F::filters; ++c) {
+    Vec<float> u[F::filters], g[3];
+    for (int r = 0; r < F::filters; ++r) {
+      const float* from = du + (r * F::filters + c) * stride;
       u[r] = load(from);
-      for (int64_t slice = 1; slice < slices; ++slice) u[r] += load(from += F::size * F::size * stride);
+      for (int64_t slice = 1; slice < slices; ++slice) u[r] += load(from += F::filters * F::filters * stride);
     }
     F::filter_gradient(u, g);
     for (int r = 0; r < 3; ++r) columns[r][c] = g[r];
@@ -142,7 +156,7 @@ inline void transform_filter_gradients(const float* du, int64_t stride, int64_t 
   for (int r = 0; r < 3; ++r) {
     Vec<float> g[3];
     F::filter_gradient(columns[r], g);
-    for (int c = 0; c < 3; ++c) store(g[c], to + (r * 3 + c) * Vec<float>::size);
+    for (int c = 0; c < 3; ++c) store(g[c], to + (turned ? 8 - r * 3 - c : r * 3 + c) * Vec<float>::size);
   }
 }
 

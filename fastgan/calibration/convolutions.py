@@ -14,7 +14,7 @@ from fastgan.calibration.prepared import TORCH, Prepared, limit
 from fastgan.ops import providers, setup_filter
 from fastgan.ops.conv2d_layer.autograd import PASSES
 from fastgan.ops.conv2d_layer.formulas import ResampledConvolution
-from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes
+from fastgan.ops.conv2d_layer.passes import Convolution, Epilogue, Passes, winograd_forms
 from fastgan.ops.fir import Sampling, taps_of
 from fastgan.ops.verdicts import Measured
 
@@ -55,6 +55,11 @@ class ProductTrial:
         stride = f" stride {self.stride}{' transposed' if self.transposed else ''}" if self.stride > 1 else ""
         what = f"{self.kernel}x{self.kernel} {'scaled ' if self.scaled else ''}{self.what}{stride}"
         return f"{what} {'x'.join(map(str, self.shape))} to {self.channels}"
+
+    def served_by(self, form: str) -> bool:
+        """Whether a form of the subject computes it."""
+        back = self.transposed != (self.what == "input gradient")
+        return self.kernels != "cpu" or form == TORCH or form in winograd_forms(self.stride, back)
 
     def prepared(self, device: torch.device) -> Prepared:
         return _PreparedProduct(self, device)

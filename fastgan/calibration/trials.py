@@ -52,6 +52,10 @@ class OperatorTrial:
     def name(self) -> str:
         return f"{self.case.kind} {'x'.join(map(str, self.case.x_shape))}{' exactly' if self.exactly else ''}"
 
+    def served_by(self, form: str) -> bool:
+        """Whether a form of the subject computes it."""
+        return True
+
     def prepared(self, device: torch.device) -> Prepared:
         return _PreparedCase(self, device)
 
@@ -143,7 +147,11 @@ def forms(subject: str, device: str) -> tuple[str, ...]:
     """Names of the forms of a subject, those that cannot serve too."""
     op, _, name = subject.partition("/")
     if name:
-        return ("winograd 4x4", "winograd 2x2", TORCH) if _kernels(name, device) == "cpu" else ("own", TORCH)
+        return (
+            ("winograd 4x4", "winograd 2x2", "winograd 3x3", TORCH)
+            if _kernels(name, device) == "cpu"
+            else ("own", TORCH)
+        )
     here = [p.name for p in OPERATORS[op].providers.values() if device in map(str.lower, p.kernels)]
     return (*here, "reference")
 
@@ -204,8 +212,9 @@ def _products(
     for n, i, height, width, o in sizes:
         shape = (n, i, height, width)
         if kernels == "cpu":
-            for what in ("convolution", "input gradient", "weight gradient"):
-                yield ProductTrial(name, kernels, what, shape, o, dtype, "nchw")
+            for stride, back in ((1, False), (2, False), (2, True)):
+                for what in ("convolution", "input gradient", "weight gradient"):
+                    yield ProductTrial(name, kernels, what, shape, o, dtype, "nchw", stride=stride, transposed=back)
             continue
         for layout in LAYOUTS if kernels == "triton" else LAYOUTS[:1]:
             settings: list[dict[str, Any]] = [

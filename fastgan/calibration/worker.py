@@ -78,6 +78,8 @@ class Worker:
     def _check(self, subject: str, form: str, dtype: str) -> dict[str, Any]:
         prepared, cannot = None, "there is no such call"
         for trial in checked(subject, self._device.type, dtype):
+            if not trial.served_by(form):
+                continue
             made = self._prepared(trial, slice(None))
             if isinstance(made, str):
                 cannot = made
@@ -150,6 +152,7 @@ class Worker:
         at, prepared = f"the timing of {_at(trial)}", self._prepared(trial, _FIRST_GRADIENTS)
         if isinstance(prepared, str):
             return {"skipped": prepared}
+        forms = [form for form in forms if trial.served_by(form)]
         calls = {form: partial(prepared.call, form) for form in forms}
         lost: dict[str, str] = {}
         once: dict[str, float] = {}

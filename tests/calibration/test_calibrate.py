@@ -69,12 +69,16 @@ def test_convolutions_are_tried_before_their_layers(native_provider) -> None:
     assert [check[:2] for check in todo.checks] == [
         ("conv2d_layer/native", "winograd 4x4"),
         ("conv2d_layer/native", "winograd 2x2"),
+        ("conv2d_layer/native", "winograd 3x3"),
         ("conv2d_layer", "native"),
     ]
     record = fastgan.calibrate("cpu", ops=["conv2d_layer"], modules=SMALL)
     assert record.losses == []
-    kinds = {verdict.of.kind for verdict in record.verdicts if verdict.of.subject == "conv2d_layer/native"}
-    assert kinds == {"3x3 convolution", "3x3 input gradient", "3x3 weight gradient"}
+    of_convolutions = [verdict for verdict in record.verdicts if verdict.of.subject == "conv2d_layer/native"]
+    whats = ("3x3 convolution", "3x3 input gradient", "3x3 weight gradient")
+    assert {v.of.kind for v in of_convolutions} == {what + way for what in whats for way in ("", " down 2", " up 2")}
+    forms = {v.of.kind.partition(" ")[2].rpartition("gradient")[2]: set(v.ranking) for v in of_convolutions}
+    assert forms[" up 2"] == {"winograd 3x3", "torch"} and forms[" down 2"] == {"winograd 4x4", "torch"}
     assert {"modulated 3x3 up 2 down 1", "1x1 up 1 down 2"} <= {verdict.of.kind for verdict in record.verdicts}
     known = [verdict.of for verdict in record.verdicts]
     assert len(set(known)) == len(known), "two verdicts on one call"

@@ -11,11 +11,12 @@ namespace {
 
 struct Case {
   Backend backend;
-  int tile;
+  WinogradForm form;
   int64_t n, in, out, height, width, pad_y, pad_x, out_height, out_width;
-  bool adjoint;
+  bool exchanged, turned;
   std::string name() const {
-    std::string text = backend.name + " F" + std::to_string(tile) + (adjoint ? " adjoint" : "");
+    std::string text = backend.name + " form " + std::to_string(int(form)) + (exchanged ? " exchanged" : "") +
+                       (turned ? " turned" : "");
     for (const int64_t number : {n, in, out, height, width, pad_y, pad_x, out_height, out_width})
       text += " " + std::to_string(number);
     return text;
@@ -47,8 +48,8 @@ class Test {
     o.noise_step = shared_noise ? 0 : pixels;
     a.n = c.n, a.in = c.in, a.out = c.out, a.height = c.height, a.width = c.width;
     a.out_height = c.out_height, a.out_width = c.out_width, a.pad_y = c.pad_y, a.pad_x = c.pad_x;
-    a.tile = c.tile;
-    a.adjoint = c.adjoint;
+    a.form = c.form;
+    a.exchanged = c.exchanged, a.turned = c.turned;
     const double slopes[] = {1, 0, 0.25};
     o.negative_slope = slopes[numbers.below(3)];
     o.gain = numbers.below(2) ? 1.5 : 1;
@@ -99,8 +100,10 @@ class Test {
       double want = 0, size = 1;
       for (int64_t image = 0; image < c.n; ++image)
         for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-          const double term = dy.at((image * c.out + o) * pixels + pixel, 0) *
-                              input(image, channel, pixel / c.out_width + ky, pixel % c.out_width + kx);
+          const int64_t row = pixel / c.out_width * stride() + (c.turned ? 2 - ky : ky);
+          const int64_t column = pixel % c.out_width * stride() + (c.turned ? 2 - kx : kx);
+          const double term =
+              dy.at((image * c.out + o) * pixels + pixel, 0) * input(image, channel, row, column);
           want += term;
           size += std::fabs(term);
         }
@@ -113,7 +116,14 @@ class Test {
   }
 
  private:
+  int64_t stride() const { return c.form == WinogradForm::down4 ? 2 : 1; }
+
+  // Of the padded input, with zeros after each row and column if the form says so.
   double input(int64_t image, int64_t channel, int64_t row, int64_t column) const {
+    if (c.form == WinogradForm::up3) {
+      if (row % 2 || column % 2) return 0;
+      row /= 2, column /= 2;
+    }
     row -= c.pad_y, column -= c.pad_x;
     if (row < 0 || row >= c.height || column < 0 || column >= c.width) return 0;
     const int64_t plane = image * c.in + channel;
@@ -124,8 +134,9 @@ class Test {
     double sum = 0;
     for (int64_t i = 0; i < c.in; ++i)
       for (int64_t k = 0; k < 9; ++k) {
-        const double tap = c.adjoint ? w.at((i * c.out + o) * 9 + 8 - k, 0) : w.at((o * c.in + i) * 9 + k, 0);
-        const double term = tap * input(image, i, row + k / 3, column + k % 3);
+        const int64_t kernel = c.exchanged ? i * c.out + o : o * c.in + i;
+        const double tap = w.at(kernel * 9 + (c.turned ? 8 - k : k), 0);
+        const double term = tap * input(image, i, row * stride() + k / 3, column * stride() + k % 3);
         sum += term;
         size += std::fabs(term);
       }
@@ -146,6 +157,12 @@ class Test {
   bool keep_mask;
 };
 
+// Length of what a form makes of a padded axis.
+int64_t results(WinogradForm form, int64_t padded) {
+  if (form == WinogradForm::up3) return 2 * padded - 2;
+  return form == WinogradForm::down4 ? (padded - 1) / 2 : padded - 2;
+}
+
 }  // namespace
 }  // namespace fastgan
 
@@ -158,18 +175,19 @@ int main() {
     for (int i = 0; i < 240; ++i, ++count) {
       Case c{};
       c.backend = backend;
-      c.tile = i % 2 ? 4 : 2;
+      c.form = WinogradForm(i % 4);
       c.n = numbers.below(4);
       c.in = channels[numbers.below(6)];
       c.out = channels[numbers.below(6)];
-      c.adjoint = numbers.below(2);
+      c.exchanged = numbers.below(2);
+      c.turned = numbers.below(2);
       do {
         c.height = sides[numbers.below(9)];
         c.width = i % 24 ? sides[numbers.below(9)] : 50 + numbers.below(90);
         c.pad_y = numbers.below(5) - 1;
         c.pad_x = numbers.below(5) - 1;
-        c.out_height = c.height + c.pad_y + numbers.below(5) - 1 - 2;
-        c.out_width = c.width + c.pad_x + numbers.below(5) - 1 - 2;
+        c.out_height = results(c.form, c.height + c.pad_y + numbers.below(5) - 1);
+        c.out_width = results(c.form, c.width + c.pad_x + numbers.below(5) - 1);
       } while (c.out_height < 1 || c.out_width < 1);
 #if defined(_OPENMP)
       omp_set_num_threads(1 + i % 3);

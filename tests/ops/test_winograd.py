@@ -1,9 +1,10 @@
-"""Winograd's convolutions: known answers, sizes and paddings, adjoint, weight gradient, epilogues, threads, errors."""
+"""Winograd's convolutions, of stride 1, 2 and transposed: known answers, sizes and paddings, exchanged channels, weight
+gradients, epilogues, threads, errors."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -16,7 +17,34 @@ from tests.ops.cases import poison_allocator
 pytestmark = pytest.mark.usefixtures("native_provider")
 
 LINEAR, RELU, LRELU = range(3)
-TILES = pytest.mark.parametrize("tile", [2, 4], ids=["F2", "F4"])
+
+
+class Form(NamedTuple):
+    """How often an image is met, and by which tiles.
+
+    Attributes:
+        error, weight_error: largest differences, as shares of the largest number, of random normal numbers.
+    """
+
+    stride: int
+    transposed: bool
+    tile: int
+    error: float
+    weight_error: float
+
+
+FORMS = {
+    "F2": Form(1, False, 2, 1e-6, 2e-6),
+    "F4": Form(1, False, 4, 4e-6, 5e-6),
+    "F2-transposed": Form(1, True, 2, 1e-6, 2e-6),
+    "F4-transposed": Form(1, True, 4, 4e-6, 5e-6),
+    "down": Form(2, False, 4, 2e-6, 2e-6),
+    "up": Form(2, True, 3, 1e-6, 2e-6),
+}
+ALL = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+FEW = pytest.mark.parametrize("form", [f for f in FORMS.values() if f[:2] != (1, True)], ids=["F2", "F4", "down", "up"])
+# (stride, transposed) -> padding that is usual, or cropping
+PADDINGS = {(1, False): (1, 1, 1, 1), (2, False): (0, 1, 1, 0), (2, True): (0, 1, 2, 1)}
 # x shape, output channels, padx0, padx1, pady0, pady1
 CASES = {
     "one-pixel": ((1, 1, 1, 1), 1, (1, 1, 1, 1)),
@@ -39,16 +67,30 @@ SIZES = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def convolve(
-    x: Tensor, w: Tensor, padding, tile: int, adjoint=False, in_scale=None, **epilogue
+    x: Tensor, w: Tensor, padding, form: Form, exchanged=False, in_scale=None, **epilogue
 ) -> tuple[Tensor, Tensor]:
     settings = dict(scale=None, noise=None, b=None, residual=None, act=LINEAR, alpha=0.2, gain=1.0, clamp=-1.0)
     settings |= {"keep_mask": False, **epilogue}
-    return torch.ops.fastgan.conv2d_winograd_native(x, w, adjoint, in_scale, *padding, *settings.values(), tile)
+    winograd = torch.ops.fastgan.conv2d_winograd_native
+    return winograd(x, w, exchanged, in_scale, *form[:2], *padding, *settings.values(), form.tile)
 
 
-def exact(x: Tensor, w: Tensor, padding, in_scale: Tensor | None = None) -> Tensor:
-    x = x.double() if in_scale is None else x.double() * in_scale.double()[:, :, None, None]
-    return F.conv2d(F.pad(x, padding), w.double())
+def gradient(x: Tensor, dy: Tensor, padding, form: Form, in_scale: Tensor | None = None) -> Tensor:
+    winograd = torch.ops.fastgan.conv2d_winograd_weight_gradient_native
+    return winograd(x, dy, in_scale, *form[:2], *padding, form.tile)
+
+
+def exact(x: Tensor, w: Tensor, padding, form: Form, in_scale: Tensor | None = None) -> Tensor:
+    """In float64, w [O, I, 3, 3]."""
+    x, w = x.double() if in_scale is None else x.double() * in_scale.double()[:, :, None, None], w.double()
+    if not form.transposed:
+        return F.conv2d(F.pad(x, padding), w, stride=form.stride)
+    return F.pad(F.conv_transpose2d(x, w.transpose(0, 1), stride=form.stride), [-side for side in padding])
+
+
+def exact_gradient(x: Tensor, dy: Tensor, padding, form: Form, in_scale: Tensor | None = None) -> Tensor:
+    w = torch.zeros(dy.shape[1], x.shape[1], 3, 3, dtype=torch.float64, requires_grad=True)
+    return torch.autograd.grad(exact(x, w, padding, form, in_scale), w, dy.double())[0]
 
 
 def error(got: Tensor, want: Tensor) -> float:
@@ -60,114 +102,120 @@ def error(got: Tensor, want: Tensor) -> float:
     return ((got.double() - want).abs().max() / want.abs().max().clamp_min(1e-3)).item()
 
 
-def inputs(case, adjoint=False) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    shape, out, padding = case
-    channels = (shape[1], out) if adjoint else (out, shape[1])
-    return torch.randn(shape), torch.randn(*channels, 3, 3), padding
+def inputs(case, form: Form, exchanged=False) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """x, w, and what is padded or, of what is transposed, cropped."""
+    (n, i, h, width), out, padding = case
+    if form.transposed:
+        padding = (-2, 3, 2, -1) if min(padding) < 0 else (2, 1, 0, 1) if min(h, width) > 1 else (0, 0, 0, 0)
+    channels = (i, out) if exchanged else (out, i)
+    return torch.randn(n, i, h, width), torch.randn(*channels, 3, 3), padding
 
 
 # Known answers
 
 
-@TILES
-def test_impulse_gives_the_turned_kernel(tile):
+@FEW
+def test_impulse_gives_the_kernel(form):
     x, w = torch.zeros(1, 1, 5, 5), torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     x[0, 0, 2, 2] = 1
-    y, mask = convolve(x, w, (1, 1, 1, 1), tile)
-    torch.testing.assert_close(y[:, :, 1:4, 1:4], w.flip(2, 3), rtol=1e-5, atol=1e-5)
-    y[:, :, 1:4, 1:4] = 0
-    torch.testing.assert_close(y, torch.zeros_like(y), rtol=0, atol=1e-5)
+    y, mask = convolve(x, w, (0, 0, 0, 0), form)
+    want = torch.zeros_like(y)
+    if form.transposed:  # of the image with zeros between
+        want[0, 0, 4:7, 4:7] = w
+    elif form.stride == 2:  # seen by the corners of four kernels
+        want[0, 0] = torch.tensor([[9.0, 7.0], [3.0, 1.0]])
+    else:
+        want[0, 0] = w.flip(2, 3)
+    torch.testing.assert_close(y, want, rtol=1e-5, atol=1e-5)
     assert mask.numel() == 0
-    y, _ = convolve(x, w, (1, 1, 1, 1), tile, adjoint=True)
-    torch.testing.assert_close(y[:, :, 1:4, 1:4], w, rtol=1e-5, atol=1e-5)
 
 
-@TILES
-def test_constant_gives_the_sum_of_the_taps(tile):
-    x, w = torch.full((1, 2, 6, 6), 2.0), torch.arange(36.0).reshape(2, 2, 3, 3)
-    y, _ = convolve(x, w, (0, 0, 0, 0), tile)
-    want = torch.tensor([2.0 * sum(range(18)), 2.0 * sum(range(18, 36))])
-    torch.testing.assert_close(y, want[None, :, None, None].expand(1, 2, 4, 4), rtol=1e-5, atol=0)
+@FEW
+def test_constant_gives_the_sum_of_the_taps(form):
+    x, w = torch.full((1, 2, 7, 7), 2.0), torch.arange(36.0).reshape(2, 2, 3, 3)
+    y, _ = convolve(x, w, (0, 0, 0, 0), form)
+    taps = 2 * w.sum(dim=1)
+    if form.transposed:  # a pixel with zeros around it, and one between four pixels
+        torch.testing.assert_close(y[0, :, 3, 3], taps[:, 1, 1], rtol=1e-5, atol=0)
+        torch.testing.assert_close(y[0, :, 4, 4], taps[:, ::2, ::2].sum(dim=(1, 2)), rtol=1e-5, atol=0)
+    else:
+        torch.testing.assert_close(y[0], taps.sum(dim=(1, 2), keepdim=True).expand_as(y[0]), rtol=1e-5, atol=0)
 
 
-# Forward and adjoint
+# Convolutions and gradients
 
 
-@TILES
+@ALL
 @SIZES
-@pytest.mark.parametrize("adjoint", [False, True], ids=["forward", "adjoint"])
-def test_convolution(case, adjoint, tile):
-    x, w, padding = inputs(case, adjoint)
+@pytest.mark.parametrize("exchanged", [False, True], ids=["", "exchanged"])
+def test_convolution(case, exchanged, form):
+    x, w, padding = inputs(case, form, exchanged)
     in_scale = torch.rand(x.shape[:2]) + 0.5
     poison_allocator(x)
-    y, _ = convolve(x, w, padding, tile, adjoint, in_scale)
-    kernel = w.transpose(0, 1).flip(2, 3) if adjoint else w
-    assert error(y, exact(x, kernel, padding, in_scale)) < (1e-6 if tile == 2 else 4e-6)
+    y, _ = convolve(x, w, padding, form, exchanged, in_scale)
+    assert error(y, exact(x, w.transpose(0, 1) if exchanged else w, padding, form, in_scale)) < form.error
 
 
-@TILES
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_adjoint_is_the_gradient(padding, tile):
-    x, w = torch.randn(2, 6, 9, 12, dtype=torch.float64, requires_grad=True), torch.randn(19, 6, 3, 3)
-    y = F.conv2d(x, w.double(), padding=padding)
+@FEW
+def test_adjoint_is_the_gradient(padding, form):
+    """The opposite direction with the same weight, its channels exchanged, and as much cropped as was padded."""
+    if form.transposed:
+        padding *= 2
+    x, w = torch.randn(2, 6, 9, 13, dtype=torch.float64, requires_grad=True), torch.randn(19, 6, 3, 3)
+    y = exact(x, w, (padding,) * 4, form)
     dy = torch.randn(y.shape)
     (want,) = torch.autograd.grad(y, x, dy.double())
-    dx, _ = convolve(dy, w, (2 - padding,) * 4, tile, adjoint=True)
-    assert error(dx, want) < (1e-6 if tile == 2 else 3e-6)
+    back = form._replace(transposed=not form.transposed, tile=form.tile if form.stride == 1 else 7 - form.tile)
+    if back.transposed and back.stride == 2 and padding % 2:
+        with pytest.raises(RuntimeError, match="an odd number of rows or columns cannot be cropped"):
+            convolve(dy, w, (padding,) * 4, back, exchanged=True)
+        return
+    dx, _ = convolve(dy, w, (padding,) * 4, back, exchanged=True)
+    assert error(dx, want) < form.error
 
 
-@TILES
+@FEW
 @pytest.mark.parametrize("shape", [(1, 128, 64, 64), (8, 256, 16, 16), (8, 256, 8, 8)], ids=str)
-def test_error_of_many_channels(shape, tile):
+def test_error_of_many_channels(shape, form):
     x, w = torch.randn(shape), torch.randn(shape[1], shape[1], 3, 3)
-    y, _ = convolve(x, w, (1, 1, 1, 1), tile)
-    want = exact(x, w, (1, 1, 1, 1))
-    own = error(F.conv2d(x, w, padding=1), want)
-    assert error(y, want) < (2 if tile == 2 else 9) * own  # measured: 1.2 and 5.7
+    y, _ = convolve(x, w, (0, 0, 0, 0), form)
+    want = exact(x, w, (0, 0, 0, 0), form)
+    plain = (
+        F.conv_transpose2d(x, w.transpose(0, 1), stride=2) if form.transposed else F.conv2d(x, w, stride=form.stride)
+    )
+    assert error(y, want) < (9 if form[1:3] == (False, 4) and form.stride == 1 else 3) * error(plain, want)
 
 
-# Weight gradient
+@FEW
+def test_weight_gradient_of_an_impulse(form):
+    x, want = torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 3, 3)
+    dy = torch.zeros(exact(x, want, (0, 0, 0, 0), form).shape)
+    pixel, tap = {(1, False): ((1, 2), (0, 1)), (2, False): ((0, 1), (1, 1)), (2, True): ((4, 7), (2, 1))}[form[:2]]
+    x[0, 0, 1, 3], dy[0, 0][pixel], want[0, 0][tap] = 2, 5, 10
+    torch.testing.assert_close(gradient(x, dy, (0, 0, 0, 0), form), want, rtol=1e-5, atol=2e-5)
 
 
-def gradient(x: Tensor, dy: Tensor, padding, tile: int, in_scale: Tensor | None = None) -> Tensor:
-    return torch.ops.fastgan.conv2d_winograd_weight_gradient_native(x, dy, in_scale, *padding, tile)
-
-
-def exact_gradient(x: Tensor, dy: Tensor, padding, in_scale: Tensor | None = None) -> Tensor:
-    w = torch.zeros(dy.shape[1], x.shape[1], 3, 3, dtype=torch.float64, requires_grad=True)
-    return torch.autograd.grad(exact(x, w, padding, in_scale), w, dy.double())[0]
-
-
-@TILES
-def test_weight_gradient_of_an_impulse(tile):
-    x, dy = torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5)
-    x[0, 0, 1, 3] = 2
-    dy[0, 0, 2, 2] = 5  # its kernel reaches from row 1 to 3, column 1 to 3
-    dw = gradient(x, dy, (1, 1, 1, 1), tile)
-    want = torch.zeros(1, 1, 3, 3)
-    want[0, 0, 0, 2] = 10
-    torch.testing.assert_close(dw, want, rtol=1e-5, atol=2e-5)
-
-
-@TILES
+@ALL
 @SIZES
-def test_weight_gradient(case, tile):
-    x, w, padding = inputs(case)
+def test_weight_gradient(case, form):
+    x, w, padding = inputs(case, form)
     in_scale = torch.rand(x.shape[:2]) + 0.5
-    dy = torch.randn(exact(x, w, padding).shape)
+    dy = torch.randn(exact(x, w, padding, form).shape)
     poison_allocator(w)
-    dw = gradient(x, dy, padding, tile, in_scale)
-    assert error(dw, exact_gradient(x, dy, padding, in_scale)) < (2e-6 if tile == 2 else 4e-6)
+    dw = gradient(x, dy, padding, form, in_scale)
+    assert error(dw, exact_gradient(x, dy, padding, form, in_scale)) < form.weight_error
     if x.shape[0] == 0:
         assert torch.equal(dw, torch.zeros_like(w))
 
 
-@TILES
+@FEW
 @pytest.mark.parametrize("shape", [(4, 128, 64, 64), (8, 256, 16, 16), (8, 256, 8, 8)], ids=str)
-def test_weight_gradient_of_many_channels(shape, tile):
-    x, dy = torch.randn(shape), torch.randn(shape)
-    want = exact_gradient(x, dy, (1, 1, 1, 1))
-    assert error(gradient(x, dy, (1, 1, 1, 1), tile), want) < (1.2e-6 if tile == 2 else 5e-6)  # measured: 6e-7, 3.3e-6
+def test_weight_gradient_of_many_channels(shape, form):
+    x = torch.randn(shape)
+    dy = torch.randn(*shape[:2], *exact(x[:1, :1], torch.zeros(1, 1, 3, 3), (0, 0, 0, 0), form).shape[2:])
+    want = exact_gradient(x, dy, (0, 0, 0, 0), form)
+    assert error(gradient(x, dy, (0, 0, 0, 0), form), want) < form.weight_error
 
 
 # Epilogue
@@ -189,7 +237,7 @@ def bits_of(mask: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     return bits[0::2][: like.numel()].view(like.shape), bits[1::2][: like.numel()].view(like.shape)
 
 
-@TILES
+@FEW
 @pytest.mark.parametrize("width", [3, 8, 20, 61, 64])
 @pytest.mark.parametrize(
     "used",
@@ -204,9 +252,10 @@ def bits_of(mask: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     ids=lambda used: "+".join(sorted(used)),
 )
 @pytest.mark.parametrize("act", [LINEAR, RELU, LRELU])
-def test_epilogue(used, act, width, tile):
+def test_epilogue(used, act, width, form):
     n, i, o, h = 3, 5, 18, 6
-    x, w, padding = torch.randn(n, i, h, width), torch.randn(o, i, 3, 3), (1, 1, 1, 1)
+    x, w, padding = torch.randn(n, i, h, width), torch.randn(o, i, 3, 3), PADDINGS[form[:2]]
+    h, width = exact(x[:, :1], w[:, :1], padding, form).shape[2:]
     clamp = 5.0 if act != RELU else -1.0
     options: dict[str, Any] = {
         "scale": torch.rand(n, o) + 0.5 if "scale" in used else None,
@@ -215,8 +264,8 @@ def test_epilogue(used, act, width, tile):
         "residual": torch.randn(n, o, h, width) if "residual" in used else None,
     } | {"act": act, "gain": 1.4, "clamp": clamp, "alpha": 0.3}
     poison_allocator(x)
-    y, mask = convolve(x, w, padding, tile, **options, keep_mask="mask" in used)
-    want, v, value = finished(exact(x, w, padding), **options)
+    y, mask = convolve(x, w, padding, form, **options, keep_mask="mask" in used)
+    want, v, value = finished(exact(x, w, padding, form), **options)
     assert y.isfinite().all() and (y - want).abs().max() < 4e-6 * value.abs().max()
     if "mask" not in used:
         assert mask.numel() == 0
@@ -230,43 +279,50 @@ def test_epilogue(used, act, width, tile):
     assert clamped.any() == (clamp >= 0)
 
 
-@TILES
+@FEW
 @pytest.mark.parametrize("width", [8, 9])
-def test_nan_and_infinity_reach_what_they_reach(width, tile):
-    x, w = torch.randn(2, 3, 8, width), torch.randn(4, 3, 3, 3)
+def test_nan_and_infinity_reach_what_they_reach(width, form):
+    x, w = torch.randn(2, 3, 12, width), torch.randn(4, 3, 3, 3)
     x[1, 2, 0, 0] = math.nan
-    y, _ = convolve(x, w, (1, 1, 1, 1), tile, act=LRELU, clamp=3.0, keep_mask=True)
-    assert y[0].isfinite().all() and y[1, :, :2, :2].isnan().all() and y[1, :, 4:, 4:].isfinite().all()
+    y, _ = convolve(x, w, PADDINGS[form[:2]], form, act=LRELU, clamp=3.0, keep_mask=True)
+    reached = exact(x, w, PADDINGS[form[:2]], form).isnan()
+    assert y[0].isfinite().all() and y[reached].isnan().all()
+    tile = form.tile * (2 if form.transposed else 1)
+    assert y[1, :, tile:].isfinite().all() and y[1, :, :, tile:].isfinite().all()
 
 
 # Threads and errors
 
 
-@TILES
+@FEW
 @pytest.mark.parametrize("shape", [(5, 24, 30, 30), (4, 64, 8, 8)], ids=str)
-def test_threads_do_not_matter(shape, tile):
-    x, w, padding = torch.randn(shape), torch.randn(130, shape[1], 3, 3), (1, 1, 1, 1)
+def test_threads_do_not_matter(shape, form):
+    x, w, padding = torch.randn(shape), torch.randn(130, shape[1], 3, 3), (0, 0, 0, 0)
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        y, mask = convolve(x, w, padding, tile, act=LRELU, b=torch.zeros(130), keep_mask=True)
-        results.append((y, mask, gradient(x, y, padding, tile)))
+        y, mask = convolve(x, w, padding, form, act=LRELU, b=torch.zeros(130), keep_mask=True)
+        results.append((y, mask, gradient(x, y, padding, form)))
     for result in results[1:]:
         assert all(map(torch.equal, result, results[0]))
 
 
 def test_errors_name_the_argument():
-    x, w = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
+    x, w, same, form = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3), (1, 1, 1, 1), FORMS["F4"]
     for match, call in {
-        "tile must be 2 or 4": lambda: convolve(x, w, (1, 1, 1, 1), 3),
-        r"w must be contiguous float32 of shape \[4, 3, 3, 3\]": lambda: convolve(x, w[..., :2], (1, 1, 1, 1), 4),
-        "x must be contiguous": lambda: convolve(x.double(), w, (1, 1, 1, 1), 4),
+        "tile must be 2 or 4 at stride 1": lambda: convolve(x, w, same, form._replace(tile=3)),
+        "tile must be 4 at stride 2, 3 if transposed": lambda: convolve(x, w, same, FORMS["down"]._replace(tile=3)),
+        "stride must be 1 or 2": lambda: convolve(x, w, same, form._replace(stride=3)),
+        "an odd number of rows or columns cannot be cropped": lambda: convolve(x, w, (0, 1, 1, 0), FORMS["up"]),
+        r"w must be contiguous float32 of shape \[4, 3, 3, 3\]": lambda: convolve(x, w[..., :2], same, form),
+        "x must be contiguous": lambda: convolve(x.double(), w, same, form),
         r"b must be contiguous, of shape \[4\], with the dtype of x": lambda: convolve(
-            x, w, (1, 1, 1, 1), 4, b=torch.randn(3)
+            x, w, same, form, b=torch.randn(3)
         ),
-        "output would be empty": lambda: convolve(x, w, (-3, -3, 1, 1), 4),
-        "dy must be contiguous": lambda: gradient(x, torch.randn(2, 4, 8, 7), (1, 1, 1, 1), 4),
-        "act must be": lambda: convolve(x, w, (1, 1, 1, 1), 4, act=3),
+        "output would be empty": lambda: convolve(x, w, (-3, -3, 1, 1), form),
+        "output would be empty ": lambda: convolve(x, w, (-3, -3, 1, 1), FORMS["down"]),
+        "dy must be contiguous": lambda: gradient(x, torch.randn(2, 4, 8, 7), same, form),
+        "act must be": lambda: convolve(x, w, same, form, act=3),
     }.items():
-        with pytest.raises(RuntimeError, match=match):
+        with pytest.raises(RuntimeError, match=match.strip()):
             call()

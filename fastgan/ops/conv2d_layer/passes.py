@@ -21,9 +21,14 @@ _NARROW = 16  # channels of a result that no convolution of oneDNN suits
 # Below these, transforms and weights cost Winograd's algorithm more than its products save; measured on an Intel Xeon
 # with AVX-512, as ratios to oneDNN.
 _LEAST_CHANNELS, _LEAST_TILES = 8, 16
-# Forms of a 3×3 convolution -> tile of Winograd's algorithm.
-_WINOGRAD = {"winograd 4x4": 4, "winograd 2x2": 2, "torch": 0}
-_FORM_OF_TILE = {tile: form for form, tile in _WINOGRAD.items()}
+# (stride, transposed) of a 3×3 convolution -> tiles of Winograd's algorithm, the best first.
+_TILES = {(1, False): (4, 2), (1, True): (4, 2), (2, False): (4,), (2, True): (3,)}
+_DIRECTIONS = {(2, False): " down 2", (2, True): " up 2"}
+
+
+def winograd_forms(stride: int, transposed: bool) -> dict[str, int]:
+    """Names of the forms of a 3×3 convolution by Winograd's algorithm, the best first -> its tile."""
+    return {f"winograd {tile}x{tile}": tile for tile in _TILES.get((stride, transposed), ())}
 
 
 class Epilogue(NamedTuple):
@@ -204,22 +209,43 @@ class CpuPasses(Passes):
 
     def _winograd_tile(self, kind: str, x: Tensor, w: Tensor, convolution: Convolution, size: Size) -> int:
         """The tile of Winograd's algorithm, 0 where another is better; size is the result's (H, W)."""
-        plain = w.shape[2:] == (3, 3) and convolution.stride == 1 and not convolution.transposed
-        if not (convolution.fast and plain) or dense_format(x) != torch.contiguous_format:
+        stride, transposed, (px0, _, py0, _), fast = convolution
+        forms = winograd_forms(stride, transposed)
+        if not (fast and forms and w.shape[2:] == (3, 3)) or dense_format(x) != torch.contiguous_format:
             return 0
-        if 0 in x.shape or 0 in size:
+        up = stride if transposed else 1  # pixels of the result for one of a tile
+        if 0 in x.shape or 0 in size or px0 % up or py0 % up:
             return 0
-        tiles = {t: x.shape[0] * -(-size[0] // t) * -(-size[1] // t) for t in (4, 2)}
-        rule = next((t for t in tiles if tiles[t] >= _LEAST_TILES and min(w.shape[:2]) >= _LEAST_CHANNELS), 0)
-        call = lambda: products.convolution(kind, x, w, convolution.fast)  # noqa: E731
-        return _WINOGRAD[choose_form(self._subject, x, tuple(_WINOGRAD), _FORM_OF_TILE[rule], call)]
+        count = {t: x.shape[0] * -(-size[0] // (t * up)) * -(-size[1] // (t * up)) for t in forms.values()}
+        suits = min(w.shape[:2]) >= _LEAST_CHANNELS
+        rule = next((form for form, t in forms.items() if count[t] >= _LEAST_TILES and suits), "torch")
+        call = lambda: products.convolution(  # noqa: E731
+            kind + _DIRECTIONS.get((stride, transposed), ""), x, w, fast
+        )
+        return forms.get(choose_form(self._subject, x, (*forms, "torch"), rule, call), 0)
+
+    def _winograd(
+        self,
+        x: Tensor,
+        w: Tensor,
+        exchanged: bool,
+        in_scale: Tensor | None,
+        convolution: Convolution,
+        e: Epilogue,
+        keep_mask: bool,
+        tile: int,
+    ) -> tuple[Tensor, Tensor]:
+        stride, transposed, padding, _ = convolution
+        return self._raw("conv2d_winograd")(
+            x, w, exchanged, in_scale, stride, transposed, *padding, *e, keep_mask, tile
+        )
 
     def convolve(
         self, x: Tensor, w: Tensor, in_scale: Tensor | None, convolution: Convolution, e: Epilogue, keep_mask: bool
     ) -> tuple[Tensor, Tensor]:
         size = convolution.output_size((x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
         if tile := self._winograd_tile("convolution", x, w, convolution, size):
-            return self._raw("conv2d_winograd")(x, w, False, in_scale, *convolution.padding, *e, keep_mask, tile)
+            return self._winograd(x, w, False, in_scale, convolution, e, keep_mask, tile)
         if in_scale is not None and _is_narrow(x, w, convolution):
             matrices = w[:, :, 0, 0] * in_scale.to(w.dtype)[:, None]  # [N, O, I]: less than a pass over x
             u = x.new_empty(x.shape[0], w.shape[0], *x.shape[2:])
@@ -227,18 +253,18 @@ class CpuPasses(Passes):
             return self.epilogue(u, e, keep_mask)
         return super().convolve(x, w, in_scale, convolution, e, keep_mask)
 
-    def input_gradient(self, dy: Tensor, w: Tensor, size: tuple[int, int], convolution: Convolution) -> Tensor:
-        if tile := self._winograd_tile("input gradient", dy, w, convolution, size):
-            padding = _turned(convolution.padding, size, (dy.shape[2], dy.shape[3]))
-            return self._raw("conv2d_winograd")(dy, w, True, None, *padding, *Epilogue(), False, tile)[0]
+    def input_gradient(self, dy: Tensor, w: Tensor, size: Size, convolution: Convolution) -> Tensor:
+        adjoint = convolution.adjoint(size, (dy.shape[2], dy.shape[3]), (w.shape[2], w.shape[3]))
+        if tile := self._winograd_tile("input gradient", dy, w, adjoint, size):
+            return self._winograd(dy, w, True, None, adjoint, Epilogue(), False, tile)[0]
         return super().input_gradient(dy, w, size, convolution)
 
     def weight_gradient(
         self, x: Tensor, dy: Tensor, in_scale: Tensor | None, w: Tensor, convolution: Convolution
     ) -> Tensor:
         if tile := self._winograd_tile("weight gradient", x, w, convolution, (dy.shape[2], dy.shape[3])):
-            padding = convolution.padding
-            return self._raw("conv2d_winograd_weight_gradient")(x, dy, in_scale, *padding, tile)
+            stride, transposed, padding, _ = convolution
+            return self._raw("conv2d_winograd_weight_gradient")(x, dy, in_scale, stride, transposed, *padding, tile)
         if in_scale is not None and _is_narrow(x, w, convolution):
             matrices = torch.bmm(dy.flatten(2), x.flatten(2).transpose(1, 2))
             return (matrices * in_scale.to(w.dtype)[:, None]).sum(dim=0)[:, :, None, None]
@@ -274,9 +300,3 @@ def _is_narrow(x: Tensor, w: Tensor, convolution: Convolution) -> bool:
     """A modulated 1×1 kernel to a few channels, such as to-RGB: one product of matrices an image."""
     plain = convolution == (1, False, (0, 0, 0, 0), convolution.fast)
     return plain and w.shape[0] < _NARROW and w.shape[2:] == (1, 1) and x.is_contiguous() and x.numel() > 0
-
-
-def _turned(padding: Padding, size: tuple[int, int], result: tuple[int, int]) -> Padding:
-    """Padding of the gradient of a 3×3 convolution's result, which the kernel, turned by 180°, takes back to `size`."""
-    px0, py0 = 2 - padding[0], 2 - padding[2]
-    return px0, size[1] + 2 - result[1] - px0, py0, size[0] + 2 - result[0] - py0

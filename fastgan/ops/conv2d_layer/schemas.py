@@ -39,14 +39,12 @@ SCHEMAS = {
     "conv2d_weight_gradient": (
         f"(Tensor x, Tensor dy, Tensor? in_scale, int kh, int kw, {_GEOMETRY}, bool tf32) -> Tensor"
     ),
-    # float32, contiguous, 3x3, stride 1, by Winograd's F(tile x tile, 3x3), tile 2 or 4. adjoint: x has O channels and
-    # w, turned by 180°, maps them to its I: the gradient of such a convolution for its input.
+    # The same of float32, contiguous, w [O, I, 3, 3], stride 1 or 2, by Winograd's algorithm with tiles of tile x tile
+    # pixels of the result: 2 or 4, with stride 2 4; transposed with stride 2: 3, of x, and an even number of rows and
+    # columns is cropped in front. exchanged: w is [I, O, 3, 3].
     "conv2d_winograd": (
-        f"(Tensor x, Tensor w, bool adjoint, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, "
-        f"{_EPILOGUE}, int tile) -> (Tensor, Tensor)"
+        f"(Tensor x, Tensor w, bool exchanged, Tensor? in_scale, {_GEOMETRY}, {_EPILOGUE}, int tile) "
+        "-> (Tensor, Tensor)"
     ),
-    # x [N, I, H, W], dy [N, O, H', W'] -> dw [O, I, 3, 3]
-    "conv2d_winograd_weight_gradient": (
-        "(Tensor x, Tensor dy, Tensor? in_scale, int padx0, int padx1, int pady0, int pady1, int tile) -> Tensor"
-    ),
+    "conv2d_winograd_weight_gradient": f"(Tensor x, Tensor dy, Tensor? in_scale, {_GEOMETRY}, int tile) -> Tensor",
 }
