@@ -68,7 +68,7 @@ class Convolution {
         const int64_t block = task / parts, first = task % parts * kChannels;
         transform_block(block, first, smaller(first + kChannels, a.in), v.get() + block * v_size);
       });
-      parallel_tasks(divide_up(panels, together), threads, [&](int64_t task, int thread) {
+      parallel_long_tasks(divide_up(panels, together), threads, [&](int64_t task, int thread) {
         float* const filters = u.get() + thread * together * u_size;
         const int64_t first = task * together;
         for (int64_t panel = first; panel < smaller(first + together, panels); ++panel)
@@ -78,7 +78,7 @@ class Convolution {
       });
     } else {
       parallel_tasks(panels, threads, [&](int64_t panel, int) { transform_panel(panel, u.get() + panel * u_size); });
-      parallel_tasks(blocks, threads, [&](int64_t block, int thread) {
+      parallel_long_tasks(blocks, threads, [&](int64_t block, int thread) {
         float* const tiles = v.get() + thread * v_size;
         transform_block(block, 0, a.in, tiles);
         for (int64_t first = 0; first < panels; first += together)
@@ -125,12 +125,13 @@ class Convolution {
   template <int vectors>
   void multiply(int64_t count, const float* u, const float* v, float* m) const {
     for (int k = 0; k < kProducts; ++k)
-      for (int64_t panel = 0; panel < count; ++panel)
-        for (int r = 0; r < kPanel; r += kRows)
-          for (int64_t first = 0; first < a.in; first += kDepth)
-            multiply_rows<vectors>(u + (panel * kFilters + filter_of<F>(k)) * u_stride + first * kPanel + r, 1, kPanel,
-                                   v + k * v_stride + first * lanes, lanes, smaller(kDepth, a.in - first),
-                                   m + (panel * kProducts + k) * m_stride + r * lanes, lanes, first > 0);
+      for (int64_t first = 0; first < a.in; first += kDepth)  // of which the tiles stay in the L1 cache for all rows
+        for (int64_t row = 0; row < count * kPanel; row += kRows) {
+          const int64_t panel = row / kPanel, r = row % kPanel;
+          multiply_rows<vectors>(u + (panel * kFilters + filter_of<F>(k)) * u_stride + first * kPanel + r, 1, kPanel,
+                                 v + k * v_stride + first * lanes, lanes, smaller(kDepth, a.in - first),
+                                 m + (panel * kProducts + k) * m_stride + r * lanes, lanes, first > 0);
+        }
   }
 
   // `count` panels of u from the first one on
@@ -194,7 +195,7 @@ class WeightGradient {
         float* const square = squares.get() + thread * kProducts * L * L;
         transform_x(task / steps, 0, task % steps * L, tiling.total, square, x.get());
       });
-      parallel_tasks(divide_up(a.out, rows), threads, [&](int64_t task, int thread) {
+      parallel_long_tasks(divide_up(a.out, rows), threads, [&](int64_t task, int thread) {
         float* const own = du.get() + thread * du_size;
         transform_dy(task * rows, 0, tiling.total, dy.get() + thread * dy_size);
         multiply(dy.get() + thread * dy_size, x.get(), chunk, own, false);
@@ -204,7 +205,7 @@ class WeightGradient {
       const int64_t most = du_size <= 1 << 20 ? 8 : du_size <= 1 << 22 ? 4 : 2;
       const int64_t slice = divide_up(divide_up(tiling.total, most), L) * L, slices = divide_up(tiling.total, slice);
       const Scratch<float> x(threads * x_size), du(slices * du_size);
-      parallel_tasks(slices, threads, [&](int64_t task, int thread) {
+      parallel_long_tasks(slices, threads, [&](int64_t task, int thread) {
         float *const tiles = x.get() + thread * x_size, *const square = squares.get() + thread * kProducts * L * L;
         const int64_t end = smaller((task + 1) * slice, tiling.total);
         for (int64_t first = task * slice; first < end; first += chunk) {
