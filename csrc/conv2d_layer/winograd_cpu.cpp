@@ -179,11 +179,12 @@ class WeightGradient {
  public:
   explicit WeightGradient(const WinogradArgs& args)
       : a(args), tiling(a.n, a.out_height, a.out_width, F::out), groups(divide_up(a.in, L)),
-        panels(divide_up(groups, kVectors)), vectors(int(divide_up(groups, panels))), lanes(vectors * L),
-        few_tiles(tiling.total <= kFewTiles), rows(rows_of(few_tiles, a.out)),
-        chunk(few_tiles ? divide_up(tiling.total, L) * L : chunk_of(panels * lanes, rows)),
-        panel_size(chunk * lanes), x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(rows * dy_row + L),
-        du_row(groups * L), du_stride(rows * du_row + L), threads(thread_count(tiling.total * a.in * a.out)) {}
+        panels(divide_up(groups, kVectors)), lanes(divide_up(groups, panels) * L),
+        few_tiles(tiling.total <= kFewTiles), rows(rows_of(few_tiles, a.out)), du_row(groups * L),
+        du_stride(rows * du_row + L), slice(slice_of(few_tiles, tiling.total, kFilters * du_stride)),
+        chunk(few_tiles ? slice : chunk_of(slice, panels * lanes, rows)), panel_size(chunk * lanes),
+        x_stride(panels * panel_size + L), dy_row(chunk + L), dy_stride(rows * dy_row + L),
+        threads(thread_count(tiling.total * a.in * a.out)) {}
 
   void run() const {
     const int64_t x_size = kProducts * x_stride, dy_size = kProducts * dy_stride, du_size = kFilters * du_stride;
@@ -202,8 +203,7 @@ class WeightGradient {
         for (int64_t o = task * rows; o < smaller((task + 1) * rows, a.out); ++o) write_kernels(o, own, 1);
       });
     } else {
-      const int64_t most = du_size <= 1 << 20 ? 8 : du_size <= 1 << 22 ? 4 : 2;
-      const int64_t slice = divide_up(divide_up(tiling.total, most), L) * L, slices = divide_up(tiling.total, slice);
+      const int64_t slices = divide_up(tiling.total, slice);
       const Scratch<float> x(threads * x_size), du(slices * du_size);
       parallel_long_tasks(slices, threads, [&](int64_t task, int thread) {
         float *const tiles = x.get() + thread * x_size, *const square = squares.get() + thread * kProducts * L * L;
@@ -227,13 +227,31 @@ class WeightGradient {
     return divide_up(wanted, kRows) * kRows;
   }
 
+  // Tiles that a task sums, each of which has its own dU of du_size numbers.
+  static int64_t slice_of(bool few_tiles, int64_t tiles, int64_t du_size) {
+    const int64_t most = few_tiles ? 1 : du_size <= 1 << 20 ? 8 : du_size <= 1 << 22 ? 4 : 2;
+    return divide_up(divide_up(tiles, most), L) * L;
+  }
+
   // Tiles a chunk: so few that they stay in the cache, but every chunk reads and writes dU as well.
-  static int64_t chunk_of(int64_t ins, int64_t outs) {
+  static int64_t chunk_of(int64_t slice, int64_t ins, int64_t outs) {
     constexpr int64_t kLeast = 1 << 18, kMost = 1 << 21;  // numbers
     const int64_t wanted = 4 * kFilters * ins * outs;
     const int64_t numbers = wanted < kLeast ? kLeast : smaller(wanted, kMost);
     const int64_t fits = numbers / (kProducts * (ins + outs) * L);
-    return L * (fits > 4 ? fits : 4);
+    const int64_t chunks = divide_up(slice, L * (fits > 4 ? fits : 4));
+    return divide_up(divide_up(slice, chunks), L) * L;
+  }
+
+  // Panel p has the vectors of channels from here on: as many as others, or one less.
+  int64_t first_group(int64_t panel) const {
+    const int64_t most = groups % panels;
+    return panel * (groups / panels) + smaller(panel, most);
+  }
+  int64_t panel_of(int64_t group) const {
+    int64_t panel = group / (groups / panels + 1);  // or one of the next few
+    while (first_group(panel + 1) <= group) ++panel;
+    return panel;
   }
 
   // x [kProducts, panels, chunk, lanes], of one vector of channels and of tiles
@@ -247,24 +265,24 @@ class WeightGradient {
       else
         for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L + i * L);
     }
-    float* const to = x + group / vectors * panel_size + at * lanes + group % vectors * L;
+    const int64_t panel = panel_of(group);
+    float* const to = x + panel * panel_size + at * lanes + (group - first_group(panel)) * L;
     for (int k = 0; k < kProducts; ++k) transpose(square + k * L * L, L, L, L, to + k * x_stride, lanes);
   }
 
   // dy [kProducts, rows, dy_row], of the channels from first_o on
   void transform_dy(int64_t first_o, int64_t first, int64_t count, float* dy) const {
     const Source source{a.dy, nullptr, a.out, a.out_height, a.out_width, 0, 0};
-    for (int64_t at = 0; at < count; at += L) {
-      Piece pieces[L];
-      const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
-      for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t at = 0; at < count; at += L) {
+        Piece pieces[L];
+        const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
         float* const to = dy + row * dy_row + at;
         if (first_o + row < a.out)
           transform_patches<GradientPatch<F>>(source, first_o + row, pieces, end, to, dy_stride);
         else
           for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), to + k * dy_stride);
       }
-    }
   }
 
   void multiply(const float* dy, const float* x, int64_t depth, float* du, bool add) const {
@@ -272,9 +290,9 @@ class WeightGradient {
     for (int k = 0; k < kProducts; ++k) {
       const int filter = filter_of<F>(k);
       for (int64_t panel = 0; panel < panels; ++panel) {
-        const int width = int(smaller(vectors, groups - panel * vectors));
+        const int64_t group = first_group(panel), width = first_group(panel + 1) - group;
         const float *const u = dy + k * dy_stride, *const v = x + k * x_stride + panel * panel_size;
-        float* const m = du + filter * du_stride + panel * lanes;
+        float* const m = du + filter * du_stride + group * L;
         width == 3   ? multiply_panel<3>(u, v, depth, m, add || filled[filter])
         : width == 2 ? multiply_panel<2>(u, v, depth, m, add || filled[filter])
                      : multiply_panel<1>(u, v, depth, m, add || filled[filter]);
@@ -304,10 +322,9 @@ class WeightGradient {
   const WinogradArgs a;
   const Tiling tiling;
   const int64_t groups, panels;  // vectors of input channels, and how many panels they are divided into
-  const int vectors;             // of a panel; fewer in the last one
-  const int64_t lanes;
+  const int64_t lanes;           // of a panel; some use a vector less
   const bool few_tiles;
-  const int64_t rows, chunk, panel_size, x_stride, dy_row, dy_stride, du_row, du_stride;
+  const int64_t rows, du_row, du_stride, slice, chunk, panel_size, x_stride, dy_row, dy_stride;
   const int threads;
 };
 
