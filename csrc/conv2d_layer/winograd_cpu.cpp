@@ -115,6 +115,7 @@ class Convolution {
       for (const Piece* piece = pieces; piece < end;) {
         const Piece* next = piece;
         while (next < end && next->lane / L == piece->lane / L) ++next;
+        if (i + 1 < last) prefetch_patches<DataPatch<F>>(source, i + 1, piece, next);
         transform_patches<DataPatch<F>>(source, i, piece, next, v + i * lanes + piece->lane, v_stride);
         piece = next;
       }
@@ -260,8 +261,10 @@ class WeightGradient {
     Piece pieces[L];
     const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
     for (int i = 0; i < L; ++i) {
-      if (group * L + i < a.in)
-        transform_patches<DataPatch<F>>(source, group * L + i, pieces, end, square + i * L, L * L);
+      const int64_t channel = group * L + i;
+      if (channel + 1 < a.in) prefetch_patches<DataPatch<F>>(source, channel + 1, pieces, end);
+      if (channel < a.in)
+        transform_patches<DataPatch<F>>(source, channel, pieces, end, square + i * L, L * L);
       else
         for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), square + k * L * L + i * L);
     }
@@ -273,16 +276,26 @@ class WeightGradient {
   // dy [kProducts, rows, dy_row], of the channels from first_o on
   void transform_dy(int64_t first_o, int64_t first, int64_t count, float* dy) const {
     const Source source{a.dy, nullptr, a.out, a.out_height, a.out_width, 0, 0};
-    for (int64_t row = 0; row < rows; ++row)
+    Piece pieces[2][L];
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t channel = first_o + row;
+      const auto vector = [&](int64_t at) {  // of tiles; end of its pieces
+        return tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces[at / L % 2]);
+      };
+      int length = vector(0);
       for (int64_t at = 0; at < count; at += L) {
-        Piece pieces[L];
-        const Piece* const end = pieces + tiling.pieces_of(first + at, int(smaller(L, count - at)), pieces);
+        const Piece *const now = pieces[at / L % 2], *const next = pieces[(at / L + 1) % 2];
+        const int next_length = at + L < count ? vector(at + L) : 0;
         float* const to = dy + row * dy_row + at;
-        if (first_o + row < a.out)
-          transform_patches<GradientPatch<F>>(source, first_o + row, pieces, end, to, dy_stride);
-        else
+        if (channel < a.out) {
+          prefetch_patches<GradientPatch<F>>(source, channel, next, next + next_length);
+          transform_patches<GradientPatch<F>>(source, channel, now, now + length, to, dy_stride);
+        } else {
           for (int k = 0; k < kProducts; ++k) store(Vec<float>(0.0f), to + k * dy_stride);
+        }
+        length = next_length;
       }
+    }
   }
 
   void multiply(const float* dy, const float* x, int64_t depth, float* du, bool add) const {

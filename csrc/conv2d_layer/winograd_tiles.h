@@ -53,7 +53,7 @@ FASTGAN_INLINE void transform_columns(const Source& s, const float* plane, Vec<f
   }
 }
 
-// Patches lie in as many places as they have rows, which no processor foresees.
+// What transform_patches will read: patches lie in as many places as they have rows, which no processor foresees.
 template <class Patch>
 FASTGAN_INLINE void prefetch_patches(const Source& s, int64_t channel, const Piece* piece, const Piece* end) {
   constexpr int64_t kLine = 64 / sizeof(float);
@@ -74,8 +74,6 @@ inline void transform_patches(const Source& s, int64_t channel, const Piece* pie
   using F = typename Patch::Form;
   constexpr int L = Vec<float>::size, step = Patch::step, overlap = Patch::rows - step, line = (step + 1) * L;
   alignas(64) float lines[F::size][line], ahead[F::size][line];  // ahead: the columns one tile further right
-  constexpr int64_t kAhead = 1;
-  if (channel + kAhead < s.channels) prefetch_patches<Patch>(s, channel + kAhead, piece, end);
   const bool whole = piece->count == L;
   const int filled = end[-1].lane % L + end[-1].count;
   if (filled < L)
