@@ -41,7 +41,7 @@ from fastgan.train.players import Player
 from fastgan.train.state import TrainState
 from fastgan.train.step import others_frozen, update
 
-TARGETS = {"stylegan2": {"step": 1.25}, "stylegan3-t": {"step": 2.5, "forward": 3.5}, "stylegan3-r": {}}
+TARGETS = {"stylegan2": {"step": 1.5}, "stylegan3-t": {"step": 2.5, "forward": 3.5}, "stylegan3-r": {}}
 FORWARD = "G forward"
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 PROVIDERS: dict[str, Callable[[], AbstractContextManager]] = {
