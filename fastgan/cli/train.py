@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
@@ -84,20 +83,21 @@ def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) ->
         raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
     origin = Origin.read(checkpoint) if checkpoint is not None else None
     config, sets = resolve(_wanted(options), origin, branches=options.branch is not None)
-    each = (ranks.place if ranks else Place(world=options.gpus or 1)).share(config.training)  # of the processes
+    place = ranks.place if ranks else Place(world=options.gpus or 1, local_world=options.gpus or 1)
+    place.share(config.training)  # or it cannot be divided
     branch = Branch.of(origin, config, sets) if origin is not None and options.branch else None
     if outdir is not None:
-        for place in filter(None, (config.data.place, config.data.held_out)):
-            check_apart(outdir, Path(place))
+        for source in filter(None, (config.data.place, config.data.held_out)):
+            check_apart(outdir, Path(source))
     if options.dry_run:
         if first:
-            _print_plan(config, sets, device, branch)
+            _print_plan(config, sets, branch, device, _memory(config, sets, device, place))
         return 0
     assert outdir is not None
     _check_precision(config, device)
     file = Output(sys.stdout if first else None, _lost)
     console = Console(file=file, highlight=False, markup=False)  # type: ignore[arg-type]
-    memory, refusal = _memory(dataclasses.replace(config, training=each), sets, device)
+    memory, refusal = _memory(config, sets, device, place)
     if refusal is not None and device.type == "cpu" and not options.overcommit:
         raise MemoryError(f"{refusal}; --overcommit goes on anyway")  # before the kernel ends the process, silently
     console.print(memory if refusal is None else f"warning: {refusal}", soft_wrap=True)
@@ -142,10 +142,12 @@ def _train(training: Run, notes: list[str], console: Console) -> int:
     return 128 + (interrupt.signum or signal.SIGTERM)  # another rank's
 
 
-def _memory(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device) -> tuple[str, str | None]:
-    """What training takes, and why that is too much, if it is."""
+def _memory(
+    config: RunConfig, sets: Mapping[str, Dataset], device: torch.device, place: Place
+) -> tuple[str, str | None]:
+    """What training takes of each process, and why that is too much, if it is."""
     try:
-        planner = Planner(config, sets, device, game_of)
+        planner = Planner(config, sets, device, game_of, place=place)
         return planner.sentence(), planner.refusal()
     except Exception as error:  # a game that reads numbers can be trained all the same; what is wrong is told then
         return f"memory: not estimated ({literal(str(error).partition(chr(10))[0])})", None
@@ -217,7 +219,13 @@ def _assignments(items: Iterable[str], of: Family) -> dict[str, Any]:
     return result
 
 
-def _print_plan(config: RunConfig, sets: Mapping[str, Dataset], device: torch.device, branch: Branch | None) -> None:
+def _print_plan(
+    config: RunConfig,
+    sets: Mapping[str, Dataset],
+    branch: Branch | None,
+    device: torch.device,
+    memory: tuple[str, str | None],
+) -> None:
     console = Console(highlight=False, markup=False)
     for sentence in branch.sentences() if branch else ():
         console.print(literal(sentence), soft_wrap=True)
@@ -235,5 +243,5 @@ def _print_plan(config: RunConfig, sets: Mapping[str, Dataset], device: torch.de
         console.print(f"{which}{len(dataset)} images, {width}×{height}, {dataset.channels} channels; device {device}")
         for note in dataset.notes:
             console.print(f"note: {literal(note)}", soft_wrap=True)
-    memory, refusal = _memory(config, sets, device)
-    console.print(memory if refusal is None else f"warning: {refusal}", soft_wrap=True)
+    taken, refusal = memory
+    console.print(taken if refusal is None else f"warning: {refusal}", soft_wrap=True)

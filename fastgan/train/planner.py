@@ -20,6 +20,7 @@ from fastgan.train.config import RunConfig
 from fastgan.train.game import Game
 from fastgan.train.loop import step
 from fastgan.train.shadows import Shadows
+from fastgan.train.shares import Place
 from fastgan.train.state import TrainState
 
 _SIMULATED = 256  # images of a micro-batch; the peak of more follows in a straight line
@@ -45,6 +46,8 @@ class Planner:
         device: where.
         play: makes the game, as `train.game.game_of` does.
         held: bytes that the process holds before training; None: what it holds now.
+        place: of the process among those of the training: they divide each batch, and without GPUs those of a machine
+            share its memory.
 
     Attributes:
         limit: bytes that the process can have in all; None where that is not known.
@@ -57,8 +60,12 @@ class Planner:
         device: torch.device,
         play: Callable[..., Game],
         held: int | None = None,
+        place: Place | None = None,
     ) -> None:
-        self.config, self.device, self.play = config, device, play
+        self.device, self.play, self._asked, self._place = device, play, config.training, place or Place()
+        own = replace(config.training, "training", batch=config.training.batch // self._place.world)
+        self.config = dataclasses.replace(config, training=own)  # of this process
+        self._sharing = self._place.local_world if device.type == "cpu" else 1
         self.sets = {name: _Shapes(dataset, device) for name, dataset in sets.items()}
         self._layouts: dict[Any, Any] = {}  # of what operators make, the same in every simulation
         self._known: dict[tuple[int, int], int] = {}
@@ -66,7 +73,7 @@ class Planner:
             self.tensors(config.training.micro_batch, config.training.accumulate)
         now, free = held_bytes(device), free_bytes(device)  # after torch has loaded what it takes to train
         self.held = now if held is None else held
-        self.limit = None if free is None else now + free
+        self.limit = None if free is None else now + free // self._sharing
 
     def needed(self, micro_batch: int | None = None, accumulate: int = 1) -> int:
         """Bytes of the process at its peak; of the configuration as it is, or of updates of other sizes."""
@@ -78,7 +85,7 @@ class Planner:
     def sentence(self) -> str:
         """What it takes, and of what: one line."""
         of = "" if self.limit is None else f" of {shown_bytes(self.limit)}"
-        return f"memory: about {shown_bytes(self.needed())}{of}"
+        return f"memory: about {shown_bytes(self.needed())}{of}{self._each()}"
 
     def refusal(self) -> str | None:
         """Why it does not fit, and what would; None where it fits, or nobody knows."""
@@ -86,7 +93,7 @@ class Planner:
             return None
         return (
             f"--batch {self._sizes()} takes about {shown_bytes(self.needed())} of memory, and there are "
-            f"{shown_bytes(self.limit)}: {self.advice(self.limit)}"
+            f"{shown_bytes(self.limit)}{self._each()}: {self.advice(self.limit)}"
         )
 
     def exhausted(self, error: BaseException) -> str | None:
@@ -113,7 +120,7 @@ class Planner:
         parts = [part for part in range(1, min(whole, batch // 2) + 1) if batch % part == 0]
         fits = bisect.bisect_left(parts, True, key=lambda part: self.needed(part, batch // part) > limit)
         fitting = parts[fits - 1] if fits else 0
-        at_once = f"--batch {whole} is the largest that fits at once"
+        at_once = f"--batch {whole * self._place.world} is the largest that fits at once"
         if fitting < min(2, whole):
             return at_once
         return f"--batch-gpu {fitting} trains the same batch in parts that fit, and {at_once}"
@@ -138,9 +145,11 @@ class Planner:
                 high = guess
         return low
 
+    def _each(self) -> str:
+        return f" for each of {self._sharing} processes" if self._sharing > 1 else ""
+
     def _sizes(self) -> str:
-        training = self.config.training
-        return f"{training.batch}" + (f" --batch-gpu {training.batch_gpu}" if training.batch_gpu else "")
+        return f"{self._asked.batch}" + (f" --batch-gpu {self._asked.batch_gpu}" if self._asked.batch_gpu else "")
 
     def tensors(self, micro_batch: int, accumulate: int = 1) -> int:
         """Bytes of tensors at the peak of a step.

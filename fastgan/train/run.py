@@ -174,7 +174,8 @@ class Run:
                 ) from error
             raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {go_on}") from error
         except (MemoryError, RuntimeError) as error:
-            reason = Planner(self.config, self.sets, self.device, game_of, self._held).exhausted(error)
+            place = self.ranks.place if self.ranks else None
+            reason = Planner(self.config, self.sets, self.device, game_of, self._held, place).exhausted(error)
             if reason is None:
                 raise
             newest = latest_checkpoint(self.outdir)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastgan.losses.objective import Move, Term
 from fastgan.train.players import Player
@@ -34,7 +35,7 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
     A NaN or infinite gradient leaves parameters, optimizer and the networks' averages as they were and is counted in
     `state.skipped` and `state.streak`. An optimizer whose step is not fused has the host wait for that.
     """
-    before = [buffer.clone() for buffer in state.buffers]
+    before = _flat(state.buffers) if state.buffers else None
     player.optimizer.zero_grad(set_to_none=True)
     trained = [p for p in player.parameters if p.requires_grad]
     for micro, batch in enumerate(batches):
@@ -53,8 +54,10 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
     broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
     state.skipped[player.name] += broken
     state.streak[player.name].add_(1).mul_(broken)
-    for buffer, kept in zip(state.buffers, before, strict=True):
-        buffer.copy_(torch.where(broken > 0, kept, buffer))
+    if before is not None:
+        parts = torch.where(broken > 0, before, _flat(state.buffers)).split([b.numel() for b in state.buffers])
+        kept = [part.view(buffer.shape) for part, buffer in zip(parts, state.buffers, strict=True)]
+        torch._foreach_copy_(state.buffers, kept)  # type: ignore[attr-defined]
     if player.optimizer.defaults.get("fused"):
         # GradScaler's protocol: nothing changes where found_inf is 1, and the host waits for nothing.
         setattr(player.optimizer, "found_inf", broken)  # noqa: B010
@@ -63,3 +66,8 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
         player.optimizer.step()
     if player.after_update is not None:
         player.after_update()
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """The numbers of all, in one launch; of several dtypes in one that holds each."""
+    return torch.cat([tensor.flatten() for tensor in tensors])

@@ -32,6 +32,24 @@ def test_memory_is_told_before(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert line.search(capsys.readouterr().out)
 
 
+def test_several_processes_divide_the_batch_and_share_the_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = held_bytes(CPU)
+    monkeypatch.setattr(planner, "held_bytes", lambda device: held)
+    named = []
+    for processes, free in ((1, 29 << 20), (4, 4 * 29 << 20)):
+        monkeypatch.setattr(planner, "free_bytes", lambda device, free=free: free)
+        assert main(["train", "-n", *TINY, "--batch", "8000", "--device", "cpu", "--gpus", str(processes)]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "warning: --batch 8000 takes about" in said
+        assert ("for each of 4 processes" in said) == (processes == 4)
+        fits = re.search(r"--batch (\d+) is the largest that fits at once", said)
+        assert fits is not None
+        named.append(int(fits[1]))
+    assert named[0] > 1 and named[1] == pytest.approx(4 * named[0], rel=0.05)  # each has what the one had
+
+
 def test_too_large_a_batch_is_refused_and_the_one_that_is_named_trains(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
