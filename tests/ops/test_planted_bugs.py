@@ -178,6 +178,7 @@ CUDA_PLANTS = {
 }
 
 
+@pytest.mark.slow  # builds; make native-check runs the kernels as they are
 @pytest.mark.parametrize("sanitizer", ["", "address"], ids=["plain", "address"])
 @pytest.mark.parametrize("op", ["bias_act", "upfirdn2d", "filtered_lrelu", "conv2d_epilogue", "conv2d"])
 def test_cuda_kernels_as_they_are(shim_tools, op, sanitizer):
@@ -190,6 +191,7 @@ def assert_caught(plant: Plant) -> None:
     assert run.returncode != 0 and re.search(plant.caught, run.stdout), run.stdout
 
 
+@pytest.mark.slow  # builds a kernel for each
 @pytest.mark.parametrize("plant", [pytest.param(p, id=f"{p.source}-{name}") for name, p in CUDA_PLANTS.items()])
 def test_cuda_plant(shim_tools, plant):
     assert_caught(plant)

@@ -298,6 +298,7 @@ def test_plant(run, kernel, plant):
         run(kernel, snippet, bug)
 
 
+@pytest.mark.slow  # builds a kernel for each
 @pytest.mark.parametrize("plant", [pytest.param(p, id=f"{p.source}-{name}") for name, p in CUDA_PLANTS.items()])
 def test_cuda_plant(shim_tools, plant):
     assert_caught(plant)
