@@ -5,6 +5,15 @@
 namespace fastgan {
 namespace FASTGAN_ISA {
 
+FASTGAN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+FASTGAN_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The filter that product k = r * size + c of a tile is with.
+template <class F>
+constexpr int filter_of(int k) {
+  return F::filter_of(k / F::size) * F::filters + F::filter_of(k % F::size);
+}
+
 // Neighbouring tiles of one tile row, `lane` the first one's place among the tiles of a block.
 struct Piece {
   int64_t image, row, column;
@@ -61,7 +70,7 @@ FASTGAN_INLINE void prefetch_patches(const Source& s, int64_t channel, const Pie
     const int64_t plane = piece->image * s.channels + channel, y = piece->row * Patch::step - s.pad_y;
     const int64_t x = piece->column * Patch::step - s.pad_x, last = x + piece->count * Patch::step;
     for (int64_t row = y > 0 ? y : 0; row < s.height && row < y + Patch::rows; ++row)
-      for (int64_t column = x > 0 ? x : 0; column < last; column += kLine)
+      for (int64_t column = x > 0 ? x : 0; column < last && column < s.width; column += kLine)
         __builtin_prefetch(s.data + (plane * s.height + row) * s.width + column);
   }
 }
