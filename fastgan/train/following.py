@@ -9,7 +9,7 @@ from fastgan.data import Dataset
 from fastgan.ops.allocation import release_free_memory
 from fastgan.train.distributed import Ranks
 from fastgan.train.loop import train
-from fastgan.train.rollback import DivergedError, Rollback
+from fastgan.train.rollback import Rollback
 from fastgan.train.state import TrainState
 
 
@@ -26,10 +26,13 @@ def follow(
 
     def on_tick(state: TrainState) -> None:
         ranks.means(state, sets)
-        if stuck := rollback.stuck(state):  # as rank 0 finds too, which says how to go on
-            raise DivergedError(stuck)
+        stuck = rollback.stuck(state)  # as rank 0 finds too, which says so
         release_free_memory()
-        if state.images >= total or (state.images // tick) % options.snap == 0:
+        if stuck:
+            if not ranks.from_first(None):  # there is no good checkpoint: the end, after saving how it stands
+                ranks.capture(state)
+            rollback.go_back(state, {}, ranks, options.seed)
+        elif state.images >= total or (state.images // tick) % options.snap == 0:
             ranks.capture(state)
 
     finished = train(state, total, tick, on_tick, ranks.agreed(should_stop))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from fastgan.checkpoint import CheckpointError, checkpoints, latest_checkpoint, load_checkpoint, read_metadata
+from fastgan.train.shares import part_of
 from fastgan.train.state import TrainState
+
+if TYPE_CHECKING:
+    from fastgan.train.distributed import Ranks
 
 ATTEMPTS = 3  # at a stretch of training, before it is given up
 
@@ -113,14 +117,22 @@ class Rollback:
         self.attempts += 1
         return found
 
-    def ended(self, reason: str, outdir: Path) -> DivergedError:
-        """The error of several processes, which do not go back by themselves."""
-        good = next(filter(is_marked_good, reversed(checkpoints(outdir))), None)
-        stands = "There is no good checkpoint" if good is None else f"{good} is the last good checkpoint"
-        return DivergedError(f"{reason}. Several processes do not go back by themselves. {stands}. {_advice(good)}")
+    def go_back(self, state: TrainState, tree: dict[str, Any], ranks: Ranks | None, seed: int) -> None:
+        """Take up a checkpoint, on all ranks, with other random numbers than those that followed it before: a function
+        of it and the attempt.
 
-    def reseed(self) -> None:
-        """Other random numbers than those that followed the checkpoint before: a function of it and the attempt."""
+        Args:
+            state: of the run.
+            tree: the checkpoint's, with its averages; empty on ranks that have it from the first.
+            ranks: the processes that train together; None for this one alone.
+            seed: of the run.
+        """
+        rollbacks = state.rollbacks + 1
+        if ranks is not None:
+            tree, self.attempts = ranks.from_first((tree, self.attempts))
+            tree, _ = part_of(tree, ranks.place, seed, ranks.device)
+        state.restore(tree)
+        state.rollbacks = rollbacks
         torch.manual_seed(int(torch.randint(2**62, [])) + self.attempts)
 
 

@@ -124,15 +124,15 @@ class Run:
                 self.branched_from = origin.metadata.get("branched_from")
             else:
                 branch.adapt(tree, self.state.capture())
-            self._take(tree)
+            self.state.restore(self._state_in(tree))
+            self.scores = tree["scores"]
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             # torch lists every tensor that does not fit, a line each; the first tells enough.
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise CheckpointError(f"checkpoint {origin.checkpoint} does not fit this fastgan: {reason}") from error
 
-    def _take(self, tree: dict[str, Any]) -> None:
-        self.state.restore(tree["state"] | {"emas": {name: tree[f"{name}_ema"] for name in self.game.averages}})
-        self.scores = tree["scores"]
+    def _state_in(self, tree: dict[str, Any]) -> dict[str, Any]:
+        return tree["state"] | {"emas": {name: tree[f"{name}_ema"] for name in self.game.averages}}
 
     def train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         """Train to the end or until should_stop; the last step is always checkpointed.
@@ -205,8 +205,6 @@ class Run:
             figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
             figures |= (state.statistics.means() if ranks is None else ranks.means(state, self.sets)) | counts(state)
             stuck = self.rollback.stuck(state)
-            if stuck and ranks is not None:
-                raise self.rollback.ended(stuck, self.outdir)
             snapshot = not stuck and (state.images >= total or (state.images // tick) % options.snap == 0)
             if snapshot:
                 figures |= self._measure()
@@ -237,13 +235,14 @@ class Run:
 
     def _roll_back(self, reason: str, display: TrainingDisplay) -> StatsWriter:
         """Go on from the last good checkpoint with other random numbers; the statistics file from there."""
-        state, found, rollbacks = self.state, last_good(self.outdir), self.state.rollbacks + 1
+        state, found = self.state, last_good(self.outdir)
+        if self.ranks is not None:
+            self.ranks.from_first(found is not None)
         if found is None:
             self._save_checkpoint(display)
         path, tree = self.rollback.begin(found, self.outdir, reason)
-        self._take(tree)
-        self.rollback.reseed()
-        state.rollbacks = rollbacks
+        self.rollback.go_back(state, self._state_in(tree), self.ranks, self.config.training.seed)
+        self.scores = tree["scores"]
         put_newer_aside(self.outdir, state.images)
         self.journal.warnings.append(f"{reason}; went back to {path}, {state.kimg:g} kimg, with other random numbers")
         display.note(f"warning: {self.journal.warnings[-1]}")
