@@ -20,10 +20,11 @@ demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two
 	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
 
 # A native library that was built must also load: without it, its tests would be skipped.
-# REQUIRE names what else must be there. A file of tests stays with one of the WORKERS.
+# REQUIRE names what else must be there, MARKS which tests are run. A file of tests stays with one of the WORKERS.
 WORKERS := 2
+MARKS := not slow and not thorough
 test: setup  ## Run the tests.
-	@$(BIN)/python -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile \
+	@$(BIN)/python -m pytest -q -m "$(MARKS)" -n $(WORKERS) --dist loadfile \
 		--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
 
 coverage: setup  ## Which GPU kernel runs on the CPU, in which dtype and layout.

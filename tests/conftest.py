@@ -63,8 +63,11 @@ def _require(request, name: str, reason: str | None) -> None:
 def pytest_collection_modifyitems(config, items):
     for item in items:
         mark = item.get_closest_marker("slow_interpreted")
-        if mark and "[interpreter" in item.name and not any(f"-{case}]" in item.name for case in mark.args):
-            item.add_marker(pytest.mark.slow)
+        if mark and "[interpreter" in item.name:
+            kept, left_out = mark.args, mark.kwargs.get("only", [""])
+            ends = [f"-{case}]" if case else "]" for case in left_out]
+            if any(map(item.name.endswith, ends)) and not any(f"-{case}]" in item.name for case in kept):
+                item.add_marker(pytest.mark.slow)
     config.hook.pytest_deselected(items=[item for item in items if repeats(item)])
     items[:] = [item for item in items if not repeats(item)]
 

@@ -25,6 +25,8 @@ from fastgan.ops.operator import OPERATORS
 from fastgan.ops.verdicts import Loss, Measured, Record, Verdict
 from tests.native.building import ROOT
 
+pytestmark = pytest.mark.thorough
+
 CPU = torch.device("cpu")
 SMALL = ["tests.calibration.small"]
 

@@ -15,6 +15,8 @@ from fastgan.train.folder import checkpoints, latest_checkpoint
 from tests.cli.test_moved_data import NETWORKS, add, draw, make, relabel
 from tests.cli.test_train import assert_same, state_of
 
+pytestmark = pytest.mark.thorough
+
 
 def branch(run: Path, outdir: Path, *options: str, kimg: str = "0.024") -> int:
     return main(["train", "--branch", str(run), "--outdir", str(outdir), "--kimg", kimg, "--threads", "1", *options])

@@ -18,6 +18,8 @@ from fastgan.interop import export
 from fastgan.models.registry import build
 from tests.cli.test_generate import network
 
+pytestmark = pytest.mark.thorough
+
 SEEDS = [3, 1, 4]  # their number is no batch that was exported
 OWN_WARNINGS = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -18,6 +18,8 @@ from fastgan.data.opening import PACKAGED
 from fastgan.train.folder import latest_checkpoint
 from tests.cli.test_train import TINY, assert_same, state_of
 
+pytestmark = pytest.mark.thorough
+
 NETWORKS = [
     "--resolution", "16", "--batch", "4", "--cbase", "64", "--cmax", "8", "--map-depth", "1", "--set", "z_dim=8",
     "w_dim=8", "--tick", "0.004", "--snap", "2", "--device", "cpu", "--threads", "1",

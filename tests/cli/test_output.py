@@ -22,6 +22,8 @@ from fastgan.train.folder import latest_checkpoint
 from fastgan.train.interrupt import Interrupt
 from tests.cli.test_train import TINY, assert_same, state_of, train
 
+pytestmark = pytest.mark.thorough
+
 FASTGAN = [sys.executable, "-m", "fastgan"]
 ENDLESS = [*TINY, "--kimg", "1000", "--snap", "1000000"]
 

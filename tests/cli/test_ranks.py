@@ -20,6 +20,8 @@ from fastgan.train.folder import checkpoints, latest_checkpoint
 from tests.cli.test_crash import figures
 from tests.cli.test_train import TINY, assert_same, state_of, train
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parents[2]
 # A checkpoint at every step; two micro-batches of each rank.
 SHORT = [*TINY, "--batch-gpu", "1", "--mirror", "--cond", "--snap", "1", "--keep", "0"]

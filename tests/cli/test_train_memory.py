@@ -12,6 +12,8 @@ from fastgan.cli.main import main
 from fastgan.train import loop, planner
 from fastgan.train.available import held_bytes
 
+pytestmark = pytest.mark.thorough
+
 TINY = [
     "--data", "emoji64", "--max-images", "12", "--resolution", "16", "--batch", "4", "--cbase", "64", "--cmax", "8",
     "--map-depth", "1", "--set", "z_dim=8", "w_dim=8", "--tick", "0.004", "--snap", "1", "--device", "cpu",

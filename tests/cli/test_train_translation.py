@@ -13,6 +13,8 @@ from PIL import Image
 from fastgan.checkpoint import latest_checkpoint, load_checkpoint
 from fastgan.cli.main import main
 
+pytestmark = pytest.mark.thorough
+
 SMALL = ["--set", "channel_base=4", "d_channel_base=4", "receptive_field=16", "--device", "cpu", "--threads", "1"]
 STEPS = ["--batch", "4", "--tick", "0.008", "--snap", "1", "--mirror", "--metrics", "swd", "--seed", "3"]
 

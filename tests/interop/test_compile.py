@@ -11,6 +11,8 @@ from torch._dynamo.utils import counters
 
 from tests.interop.networks import NETWORKS, inputs, network
 
+pytestmark = pytest.mark.thorough
+
 BATCHES = (4, 8, 6, 2, 12, 5)
 
 

@@ -18,6 +18,8 @@ import fastgan
 from fastgan.nn import EqualizedConv2d, EqualizedLinear, SynthesisLayer, ToRGB, minibatch_stddev, pixel_norm
 from tests.interop.networks import NETWORKS, inputs, network
 
+pytestmark = pytest.mark.thorough
+
 BATCHES = (4, 1, 6, 8)  # the first is traced
 
 

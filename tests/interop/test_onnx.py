@@ -12,6 +12,7 @@ import fastgan
 from tests.interop.networks import NETWORKS, inputs, network
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.usefixtures("onnx"),
     # torch's own, about its exporters and what they call
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),

@@ -13,6 +13,8 @@ import fastgan
 from fastgan.nn import minibatch_stddev
 from tests.interop.networks import NETWORKS, inputs, network
 
+pytestmark = pytest.mark.thorough
+
 BATCHES = (4, 1, 6, 8, 12)  # the first is exported
 
 

@@ -45,6 +45,7 @@ def kernels(call: Callable[[], object], names: tuple[str, ...] = CONVOLUTIONS) -
 
 
 # As they are, bounded, and not square.
+@pytest.mark.slow_interpreted
 @pytest.mark.parametrize("options", [{}, {"conv_clamp": 1.0}, {"resolution": (8, 12)}], ids=["plain", "clamp", "8x12"])
 def test_same_images_and_gradients(compiled_provider, options):
     G, D = (network.double() for network in networks(**options))

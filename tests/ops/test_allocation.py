@@ -22,11 +22,11 @@ import torch
 if not allocation.tune_cpu_allocator():
     sys.exit(3)  # not glibc
 faults = []
-for _ in range(12):  # the heap grows by the first few: alignment makes a freed block a little too small for its like
+for _ in range(24):  # the heap grows by some: alignment makes a freed block a little too small for its like
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(16 << 20)  # 64 MiB
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(faults[-1])
+print(sorted(faults)[12])
 """
 
 

@@ -148,6 +148,7 @@ def test_gradient(provider, shape, dtype, memory_format):
             assert_close_to(mine, true, reference)
 
 
+@pytest.mark.slow_interpreted("tanh", "swish", "lrelu")
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_gradcheck(provider, act):
     fast = provider == "interpreter"  # in one random direction
@@ -171,6 +172,7 @@ def test_bias_gradient_does_not_depend_on_threads(native_provider):
 # 4. second gradient
 
 
+@pytest.mark.slow_interpreted("tanh", "swish", "lrelu")
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_gradgradcheck(provider, act):
     fast = provider == "interpreter"  # in one random direction

@@ -43,6 +43,7 @@ def away_from_kinks(tensors, arguments):
     return ((before.abs() > 0.05) & ((after.abs() - bound).abs() > 0.05)).detach()
 
 
+@pytest.mark.slow_interpreted("plain", "generator-up", "skip")
 @CASES
 @FORMATS
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
@@ -97,7 +98,7 @@ def test_parameters_left_out(compiled_provider):
 # 2. second gradient
 
 
-@pytest.mark.slow_interpreted("plain", "generator-1x1", "generator-up", "skip", "crop")
+@pytest.mark.slow_interpreted("generator-1x1", "crop")
 @CASES
 def test_gradgradcheck(provider, case):
     tensors, arguments = inputs(case, DOUBLE, requires_grad=True)

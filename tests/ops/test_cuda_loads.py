@@ -10,6 +10,8 @@ import pytest
 
 from tests.native import sass
 
+pytestmark = pytest.mark.thorough
+
 # Kernels whose threads load several packets before they use the first. Weight gradients that are streamed load none.
 LOADING = {
     "bias_act": r"bias_act_(flat|rows|columns)_kernel",

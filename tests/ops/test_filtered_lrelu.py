@@ -95,6 +95,7 @@ def test_forward(provider, case, dtype, memory_format):
     assert_close_to(y, composed(x.double(), *filters, b.double(), **arguments), own)
 
 
+@pytest.mark.slow_interpreted
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("name", ["stylegan3", "stylegan3-up", "radial", "up3-down2"])
 def test_memory_that_is_not_aligned(compiled_provider, name, dtype):
@@ -128,6 +129,7 @@ def test_random_filters_and_paddings(provider, seed):
         assert_close_to(mine, exact)
 
 
+@pytest.mark.slow_interpreted
 @pytest.mark.parametrize("taps", [(12, 12), (7, 12), (2, 5), (1, 3)], ids=str)
 def test_filters_that_are_their_own_mirror_images(provider, taps):
     (x, b), (fu, _), arguments = inputs(cases_filtered_lrelu.CASES["radial"], torch.float64, requires_grad=True)
@@ -216,6 +218,7 @@ def test_only_what_is_asked_for(provider, wanted):
 # 4. second gradient
 
 
+@pytest.mark.slow_interpreted(only=["up3-down2"])
 @CASES
 def test_gradgradcheck(provider, case):
     """The masked pass is linear in the gradient that goes through it: to any order, in both directions."""
@@ -243,6 +246,7 @@ def test_third_derivative(provider):
 # 5. opcheck
 
 
+@pytest.mark.slow_interpreted
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", ["even-odd", "crop"])
 def test_opcheck(compiled_provider, name, memory_format):

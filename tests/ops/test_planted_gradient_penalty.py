@@ -11,6 +11,8 @@ from tests.native.building import ROOT
 from tests.native.planting import Plant, altered, run_cpp_test
 from tests.ops.test_planted_bugs import SANITIZER, UNWRITTEN, WRONG, Guarded, assert_caught, kernel_from
 
+pytestmark = pytest.mark.thorough
+
 SOURCE = "gradient_penalty/gradient_penalty_cuda.cu"
 CUDA_PLANTS = {
     "out-of-bounds: a sample ends in the next": Plant(

@@ -12,6 +12,8 @@ import pytest
 
 from tests.ops.cases import DTYPE_IDS
 
+pytestmark = pytest.mark.thorough
+
 SCRIPT = Path(__file__).with_name("triton_resources.py")
 BOUNDS = json.loads(SCRIPT.with_suffix(".json").read_text())
 

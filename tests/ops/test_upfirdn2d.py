@@ -113,6 +113,7 @@ def test_resampling_keeps_size_and_brightness(provider):
 # 2. forward
 
 
+@pytest.mark.slow_interpreted(only=["long"])
 @CASES
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
@@ -151,6 +152,7 @@ def test_gradcheck(provider, case):
     assert torch.autograd.gradcheck(lambda x: upfirdn2d(x, f, **arguments), [x], fast_mode=True)
 
 
+@pytest.mark.slow_interpreted(only=["long"])
 @CASES
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
@@ -170,6 +172,7 @@ def test_gradient(provider, case, dtype, memory_format):
 # 4. second gradient
 
 
+@pytest.mark.slow_interpreted("up2")
 @CASES
 def test_gradgradcheck(provider, case):
     x, f, arguments = inputs(case, torch.float64, requires_grad=True)

@@ -28,6 +28,8 @@ from fastgan.train.planner import Planner
 from fastgan.train.shadows import Shadows
 from fastgan.train.state import TrainState
 
+pytestmark = pytest.mark.thorough
+
 CPU = torch.device("cpu")
 SMALL = {
     "stylegan2": {"channel_base": 512, "channel_max": 32, "z_dim": 32, "w_dim": 32, "mapping_layers": 2},

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fastgan.checkpoint import load_checkpoint
 from tests.cli.test_train import assert_same, state_of
 from tests.train.test_rollback import OPTIONS, checkpoint, figures
 from tests.train.together import ROOT, free_port
+
+pytestmark = pytest.mark.thorough
 
 # Gradients are broken in the updates that the first argument says; the rest is a command line.
 PLANTED = """
