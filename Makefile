@@ -1,6 +1,6 @@
 # make demo and make test need nothing but Python 3.10 or newer; with a C++ compiler they are faster.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage fuzz bench lint-tools lint style types layers tree hooks docs native-check clean
+.PHONY: help setup demo test thorough coverage fuzz bench lint-tools lint style types layers tree hooks docs native-check clean
 
 BIN := .venv/bin
 DEMO := runs/demo
@@ -20,12 +20,16 @@ demo: setup  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two
 	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
 
 # A native library that was built must also load: without it, its tests would be skipped.
-# REQUIRE names what else must be there, MARKS which tests are run. A file of tests stays with one of the WORKERS.
+# REQUIRE names what else must be there. A file of tests stays with one of the WORKERS.
 WORKERS := 2
-MARKS := not slow and not thorough
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile \
+	--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
+
 test: setup  ## Run the tests.
-	@$(BIN)/python -m pytest -q -m "$(MARKS)" -n $(WORKERS) --dist loadfile \
-		--require=$(REQUIRE),$$(grep -q '"native": true' fastgan/_build.json && echo native,host)
+	@$(PYTEST) -m "not slow and not thorough"
+
+thorough: setup  ## Run the tests that make test leaves out: they take long and seldom fail.
+	@$(PYTEST) -m "thorough and not slow"
 
 coverage: setup  ## Which GPU kernel runs on the CPU, in which dtype and layout.
 	@$(BIN)/python -m tests.ops.coverage

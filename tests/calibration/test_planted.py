@@ -13,6 +13,8 @@ import pytest
 from fastgan.ops.verdicts import Record
 from tests.native.building import ROOT
 
+pytestmark = pytest.mark.thorough
+
 _PROGRAM = """
 import json, sys, torch
 torch.set_num_threads(1)
@@ -50,7 +52,6 @@ _REASONS = {
 }
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("fault", _REASONS)
 def test_a_fault_costs_the_place(native_provider, shim, interpreter, found: Record, fault: str) -> None:
     reasons = [loss.reason for loss in found.losses if loss.form == fault]
@@ -58,7 +59,6 @@ def test_a_fault_costs_the_place(native_provider, shim, interpreter, found: Reco
     assert not any(fault in verdict.ranking for verdict in found.verdicts)
 
 
-@pytest.mark.thorough
 def test_the_others_serve(native_provider, shim, interpreter, found: Record) -> None:
     assert {loss.form for loss in found.losses} == set(_REASONS)
     assert found.verdicts and found.left == 0

@@ -66,6 +66,7 @@ def test_gradient(provider, case, dtype, memory_format):
             raise AssertionError(f"gradient of {name}") from error
 
 
+@pytest.mark.slow_interpreted("plain", "skip", "styles-to-rgb")
 @CASES
 def test_gradcheck(provider, case):
     tensors, arguments = inputs(case, DOUBLE, requires_grad=True)

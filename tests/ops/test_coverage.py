@@ -10,7 +10,7 @@ from tests.ops import cases_conv2d_layer, coverage, test_gpu
 from tests.ops.cases import DTYPES
 
 
-@pytest.mark.parametrize("name", ["shim", "interpreter"])
+@pytest.mark.parametrize("name", ["shim", pytest.param("interpreter", marks=pytest.mark.thorough)])
 def test_every_kernel_runs_in_every_dtype(request, name):
     stand_in = request.getfixturevalue(name)
     table = coverage.covered(stand_in)

@@ -79,7 +79,7 @@ def test_the_run_before_a_change_lands_is_what_the_workflow_runs() -> None:
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
     assert job["strategy"]["matrix"]["python"] == ["3.10", "3.13"]
     called_by_it = set(called((ROOT / ".ci/run").read_text(encoding="utf-8")))
-    assert {"test", "lint", "docs", "native-check"} <= called_by_it
+    assert {"test", "thorough", "lint", "docs", "native-check"} <= called_by_it
     assert [name for name in called_by_it if "/" not in name and not runnable(name)] == []
 
 
