@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fastgan.calibration import calibrate
     from fastgan.generate import Sampler, Translator
     from fastgan.ops import (
+        affine_warp,
         bias_act,
         conv2d_resample,
         demodulation_coefficients,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Sampler",
     "Translator",
+    "affine_warp",
     "bias_act",
     "calibrate",
     "conv2d_resample",

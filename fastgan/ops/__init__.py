@@ -1,5 +1,6 @@
 """Operators: hand-written kernels with pure-torch references, chosen by `providers`."""
 
+from fastgan.ops.affine_warp.op import affine_warp
 from fastgan.ops.bias_act.op import bias_act
 from fastgan.ops.conv2d_layer.op import conv2d_resample, demodulation_coefficients, modulated_conv2d
 from fastgan.ops.filtered_lrelu.op import filtered_lrelu
@@ -8,6 +9,7 @@ from fastgan.ops.providers import exact_convolutions, provider
 from fastgan.ops.upfirdn2d.op import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
 __all__ = [
+    "affine_warp",
     "bias_act",
     "conv2d_resample",
     "demodulation_coefficients",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fastgan.bench.affine_warp import SHAPES as WARP_SHAPES
 from fastgan.bench.case import CLAMP, CPU_SHAPES, CUDA_SHAPES, DIRECTIONS, DTYPES, run
 from fastgan.bench.cases import cases
 from fastgan.bench.conv2d_layer import CPU_LAYERS, CUDA_LAYERS, LAYERS
@@ -35,6 +36,7 @@ def test_shapes_are_those_of_stylegan2():
 def test_every_case_is_measured_once():
     names = [case.name for case in cases("cuda")]
     rest = {device: 4 * len(shapes) + 2 * len(PENALTY_SHAPES[device]) for device, shapes in FILTERED_SHAPES.items()}
+    rest = {device: count + len(WARP_SHAPES[device]) for device, count in rest.items()}
     assert len(names) == len(set(names)) == 3 * (3 + 6) + len(CUDA_LAYERS) * 7 + rest["cuda"]
     assert len(cases("cpu")) == len(CPU_SHAPES) * 9 + len(CPU_LAYERS) * 7 + rest["cpu"]
     quick = [(case.op, case.kind) for case in cases("cpu", quick=True)]
@@ -42,7 +44,14 @@ def test_every_case_is_measured_once():
     layers = [("conv2d_layer", kind) for kind in LAYERS]
     both = [("filtered_lrelu", "T"), ("filtered_lrelu", "R")]
     penalties = [("gradient_penalty", "squared_norm"), ("gradient_penalty", "interpolate")]
-    assert quick == [("bias_act", "lrelu bias clamp"), *resampling, *layers, *both, *penalties]
+    assert quick == [
+        ("affine_warp", "turned"),
+        ("bias_act", "lrelu bias clamp"),
+        *resampling,
+        *layers,
+        *both,
+        *penalties,
+    ]
     assert [case.op for case in cases("cpu", ("upfirdn2d",), quick=True)] == ["upfirdn2d"] * 3
 
 

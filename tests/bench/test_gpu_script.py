@@ -83,7 +83,7 @@ def test_the_calls_of_the_help_fit_a_lease() -> None:
 def test_quick_figures_begin_with_the_layers_and_compile_nothing() -> None:
     lines = run("--dry-run", "bench").stdout.splitlines()[1:]
     assert [line.split("--op ")[1].split()[0] for line in lines] == [
-        "conv2d_layer", "bias_act", "filtered_lrelu", "gradient_penalty", "upfirdn2d",
+        "conv2d_layer", "affine_warp", "bias_act", "filtered_lrelu", "gradient_penalty", "upfirdn2d",
     ]  # fmt: skip
     for line in lines:
         assert "--no-compile --layout channels_last --dtype bf16 fp32 " in line

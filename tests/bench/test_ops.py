@@ -140,7 +140,8 @@ def test_a_reference_that_cannot_run_leaves_the_others(quick, tmp_path):
         ({"threads": 0}, "--threads must be above 0, got 0"),
         (
             {"op": ()},
-            "--op must be some of bias_act, upfirdn2d, conv2d_layer, filtered_lrelu, gradient_penalty; got none",
+            "--op must be some of affine_warp, bias_act, upfirdn2d, conv2d_layer, filtered_lrelu, gradient_penalty; "
+            "got none",
         ),
         ({"dtype": ("fp8",)}, "--dtype must be some of bf16, fp16, fp32, fp64; got fp8"),
     ],

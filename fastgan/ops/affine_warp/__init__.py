@@ -1,0 +1,1 @@
+"""Images under affine maps and colour matrices: the geometry of adaptive augmentation."""
