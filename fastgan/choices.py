@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,10 +39,27 @@ PENALTIES: dict[str, str] = {  # of a `fastgan.losses.Penalty`
     "zero-gp": "fastgan.losses.penalties:ZERO_GP",
     "dragan": "fastgan.losses.penalties:DRAGAN",
 }
-AUGMENTS: dict[str, str] = {  # of a `fastgan.augment.Augment`, a class
-    "blur": "fastgan.augment.blur:FadingBlur",
-    "instance-noise": "fastgan.augment.instance_noise:InstanceNoise",
+AUGMENTS: dict[str, str] = {  # of a function (options, channels, device) -> `fastgan.augment.Augment`
+    "ada": "fastgan.augment.ada:ADA.adaptive",
+    "fixed": "fastgan.augment.ada:ADA.fixed",
+    "diffaug": "fastgan.augment.diffaug:DiffAugment.of",
+    "blur": "fastgan.augment.blur:FadingBlur.of",
+    "instance-noise": "fastgan.augment.instance_noise:InstanceNoise.of",
 }
+AUGPIPES: dict[str, str] = {  # groups of ADA's transforms
+    "blit": "blit",
+    "geom": "geometry",
+    "color": "color",
+    "filter": "filter",
+    "noise": "noise",
+    "cutout": "cutout",
+    "bg": "blit geometry",
+    "bgc": "blit geometry color",
+    "bgcf": "blit geometry color filter",
+    "bgcfn": "blit geometry color filter noise",
+    "bgcfnc": "blit geometry color filter noise cutout",
+}
+DIFFAUG = ("color", "translation", "cutout")  # groups of DiffAugment's transforms
 METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric`
     "swd": "fastgan.metrics.sliced_wasserstein:SWD",
 }
@@ -63,4 +81,4 @@ def chosen(table: Mapping[str, str], name: str) -> Any:
 def imported(place: str) -> Any:
     """The attribute of a module that "module:attribute" names, imported at this moment."""
     module, attribute = place.split(":")
-    return getattr(importlib.import_module(module), attribute)
+    return operator.attrgetter(attribute)(importlib.import_module(module))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from fastgan.augment.critic import Scheduled
+from fastgan.config.options import AdversarialOptions
 from fastgan.ops import filter2d
 
 _SIGMA = 10.0  # pixels, at the start
@@ -36,6 +37,11 @@ class FadingBlur:
         radius = math.floor(_RADII * _SIGMA)
         self.places = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
 
+    @classmethod
+    def of(cls, options: AdversarialOptions, channels: Sequence[int], device: torch.device) -> FadingBlur:
+        """Over the run that the options describe."""
+        return cls(round(options.kimg * 1000), options.batch, device)
+
     def __call__(self, images: Tensor) -> Tensor:
         """images [N, C, H, W] -> the same, blurred."""
         k = torch.exp2(-(self.places / self.sigma.clamp_min(1e-3)).square())
@@ -44,6 +50,10 @@ class FadingBlur:
 
     def adapt(self, real_logits: Tensor) -> None:
         """Nothing: σ follows progress alone."""
+
+    def figures(self) -> dict[str, Tensor]:
+        """σ."""
+        return {"sigma": self.sigma}
 
     def schedules(self) -> tuple[Scheduled, ...]:
         """σ after so many images."""

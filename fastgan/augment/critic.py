@@ -13,8 +13,8 @@ Scheduled = tuple[Tensor, Callable[[int], float]]
 
 
 class Augment(Protocol):
-    """An augmentation, built by `Augment(images, batch, device)`: the run's length in real images, those of a step, and
-    where it works.
+    """An augmentation, built by a function (options, channels, device): the training options, the channels of each of
+    several images that D sees beside each other, and where it works.
 
     What its next call depends on lies in tensors on the device, changed in place, and in `state_dict`.
     """
@@ -25,6 +25,10 @@ class Augment(Protocol):
 
     def adapt(self, real_logits: Tensor) -> None:
         """Take in real_logits, D's of augmented reals, once for each of D's updates."""
+        ...
+
+    def figures(self) -> Mapping[str, Tensor]:
+        """name -> what statistics are kept of, 0-dimensional."""
         ...
 
     def schedules(self) -> tuple[Scheduled, ...]:
@@ -77,8 +81,10 @@ class Critic:
         parts = self(in_turns(a[0], b[0]), c).split(groups)
         return torch.cat(parts[::2]), torch.cat(parts[1::2])
 
-    def adapt(self, real_logits: Tensor) -> None:
-        """Hand real_logits, D's of reals, to the augmentation."""
-        if self.augment is not None:
-            with torch.no_grad():
-                self.augment.adapt(real_logits)
+    def adapt(self, real_logits: Tensor) -> Mapping[str, Tensor]:
+        """Hand real_logits, D's of reals, to the augmentation; its figures."""
+        if self.augment is None:
+            return {}
+        with torch.no_grad():
+            self.augment.adapt(real_logits)
+        return self.augment.figures()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from fastgan.augment.critic import Scheduled
+from fastgan.config.options import AdversarialOptions
 
 _SIGMA = 0.1  # at the start, of images in [-1, 1]
 
@@ -27,12 +28,21 @@ class InstanceNoise:
         self.images = images
         self.sigma = torch.full([], _SIGMA, device=device)
 
+    @classmethod
+    def of(cls, options: AdversarialOptions, channels: Sequence[int], device: torch.device) -> InstanceNoise:
+        """Over the run that the options describe."""
+        return cls(round(options.kimg * 1000), options.batch, device)
+
     def __call__(self, images: Tensor) -> Tensor:
         """images [N, C, H, W] -> the same with noise of their own."""
         return images + self.sigma.to(images.dtype) * torch.randn_like(images)
 
     def adapt(self, real_logits: Tensor) -> None:
         """Nothing: σ follows progress alone."""
+
+    def figures(self) -> dict[str, Tensor]:
+        """σ."""
+        return {"sigma": self.sigma}
 
     def schedules(self) -> tuple[Scheduled, ...]:
         """σ after so many images."""

@@ -24,6 +24,9 @@ ALIASES = {
     "mapping_layers": "map-depth",
     "half_resolutions": "num-fp16-res",
     "r1_gamma": "gamma",
+    "augment": "aug",
+    "augment_p": "p",
+    "ada_target": "target",
 }
 _TABLE = re.compile(r"\b(a name|names) of `choices\.(\w+)`")
 _PLAIN = (bool, int, float, str, Path)

@@ -25,7 +25,8 @@ from fastgan.cli.launch import advice, launch, place_of
 from fastgan.cli.output import Output
 from fastgan.cli.resolution import parse_resolution
 from fastgan.config.fields import near, shown
-from fastgan.config.options import R1_SHORT, read_penalties
+from fastgan.config.options import R1_SHORT
+from fastgan.config.penalties import read_penalties
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
 from fastgan.literal import literal

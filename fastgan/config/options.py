@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastgan.choices import ADVERSARIAL, AUGMENTS, METRICS, PENALTIES
-from fastgan.config.fields import as_names, check_choice, check_float, check_int, check_number, is_finite, plain, shown
+from fastgan.choices import ADVERSARIAL, AUGMENTS, AUGPIPES, DIFFAUG, METRICS
+from fastgan.config.fields import as_names, check_choice, check_float, check_int, check_number, is_finite, shown
+from fastgan.config.penalties import LARGEST_INT, R1_INTERVAL, as_penalties
 
 _LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
-_LARGEST_INT = 10**9
-_INTERVAL = 16  # steps between updates of R1 where none is given (Karras et al. 2020, app. B)
 # Short for R1 among the penalties, wherever fields of the options are named.
 R1_SHORT = ("r1_gamma", "r1_interval")
 
@@ -66,10 +65,10 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name in ("batch", "snap"):
-            check_int(name, getattr(self, name), 1, _LARGEST_INT)
+            check_int(name, getattr(self, name), 1, LARGEST_INT)
         check_int("seed", self.seed, 0, _LARGEST_SEED)
         for name in ("keep", "roll_back_after"):
-            check_int(name, getattr(self, name), 0, _LARGEST_INT)
+            check_int(name, getattr(self, name), 0, LARGEST_INT)
         check_choice("precision", self.precision, ("fp32", "tf32", "bf16", "fp16"))
         check_int("half_resolutions", self.half_resolutions, 0)
         for name in ("kimg", "tick"):
@@ -78,7 +77,7 @@ class TrainingOptions:
             check_number("ema_kimg", self.ema_kimg, 0)
         check_number("ema_rampup", self.ema_rampup, 0)
         if self.batch_gpu is not None:
-            check_int("batch_gpu", self.batch_gpu, 1, _LARGEST_INT)
+            check_int("batch_gpu", self.batch_gpu, 1, LARGEST_INT)
             if self.batch % self.batch_gpu:
                 raise ValueError(f"batch must be a multiple of batch_gpu={self.batch_gpu}, got {self.batch}")
         check_choice("mirror", self.mirror, (False, True))
@@ -126,6 +125,11 @@ class AdversarialOptions(TrainingOptions):
         penalties: gradient penalties of D, names of `choices.PENALTIES`, each with its weight and the steps between its
             updates; R1's weight is its γ, None for 0.0002·R²/batch.
         augment: what D sees images through, a name of `choices.AUGMENTS`, or none.
+        augpipe: transforms of ada and fixed, a name of `choices.AUGPIPES`.
+        augment_p: probability of each transform of fixed.
+        ada_target: of ada: mean sign of D's logits of real images, above which p grows and below which it falls.
+        ada_kimg: of ada: thousands of images that p takes from 0 to 1.
+        diffaug_policy: transforms of diffaug, names of `choices.DIFFAUG`.
         joined: D sees real and generated images as one batch, groups of minibatch statistics apart.
     """
 
@@ -137,21 +141,36 @@ class AdversarialOptions(TrainingOptions):
     d_repeats: int = 1
     penalties: Mapping[str, tuple[float | None, int]] = dataclasses.field(default_factory=dict)
     augment: str = "none"
+    augpipe: str = "bgc"
+    augment_p: float = 0.2
+    ada_target: float = 0.6
+    ada_kimg: float = 500.0
+    diffaug_policy: tuple[str, ...] = DIFFAUG
     joined: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("loss", self.loss, tuple(ADVERSARIAL))
         check_choice("augment", self.augment, ("none", *AUGMENTS))
+        self._check_augment()
         check_choice("joined", self.joined, (False, True))
         for name in ("g_lr", "d_lr", "eps"):
             check_number(name, getattr(self, name), 0, above=True)
-        check_int("d_repeats", self.d_repeats, 1, _LARGEST_INT)
+        check_int("d_repeats", self.d_repeats, 1, LARGEST_INT)
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
         if len(betas) != 2 or not all(is_finite(beta) and 0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {shown(self.betas)}")
         object.__setattr__(self, "betas", betas)
-        object.__setattr__(self, "penalties", _as_penalties(self.penalties))
+        object.__setattr__(self, "penalties", as_penalties(self.penalties))
+
+    def _check_augment(self) -> None:
+        check_choice("augpipe", self.augpipe, tuple(AUGPIPES))
+        check_float("augment_p", self.augment_p, 0, 1)
+        check_float("ada_target", self.ada_target, -1, 1)
+        check_number("ada_kimg", self.ada_kimg, 0.001)
+        object.__setattr__(self, "diffaug_policy", as_names("diffaug_policy", self.diffaug_policy))
+        for group in self.diffaug_policy:
+            check_choice("diffaug_policy", group, DIFFAUG)
 
     def penalty_weight(self, name: str, resolution: tuple[int, int]) -> float:
         """The weight of a penalty, 0 where there is none; γ of R1 is 0.0002·R²/batch, R the larger side, where it is
@@ -179,7 +198,7 @@ class StyledOptions(AdversarialOptions):
         super().__post_init__()
         check_number("pl_weight", self.pl_weight, 0)
         for name in ("pl_interval", "pl_batch_shrink"):
-            check_int(name, getattr(self, name), 1, _LARGEST_INT)
+            check_int(name, getattr(self, name), 1, LARGEST_INT)
 
 
 @dataclass(frozen=True)
@@ -239,50 +258,6 @@ class UnpairedOptions(TranslationOptions):
             raise ValueError(f"buffer must be 0 or hold a micro-batch of {self.micro_batch} images, got {self.buffer}")
 
 
-def _as_penalties(value: Any) -> dict[str, tuple[float | None, int]]:
-    """name -> (weight, interval), without those of weight 0."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f'penalties must be an object such as {{"r1": [10, 16]}}, got {shown(value)}')
-    checked: dict[str, tuple[float | None, int]] = {}
-    for name, pair in value.items():
-        check_choice("penalties", name, tuple(PENALTIES))
-        pair = plain(pair)
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError(f"penalties: {name} must be [weight, interval], got {shown(pair)}")
-        weight, interval = pair
-        if weight is not None or name != "r1":
-            check_number(f"penalties: weight of {name}", weight, 0)
-        check_int(f"penalties: interval of {name}", interval, 1, _LARGEST_INT)
-        if weight != 0:
-            checked[name] = (weight, interval)
-    return checked
-
-
-def read_penalties(texts: Sequence[str]) -> dict[str, tuple[float | None, int]]:
-    """Penalties of texts NAME=WEIGHT/INTERVAL; the weight "auto" is R1's own, an interval left out is 16 of R1, else 1.
-
-    Raises:
-        ValueError: a text of another form.
-
-    >>> read_penalties(["r1=10/16", "wgan-gp=10"])
-    {'r1': (10.0, 16), 'wgan-gp': (10.0, 1)}
-    """
-    penalties: dict[str, tuple[float | None, int]] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        weight, slash, interval = value.partition("/")
-        try:
-            if not sign or not name or name in penalties:
-                raise ValueError
-            steps = int(interval) if slash else _INTERVAL if name == "r1" else 1
-            penalties[name] = (None if weight == "auto" else float(weight), steps)
-        except ValueError:
-            raise ValueError(
-                f"penalties must be NAME=WEIGHT or NAME=WEIGHT/INTERVAL, each name once; got {shown(text)}"
-            ) from None
-    return penalties
-
-
 def told(value: Any) -> str:
     """A value of a field as sentences tell it; penalties as `read_penalties` takes them.
 
@@ -326,11 +301,11 @@ def spelled_out(options: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
         result["metrics"] = others if "swd" in others else [*others, "swd"]
     if isinstance(options, AdversarialOptions) and not set(R1_SHORT).isdisjoint(result):
         penalties = dict(result.get("penalties", options.penalties))
-        gamma, interval = penalties.get("r1", (0.0, _INTERVAL))
+        gamma, interval = penalties.get("r1", (0.0, R1_INTERVAL))
         gamma, interval = result.pop("r1_gamma", gamma), result.pop("r1_interval", interval)
         if gamma is not None:
             check_number("r1_gamma", gamma, 0)
-        check_int("r1_interval", interval, 1, _LARGEST_INT)
+        check_int("r1_interval", interval, 1, LARGEST_INT)
         result["penalties"] = penalties | {"r1": (gamma, interval)}
     if isinstance(options, TrainingOptions) and not isinstance(options, StyledOptions) and result.get("pl_weight") == 0:
         for name in ("pl_weight", "pl_interval", "pl_batch_shrink"):

@@ -81,20 +81,26 @@ class Pairwise(NamedTuple):
         d: (real_logits, fake_logits) -> [N].
         g: (fake_logits, real_logits) -> [N].
         paired: whether g looks at real_logits; where it does not, None is handed to it and reals are not drawn for G.
+        signed: whether a logit above 0 (where paired, the difference of two) says that an image is real.
     """
 
     d: Callable[[Tensor, Tensor], Tensor]
     g: Callable[[Tensor, Tensor | None], Tensor]
     paired: bool = False
+    signed: bool = True
 
 
 def separate(
-    g: Callable[[Tensor], Tensor], d_real: Callable[[Tensor], Tensor], d_fake: Callable[[Tensor], Tensor]
+    g: Callable[[Tensor], Tensor],
+    d_real: Callable[[Tensor], Tensor],
+    d_fake: Callable[[Tensor], Tensor],
+    signed: bool = True,
 ) -> Pairwise:
     """A loss whose parts stand alone: d = d_fake + d_real; G looks at its own images only, by g."""
     return Pairwise(
         d=lambda real_logits, fake_logits: d_fake(fake_logits) + d_real(real_logits),
         g=lambda fake_logits, real_logits: g(fake_logits),
+        signed=signed,
     )
 
 
@@ -115,7 +121,7 @@ def relativistic_g(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
 
 
 NONSATURATING = separate(nonsaturating_g, logistic_d_real, logistic_d_fake)
-WASSERSTEIN = separate(wasserstein_g, wasserstein_d_real, wasserstein_d_fake)
+WASSERSTEIN = separate(wasserstein_g, wasserstein_d_real, wasserstein_d_fake, signed=False)
 HINGE = separate(hinge_g, hinge_d_real, hinge_d_fake)
-LSGAN = separate(lsgan_g, lsgan_d_real, lsgan_d_fake)
+LSGAN = separate(lsgan_g, lsgan_d_real, lsgan_d_fake, signed=False)
 RELATIVISTIC = Pairwise(relativistic_d, relativistic_g, paired=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from fastgan.augment import Critic
 from fastgan.augment.instance_noise import InstanceNoise
 from fastgan.choices import AUGMENTS
 from fastgan.cli.main import main
+from fastgan.config.options import AdversarialOptions
 from fastgan.losses import r1
 from fastgan.train.schedule import Schedule
 
@@ -27,6 +28,10 @@ class Halve:
         self.images = images
         self.seen = torch.zeros([], device=device)
 
+    @classmethod
+    def of(cls, options: AdversarialOptions, channels: Sequence[int], device: torch.device) -> Halve:
+        return cls(round(options.kimg * 1000), options.batch, device)
+
     def __call__(self, images: Tensor) -> Tensor:
         if type(images) is Tensor:  # not of the planner's step, whose tensors have no values
             self.calls.append(tuple(images.shape))
@@ -35,6 +40,9 @@ class Halve:
     def adapt(self, real_logits: Tensor) -> None:
         assert not real_logits.requires_grad
         self.seen += len(real_logits)
+
+    def figures(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
 
     def schedules(self) -> tuple:
         return ()
@@ -46,7 +54,7 @@ class Halve:
         self.seen.copy_(state["seen"])
 
 
-HALVE = Halve
+HALVE = Halve.of
 
 
 def test_a_critic_sees_images_through_its_augmentation():
@@ -102,4 +110,7 @@ def test_ones_own_augmentation_is_one_file_and_one_line(
     assert Halve.calls == [(4, 3, 16, 16)] * 3
     capsys.readouterr()
     assert main([*command, "--set", "augment=quarter", "-n", "--outdir", str(tmp_path / "other")]) == 2
-    assert "augment must be one of none, blur, instance-noise, halve, got 'quarter'" in capsys.readouterr().err
+    assert (
+        "augment must be one of none, ada, fixed, diffaug, blur, instance-noise, halve, got 'quarter'"
+        in capsys.readouterr().err
+    )

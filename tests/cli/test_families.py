@@ -18,7 +18,8 @@ from fastgan.cli.families import options_of
 from fastgan.cli.flags import descriptions
 from fastgan.cli.main import main
 from fastgan.config.data import DataOptions
-from fastgan.config.options import AdversarialOptions, read_penalties
+from fastgan.config.options import AdversarialOptions
+from fastgan.config.penalties import read_penalties
 from fastgan.models import Family
 from fastgan.models.registry import family
 from fastgan.train import folder

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.augment import Augment, Critic
-from fastgan.choices import AUGMENTS, PENALTIES, chosen
+from fastgan.choices import ADVERSARIAL, AUGMENTS, PENALTIES, chosen
 from fastgan.config.options import AdversarialOptions
 from fastgan.losses import Evaluated, Labelled, Move, Pairwise, Penalty, Place, Term, at_fake, at_real, evaluate
 from fastgan.models.protocols import Grouping
@@ -63,11 +63,25 @@ def joined_group(options: AdversarialOptions, D: nn.Module) -> int | None:
     return group
 
 
-def augmentation(options: AdversarialOptions, device: torch.device) -> Augment | None:
-    """What D sees images through; None where it sees them as they are."""
+def augmentation(options: AdversarialOptions, channels: Sequence[int], device: torch.device) -> Augment | None:
+    """What D sees images through; None where it sees them as they are.
+
+    Args:
+        options: of the run.
+        channels: of each of several images that D sees beside each other.
+        device: where they are.
+
+    Raises:
+        ValueError: p is to follow the signs of logits of which the loss makes no yes and no.
+    """
     if options.augment == "none":
         return None
-    return chosen(AUGMENTS, options.augment)(round(options.kimg * 1000), options.batch, device)
+    if options.augment == "ada" and not chosen(ADVERSARIAL, options.loss).signed:
+        raise ValueError(
+            f"augment must not be ada beside loss={options.loss}: the signs of D's logits, which p follows, mean "
+            "nothing there; take fixed with an augment_p, or diffaug"
+        )
+    return chosen(AUGMENTS, options.augment)(options, channels, device)
 
 
 def critic_terms(
@@ -105,8 +119,13 @@ def critic_terms(
             fake_logits, real_logits = critic.of_both(fake(move), real(move), group)
         move.report(f"score/fake{which}", fake_logits)
         move.report(f"score/real{which}", real_logits)
+        # How sure D is of reals: of a relativistic loss, of reals beside generated ones.
+        certain = (real_logits - fake_logits if loss.paired else real_logits).detach()
+        if loss.signed:
+            move.report(f"overfit/r_t{which}", certain.sign())
         if move.first:
-            critic.adapt(real_logits.detach())
+            for figure, value in critic.adapt(certain).items():
+                move.report(f"augment/{figure}", value)
         return loss.d(real_logits, fake_logits)
 
     def penalty_of(penalty: Penalty, title: str) -> Callable[[Move], Tensor]:

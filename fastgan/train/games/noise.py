@@ -45,7 +45,7 @@ def play(
     _check(G, D, options)
     dataset = sets["image"]
     loss: Pairwise = chosen(ADVERSARIAL, options.loss)
-    augment = augmentation(options, device)
+    augment = augmentation(options, (), device)
     critic = Critic(D, augment)
     last = options.uses_channels_last(device.type)
     reals = Batches(

@@ -45,7 +45,8 @@ def play_paired(
     G, D = networks["G"], networks["D"]
     _check(options, {"G": G}, {"D": D})
     loss: Pairwise = chosen(ADVERSARIAL, options.loss)
-    augment, split = augmentation(options, device), sets["a"].channels
+    split = sets["a"].channels
+    augment = augmentation(options, [split, sets["b"].channels], device)
     critic = Critic(lambda pair, _: D(pair[:, :split], pair[:, split:]), augment)  # both images are augmented alike
 
     def real(move: Move) -> Labelled:
@@ -110,7 +111,7 @@ def play_unpaired(
             f"{sets['a'].channels} and {sets['b'].channels} channels"
         )
     loss: Pairwise = chosen(ADVERSARIAL, options.loss)
-    augment = augmentation(options, device)
+    augment = augmentation(options, (), device)  # one image at a time, of either set
     G = {"b": generators["G_ab"], "a": generators["G_ba"]}  # by the set that they translate into
     critics = {side: Critic(lambda x, _, D=discriminators[f"D_{side}"]: D(x), augment) for side in _OTHER}
 
