@@ -80,6 +80,7 @@ class Case:
         mask_bits: kept an element of y for the backward pass.
         separable: whether f has one axis; None without a filter.
         quick: whether a quick run measures it.
+        coarse: error that compositions may have beyond ours, of numbers about 1.
     """
 
     op: str
@@ -92,6 +93,7 @@ class Case:
     mask_bits: int = 0
     separable: bool | None = None
     quick: bool = True
+    coarse: float = 0.0
 
     @property
     def name(self) -> str:

@@ -117,6 +117,7 @@ class Bench:
                 row.detail = candidates
                 continue
             row.limit = 2 * own + (1e-12 if dtype == "fp64" else 1e-5)  # the noise of sums in float64 or float32
+            row.limit += case.coarse if name == COMPOSITION else 0.0
             correct = self._correct(row, candidates, inputs, direction, exact)
             if name == REFERENCE:
                 own = row.error or 0.0

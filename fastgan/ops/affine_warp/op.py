@@ -10,7 +10,7 @@ from torch import Tensor
 from fastgan.ops import providers
 from fastgan.ops.affine_warp.reference import affine_warp_reference
 from fastgan.ops.arguments import check_dense, dense_format, in_format, layout_name, sizes
-from fastgan.ops.operator import OPERATORS, Operator
+from fastgan.ops.operator import OPERATORS, Default, Operator
 from fastgan.ops.registration import register
 
 COLORS = 4  # channels that a colour matrix takes at most
@@ -129,4 +129,5 @@ OPERATORS["affine_warp"] = Operator(
     _example,
     kernels=("cpu",),
     register=AffineWarp,
+    defaults=(Default("cpu", ("native",), "bench/results/cpu_affine_warp.json: AMD EPYC with AVX2, 2 cores"),),
 )
