@@ -31,8 +31,9 @@ class DataOptions:
         background: colour seen through transparent pixels, R, G and B from 0 to 255.
         transform: how to crop, a name of `choices.TRANSFORMS`.
         skip_broken: leave out images that cannot be read, and name them, instead of stopping.
-        held_out: pairs that are not trained on, in any form of source, of which pictures and figures of a translation
-            are; None: pictures are of the first images of the training set.
+        held_out: images or pairs that are not trained on, in any form of source: D's logits of them tell whether it
+            knows the others by heart; pictures and figures of a translation are of them; None: nothing is told, and
+            those pictures are of the first images of the training set.
         stream: decode images as they are asked for, in bounded memory; None: if they need more than 2 GiB.
 
     Raises:
@@ -56,7 +57,7 @@ class DataOptions:
         if not isinstance(self.source, str) or not self.source:
             raise ValueError(f"source must be the name of a packaged set or a path, got {shown(self.source)}")
         if self.held_out is not None and (not isinstance(self.held_out, str) or not self.held_out):
-            raise ValueError(f"held_out must be the path of a set of pairs, got {shown(self.held_out)}")
+            raise ValueError(f"held_out must be the path of a set, got {shown(self.held_out)}")
         if self.path is not None and (not isinstance(self.path, str) or not os.path.isabs(self.path)):
             raise ValueError(f"path must be that of a set, from the root, got {shown(self.path)}")
         if self.path is not None and not _leads_to(self.source, self.path):

@@ -280,7 +280,7 @@ class Run:
             values |= self.game.figures()
         if values:
             self.scores.append({"kimg": self.state.kimg} | values)
-        return {f"metric/{name}": value for name, value in values.items()}
+        return {name if "/" in name else f"metric/{name}": value for name, value in values.items()}
 
     def _note_warnings(self, display: TrainingDisplay) -> None:
         """What was found since the last tick: broken images of a streamed set, an output that is read no more, updates

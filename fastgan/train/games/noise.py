@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from fastgan.models.protocols import FromNoise, Styled
 from fastgan.train.ema import Ema
 from fastgan.train.game import Game, Pictures
 from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, joined_group, player
+from fastgan.train.games.held_out import HeldOut
 from fastgan.train.players import Stateful
 from fastgan.train.schedule import Schedule
 
@@ -34,7 +35,8 @@ def play(
     Args:
         networks: {"G": a `FromNoise`, "D": (images, labels) -> logits [N, 1]}, on `device`.
         options: checked options.
-        sets: {"image": the set}, with labels if the networks are conditioned on them.
+        sets: {"image": the set}, with labels if the networks are conditioned on them, and {"held_image"} if images are
+            held out, of which D's logits are told.
         device: where networks and batches are.
 
     Raises:
@@ -84,6 +86,8 @@ def play(
     )
     average = Ema(G, options.half_life(), options.ema_rampup)
     shown = _Shown(average.module, dataset, reals, options, device)
+    held = sets.get("held_image")
+    watched = None if held is None else HeldOut(D, augment, dataset, held, shown.drawn_by(G), options, device)
     return Game(
         players,
         {"G": average},
@@ -92,6 +96,7 @@ def play(
         preview=shown.preview,
         sample=shown.sample,
         compared=dataset,
+        figures=None if watched is None else watched.figures,
         schedules=() if augment is None else tuple(Schedule(*each) for each in augment.schedules()),
     )
 
@@ -176,6 +181,16 @@ class _Shown:
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(count, self.G.z_dim, generator=generator, dtype=torch.float32, device="cpu").to(self.device)
         return z, self.labels.random_labels(count, generator=generator)
+
+    def drawn_by(self, G: Any) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """number of images -> images as G makes them now, and their labels."""
+
+        def generate(count: int) -> tuple[Tensor, Tensor]:
+            z, c = self.draw(count, self.options.seed + 2)
+            size = self.options.micro_batch
+            return torch.cat([G(*piece) for piece in zip(z.split(size), c.split(size), strict=True)]), c
+
+        return generate
 
     @torch.no_grad()
     def images(self, z: Tensor, c: Tensor) -> Iterator[Tensor]:
