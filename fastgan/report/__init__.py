@@ -3,6 +3,7 @@
 from fastgan.report.events import EventsWriter
 from fastgan.report.grid import arrange_grid, save_grid, save_image
 from fastgan.report.journal import Journal
+from fastgan.report.overfitting import overfitting
 from fastgan.report.page import write_report
 from fastgan.report.progress import TrainingDisplay
 from fastgan.report.stats import StatsWriter, read_stats
@@ -13,6 +14,7 @@ __all__ = [
     "StatsWriter",
     "TrainingDisplay",
     "arrange_grid",
+    "overfitting",
     "read_stats",
     "save_grid",
     "save_image",

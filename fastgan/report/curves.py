@@ -15,6 +15,7 @@ _GROUPS = {
     "loss": ("Losses", ""),
     "penalty": ("Penalties", ""),
     "score": ("D's mean logits", ""),
+    "overfit": ("Overfitting of D", ""),
     "augment": ("Augmentation", ""),
     "lr": ("Learning rates", ""),
     "images_per_second": ("Throughput", "images / s"),

@@ -24,7 +24,9 @@ _KNOWN: dict[str, tuple[str, str]] = {
     "seconds_per_kimg": ("s/kimg", "{:.2f}"),
     "memory_gib": ("memory", "{:.2f} GiB"),
 }
-_SCORE = re.compile(r"score/(real|fake)(\w*)")  # D's mean logits; of "score/real_a" the discriminator is D_a
+_KIND = re.compile(r"^(loss|metric|overfit|augment)/")
+# D's mean logits; of "score/real_a" the discriminator is D_a.
+_SCORE = re.compile(r"score/(real|fake|trained_on|held_out)(\w*)")
 _SPEED = ("images_per_second", "seconds_per_kimg", "memory_gib")
 _FILES = {"checkpoint": "last checkpoint", "grid": "last grid"}
 
@@ -67,7 +69,7 @@ def format_duration(seconds: float) -> str:
 
 def _figure(name: str, value: Any) -> tuple[str, str]:
     """(label, text) of one figure."""
-    label, form = _KNOWN.get(name, (name.removeprefix("loss/").removeprefix("metric/"), "{:.4g}"))
+    label, form = _KNOWN.get(name, (_KIND.sub("", name), "{:.4g}"))
     if score := _SCORE.fullmatch(name):
         label, form = f"D{score[2]}({score[1]})", "{:+.3f}"
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -21,7 +21,7 @@ from fastgan.data.loading import evenly_spaced
 from fastgan.metrics import Evaluation
 from fastgan.ops import tf32
 from fastgan.ops.allocation import release_free_memory
-from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, save_grid
+from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, overfitting, read_stats, save_grid
 from fastgan.train.available import held_bytes
 from fastgan.train.branching import Branch
 from fastgan.train.clock import Clock
@@ -32,6 +32,7 @@ from fastgan.train.folder import branch_command, one_writer, put_newer_aside, re
 from fastgan.train.following import follow
 from fastgan.train.game import Game, Pictures, game_of
 from fastgan.train.graphs import graphs_on
+from fastgan.train.hazards import warnings_of
 from fastgan.train.loop import train
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
@@ -89,27 +90,14 @@ class Run:
         self.goes_on = origin is not None and branch is None
         self.branched_from = branch.to_json() if branch else None
         self.journal = Journal(outdir, device, resumed=self.goes_on)
-        self._note_data()
+        self.journal.warnings += warnings_of(config, sets.values())
+        self.journal.notes += dict.fromkeys(note for dataset in sets.values() for note in dataset.notes)
         if origin is not None:
             self._restore(origin, branch, place)
         if ranks is not None:
             ranks.equalise(self.game)
         seen = self.state.images if self.goes_on else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard and not place.rank else None
-
-    def _note_data(self) -> None:
-        """What was found in the sets, and what --mirror does to them; each sentence once."""
-        notes, warnings = list[str](), list[str]()
-        for dataset in self.sets.values():
-            if self.config.training.mirror and dataset.mirror_hazards:
-                hazards = ", ".join(dataset.mirror_hazards)
-                warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
-            if self.config.training.mirror and self.config.data.cond and not dataset.num_classes:
-                warnings.append("--mirror flips images, not what their label vectors say of left and right")
-            warnings += [f"left out: {message}" for message in dataset.broken]
-            notes += dataset.notes
-        self.journal.warnings += dict.fromkeys(warnings)
-        self.journal.notes += dict.fromkeys(notes)
 
     def _restore(self, origin: Origin, branch: Branch | None, place: Place) -> None:
         tree = origin.take()
@@ -256,7 +244,9 @@ class Run:
         return writer
 
     def summary(self) -> list[str]:
-        """One line a metric: its first and last value, and its floor (the same figure between reals) if it has one."""
+        """One line a metric: its first and last value, and its floor (the same figure between reals) if it has one; and
+        whether D overfits.
+        """
         lines = []
         for name in self.config.training.metrics:
             measured = [score for score in self.scores if name in score]
@@ -267,7 +257,7 @@ class Run:
             if (floor := self.journal.floors.get(name)) is not None:
                 line += f"; {floor:.4g} between two halves of the real set"
             lines.append(line)
-        return lines
+        return lines + overfitting(read_stats(self.outdir / "stats.jsonl"))
 
     def _measure(self) -> dict[str, float]:
         values = {}

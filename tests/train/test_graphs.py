@@ -27,6 +27,7 @@ GAMES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "labels": ("stylegan2", STYLED | {"num_classes": 3}, {"batch_gpu": 4, "penalties": {"r1": (1.0, 1)}}),
     "penalties": ("stylegan2", STYLED, {"penalties": ALL_PENALTIES, "augment": "blur", "d_repeats": 2}),
     "stylegan3-t": ("stylegan3-t", STYLED | {"layers": 4}, {"augment": "instance-noise"}),
+    "ada": ("stylegan2", STYLED, {"augment": "ada", "augpipe": "bgcfnc", "ada_kimg": 0.1}),
     "dcgan": ("dcgan", {"resolution": 16, "z_dim": 8, "channel_base": 64}, {}),
     "relativistic": ("dcgan", {"resolution": 16, "z_dim": 8, "channel_base": 64}, {"loss": "relativistic"}),
     "pix2pix": ("pix2pix", TRANSLATING, {"batch": 2}),
