@@ -13,14 +13,18 @@ from fastgan.train.config import RunConfig
 def warnings_of(config: RunConfig, sets: Iterable[Dataset]) -> list[str]:
     """Sentences, each once."""
     training, warnings = config.training, list[str]()
-    flips = isinstance(training, AdversarialOptions) and training.augment in ("ada", "fixed")
+    turned = (
+        isinstance(training, AdversarialOptions)
+        and training.augment in ("ada", "fixed")
+        and "blit" in AUGPIPES[training.augpipe].split()
+    )
     for dataset in sets:
         hazards = ", ".join(dataset.mirror_hazards)
         if training.mirror and hazards:
             warnings.append(f"--mirror flips images of {hazards}: their mirror images are wrong")
-        if flips and hazards and "blit" in AUGPIPES[training.augpipe].split():
+        if turned and hazards:
             warnings.append(
-                f"--aug {training.augment} shows D images of {hazards} mirrored and turned: where p comes near 1, G "
+                f"--aug shows D images of {hazards} mirrored and turned: where p comes near 1, G "
                 "makes such too; --augpipe color has none of that"
             )
         if training.mirror and config.data.cond and not dataset.num_classes:

@@ -305,13 +305,13 @@ def test_options_make_it() -> None:
     for loss in ("wasserstein", "lsgan"):
         with pytest.raises(ValueError, match=f"augment must not be ada beside loss={loss}: the signs"):
             augmentation(AdversarialOptions(augment="ada", loss=loss), (), CPU)
-    refused: tuple[tuple[str, Any, str], ...] = (
+    refused: list[Any] = [
         ("augpipe", "bgx", "augpipe must be one of blit, geom"),
         ("augment_p", 1.5, r"augment_p must be a number in \[0, 1\], got 1.5"),
         ("ada_target", 2, r"ada_target must be a number in \[-1, 1\], got 2"),
         ("ada_kimg", 0, "ada_kimg must be a number of at least 0.001, got 0"),
         ("diffaug_policy", ("color", "cut"), "diffaug_policy must be one of color, translation, cutout, got 'cut'"),
-    )
+    ]
     for name, value, message in refused:
         with pytest.raises(ValueError, match=message):
             AdversarialOptions(**{name: value})
