@@ -91,6 +91,7 @@ def test_what_follows_the_batch_is_the_same_on_all_ranks_and_the_rest_is_its_own
         moved = first[game]["players"]["G"]["modules"]["G"][key]
         assert not torch.equal(moved, torch.ones_like(moved)) and not torch.equal(moved, torch.zeros_like(moved))
     assert first["stylegan2"]["players"]["G"]["extras"]["path_length"]["mean"] > 0
+    assert first["stylegan2"]["players"]["D"]["extras"]["augment"]["updates"] > 0
 
 
 def test_ranks_that_go_on_are_those_that_did_not_stop(ended) -> None:

@@ -188,7 +188,7 @@ def what_follows(place: Place, ranks: Ranks | None) -> dict[str, Any]:
     """Buffers, and other state, after some steps of games that have them."""
     found = {}
     for name, game in {
-        "stylegan2": lambda: stylegan2_game(batch_gpu=2),
+        "stylegan2": lambda: stylegan2_game(batch_gpu=2, augment="ada", ada_kimg=0.05),
         "stylegan3": stylegan3_game,
         "dcgan": lambda: dcgan_game(batch=4, batch_gpu=2),
         "unpaired": lambda: TrainState(unpaired(batch=4, batch_gpu=2)),
