@@ -62,7 +62,7 @@ OWNERS = ("FIR", "convolutions", "small matrices", "optimizer")
 
 
 class Game:
-    """Both networks and all that trains them, as a run has them.
+    """Both networks and all that trains them, as a run has them; `more` are training options.
 
     Attributes:
         phases: call by name.
@@ -72,10 +72,18 @@ class Game:
     """
 
     def __init__(
-        self, cfg: str, served_by: str, layout: str, resolution: int, batch: int, channel_base: int, channel_max: int
+        self,
+        cfg: str,
+        served_by: str,
+        layout: str,
+        resolution: int,
+        batch: int,
+        channel_base: int,
+        channel_max: int,
+        **more: Any,
     ):
         last = layout == "channels_last"
-        options = replace(family(cfg).options(), "training", batch=batch, channels_last=last)
+        options = replace(family(cfg).options(), "training", batch=batch, channels_last=last, **more)
         torch.manual_seed(options.seed)
         sizes = {"resolution": resolution, "channel_base": channel_base, "channel_max": channel_max}
         _, G, D = build(cfg, **sizes)
