@@ -221,8 +221,8 @@ def on_own_images(change: Callable[[Path], object], *more: str) -> Callable[[Pat
     return case
 
 
-def branch(run: Path, *more: str) -> str:
-    return said(["train", "--branch", str(run), "--outdir", str(run / "new"), "--kimg", "0.05", *more])
+def branch(run: Path, *more: str, way: str = "--branch") -> str:
+    return said(["train", way, str(run), "--outdir", str(run / "new"), "--kimg", "0.05", *more])
 
 
 WEIGHTS = {"w": torch.zeros(2)}
@@ -262,6 +262,8 @@ CASES: dict[str, Callable[[Path], str]] = {
     "branching with images of another size": lambda run: branch(run, "--resolution", "16"),
     "branching without anything left to train": lambda run: branch(run, "--kimg", "0.032"),
     "branching and going on": lambda run: branch(run, "--resume", "auto"),
+    "transferring to networks of other shapes": lambda run: branch(run, "--cmax", "8", way="--resume-from"),
+    "transferring to another family": lambda run: branch(run, "--cfg", "dcgan", way="--resume-from"),
     "another process writes to the folder": while_held,
     "a file where the folder should be": lambda run: begin(run / "config.json"),
     "a folder inside a file": lambda run: begin(run / "config.json" / "run"),

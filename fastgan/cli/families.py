@@ -89,11 +89,13 @@ def family_of(arguments: Sequence[str]) -> Family:
     """
     if name := _value(arguments, "--cfg"):
         return bring(name)
-    branch, resume, outdir, config = (
-        _value(arguments, f"--{flag}") for flag in ("branch", "resume", "outdir", "config")
+    resume, config = _value(arguments, "--resume"), _value(arguments, "--config")
+    outdir, branch, other = (
+        Path(value) if (value := _value(arguments, f"--{flag}")) else None
+        for flag in ("outdir", "branch", "resume-from")
     )
-    if branch or (resume and (resume != "auto" or outdir)):
-        checkpoint = beginning(Path(outdir) if outdir else None, resume, Path(branch) if branch else None)
+    if branch or other or (resume and (resume != "auto" or outdir)):
+        checkpoint = beginning(outdir, resume, branch, other)
         if checkpoint is not None:
             return _family_in(checkpoint)
     return family(read_config(Path(config), None).model if config else "stylegan2")

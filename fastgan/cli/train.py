@@ -30,7 +30,7 @@ from fastgan.config.penalties import read_penalties
 from fastgan.data import Dataset
 from fastgan.data.image import parse_color
 from fastgan.literal import literal
-from fastgan.models.registry import Family, configure, family, layout
+from fastgan.models.registry import Family
 from fastgan.nn.precision import Precision, refusal
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import TrainingDisplay
@@ -45,7 +45,8 @@ from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
 from fastgan.train.run import Run
 from fastgan.train.shares import Place
-from fastgan.train.starting import Wanted, beginning, check_apart, check_outdir, resolve
+from fastgan.train.starting import Wanted, Way, beginning, check_apart, check_outdir, resolve
+from fastgan.train.transfer import Departure, Transfer
 
 
 def run(options: FamilyOptions) -> int:
@@ -70,23 +71,23 @@ def run(options: FamilyOptions) -> int:
 def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) -> int:
     """The training of this process, which may be one of several."""
     first = ranks is None or not ranks.rank
-    if options.branch is not None and (options.resume or options.config):
-        other = "--resume, which goes on with a run" if options.resume else "--config, which begins from nothing"
-        raise ValueError(f"--branch begins a new run from another's state; it does not go with {other}")
-    checkpoint = beginning(options.outdir, options.resume, options.branch)
+    way = _way(options)
+    checkpoint = beginning(options.outdir, options.resume, options.branch, options.resume_from)
     if ranks is not None:
         checkpoint = ranks.from_first(checkpoint)
-    goes_on = checkpoint if options.branch is None else None
+    goes_on = checkpoint if way == "resume" else None
     outdir = options.outdir or (goes_on.parent if goes_on else None)
     if outdir is not None:
         check_outdir(outdir, goes_on, writes=first and not options.dry_run)
     elif not options.dry_run:
         raise ValueError("--outdir is needed: the folder of the run; -n shows its plan without one")
     origin = Origin.read(checkpoint) if checkpoint is not None else None
-    config, sets = resolve(_wanted(options), origin, branches=options.branch is not None)
+    config, sets = resolve(_wanted(options), origin, way)
     place = ranks.place if ranks else Place(world=options.gpus or 1, local_world=options.gpus or 1)
     place.share(config.training)  # or it cannot be divided
-    branch = Branch.of(origin, config, sets) if origin is not None and options.branch else None
+    branch: Departure | None = None
+    if origin is not None and way != "resume":
+        branch = Branch.of(origin, config, sets) if way == "branch" else Transfer.of(origin, config)
     if outdir is not None:
         for source in filter(None, (config.data.place, config.data.held_out)):
             check_apart(outdir, Path(source))
@@ -117,6 +118,20 @@ def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) ->
             console.print(f"warning: {literal(warning)}", soft_wrap=True)
         notes = branch.sentences() if branch else origin.sentences(config) if origin else []
         return _train(training, notes, console)
+
+
+def _way(options: FamilyOptions) -> Way:
+    """How the training begins with another run, if it does."""
+    what = {
+        "--branch": (options.branch, "begins a new run from another's state"),
+        "--resume-from": (options.resume_from, "begins a new run with another's networks"),
+        "--resume": (options.resume, "goes on with a run"),
+        "--config": (options.config, "begins from nothing"),
+    }
+    (flag, does), *others = [(flag, does) for flag, (value, does) in what.items() if value] or [("--resume", "")]
+    if flag in ("--branch", "--resume-from") and others:
+        raise ValueError(f"{flag} {does}; it does not go with {others[0][0]}, which {others[0][1]}")
+    return "branch" if flag == "--branch" else "resume-from" if flag == "--resume-from" else "resume"
 
 
 def _check_precision(config: RunConfig, device: torch.device) -> None:
@@ -223,7 +238,7 @@ def _assignments(items: Iterable[str], of: Family) -> dict[str, Any]:
 def _print_plan(
     config: RunConfig,
     sets: Mapping[str, Dataset],
-    branch: Branch | None,
+    branch: Departure | None,
     device: torch.device,
     memory: tuple[str, str | None],
 ) -> None:
@@ -231,10 +246,8 @@ def _print_plan(
     for sentence in branch.sentences() if branch else ():
         console.print(literal(sentence), soft_wrap=True)
     console.print_json(json.dumps(config.to_json()))
-    architecture = configure(config.model, **config.architecture)
     table = Table("network", "parameters", "buffers")
-    for name, build in family(config.model).networks.items():
-        network = layout(build, architecture)
+    for name, network in config.laid_out().items():
         parameters, buffers = (sum(t.numel() for t in ts) for ts in (network.parameters(), network.buffers()))
         table.add_row(name, f"{parameters:,}", f"{buffers:,}")
     console.print(table)

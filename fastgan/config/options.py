@@ -131,6 +131,7 @@ class AdversarialOptions(TrainingOptions):
         ada_kimg: of ada: thousands of images that p takes from 0 to 1.
         diffaug_policy: transforms of diffaug, names of `choices.DIFFAUG`.
         joined: D sees real and generated images as one batch, groups of minibatch statistics apart.
+        freezed: layers of D, counted from the image, that stay as the run that this one begins with had them.
     """
 
     loss: str = "nonsaturating"
@@ -147,6 +148,7 @@ class AdversarialOptions(TrainingOptions):
     ada_kimg: float = 500.0
     diffaug_policy: tuple[str, ...] = DIFFAUG
     joined: bool = False
+    freezed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,6 +156,7 @@ class AdversarialOptions(TrainingOptions):
         check_choice("augment", self.augment, ("none", *AUGMENTS))
         self._check_augment()
         check_choice("joined", self.joined, (False, True))
+        check_int("freezed", self.freezed, 0)
         for name in ("g_lr", "d_lr", "eps"):
             check_number(name, getattr(self, name), 0, above=True)
         check_int("d_repeats", self.d_repeats, 1, LARGEST_INT)

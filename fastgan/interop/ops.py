@@ -25,6 +25,7 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "filter2d",
+    "grid_sample",
     "modulated_conv2d",
     "modulated_conv2d_stylegan3",
     "no_weight_gradients",
@@ -165,6 +166,15 @@ def conv2d_resample(
         check_dense("f", f, optional=True)
         f = f.flip(list(range(f.ndim)))
     return ops.conv2d_resample(x, w, f, up, down, padding, groups, flip_weight)
+
+
+def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
+    """input at the places of grid, zeros beyond it: `fastgan.ops.grid_sample`.
+
+    Raises:
+        ValueError, TypeError: as in `grid_sample`.
+    """
+    return ops.grid_sample(input, grid)
 
 
 def modulated_conv2d(

@@ -1,6 +1,6 @@
 """Model families; each is imported when first asked for."""
 
-from fastgan.models.protocols import FromImage, FromNoise, Movable, Styled
+from fastgan.models.protocols import FromImage, FromNoise, Layered, Movable, Styled
 from fastgan.models.registry import MODELS, Family, build, configure, family, import_family
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "Family",
     "FromImage",
     "FromNoise",
+    "Layered",
     "Movable",
     "Styled",
     "build",

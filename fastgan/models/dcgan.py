@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fastgan.config.fields import as_resolution, check_choice, check_int, make_plain
 from fastgan.config.options import AdversarialOptions
 from fastgan.models.inputs import as_images, as_labels, as_latents, in_format_of
-from fastgan.models.protocols import FromNoise
+from fastgan.models.protocols import FromNoise, Layered
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn import MixedPrecision
@@ -119,7 +119,7 @@ class Generator(MixedPrecision, FromNoise):
         return bias_act(x.to(self.bias.dtype), self.bias, act="tanh")
 
 
-class Discriminator(MixedPrecision, nn.Module):
+class Discriminator(MixedPrecision, Layered):
     """[strided convolution ↓2, batch normalisation, lrelu 0.2]… → dense; no normalisation of the first layer.
 
     With labels: logit + E c · Σ_pixels features (projection).
@@ -164,6 +164,12 @@ class Discriminator(MixedPrecision, nn.Module):
         if self.embed is not None and c is not None:
             logits = logits + (self.embed(c) * x.sum(dim=[2, 3])).sum(dim=1, keepdim=True)
         return logits
+
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """Each convolution with its bias or normalisation, and dense."""
+        first, *convs = self.convs
+        normalised = [[*conv.parameters(), *norm.parameters()] for conv, norm in zip(convs, self.norms, strict=True)]
+        return [[*first.parameters(), self.bias], *normalised, list(self.dense.parameters())]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastgan.models.convnorm import ConvNorm, norm_has_offset, norm_layer
 from fastgan.models.dcgan import FLOAT32, initialise
 from fastgan.models.inputs import as_images_of_any_size, in_format_of, is_channels_last
+from fastgan.models.protocols import Layered
 from fastgan.nn import MixedPrecision
 from fastgan.nn.convolution import Conv2d
 from fastgan.ops.arguments import dense_format, joined
@@ -33,7 +34,7 @@ def smallest_side(receptive_field: int) -> int:
     return 3 * 2**strided if strided > 0 else 2
 
 
-class PatchGAN(MixedPrecision, nn.Module):
+class PatchGAN(MixedPrecision, Layered):
     """[convolution ↓2, norm, lrelu 0.2]… → convolution, norm, lrelu 0.2 → convolution to one logit a place.
 
     Kernels are 4x4 with a padding of 1; level i has min(channel_base·2^i, 8·channel_base) channels; the first
@@ -85,6 +86,10 @@ class PatchGAN(MixedPrecision, nn.Module):
         for level, layer in enumerate(self.layers):
             x = layer(x.to(self.precision.at(1, 2 ** min(level, self.strided), like.dtype)))
         return x
+
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """Each convolution with its normalisation."""
+        return [list(layer.parameters()) for layer in self.layers]
 
 
 class ConditionalPatchGAN(PatchGAN):

@@ -122,6 +122,15 @@ class Grouping(nn.Module):
     mbstd_group: int
 
 
+class Layered(nn.Module):
+    """D, whose layers are known in their order from the image on: the first can be kept as they are (`freezed`)."""
+
+    @abstractmethod
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer of weights, of that which sees the image first; those of labels in none."""
+        raise NotImplementedError
+
+
 class FromImage(nn.Module):
     """G(image) -> image, both [N, C, H, W] in [-1, 1] and of one size.
 

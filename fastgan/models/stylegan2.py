@@ -14,7 +14,7 @@ from fastgan.config.fields import as_resolution, check_choice, check_float, chec
 from fastgan.config.options import StyledOptions
 from fastgan.models.inputs import as_images, as_labels, as_rows, in_format_of
 from fastgan.models.mapping import MappingNetwork
-from fastgan.models.protocols import Grouping, Styled
+from fastgan.models.protocols import Grouping, Layered, Styled
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn import (
@@ -214,7 +214,7 @@ class DiscriminatorBlock(nn.Module):
         return self.skip(x, residual=self.conv1(self.conv0(x)))
 
 
-class Discriminator(MixedPrecision, Grouping):
+class Discriminator(MixedPrecision, Grouping, Layered):
     """Residual discriminator; with labels, the projection of its output on an embedding of the label.
 
     Attributes: num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
@@ -259,6 +259,11 @@ class Discriminator(MixedPrecision, Grouping):
             cmap = self.mapping.w(None, c)
             x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
         return x
+
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """from_rgb, conv0, conv1 and skip of each block, conv, dense, out."""
+        blocks = [layer for block in self.blocks for layer in block.children()]
+        return [list(layer.parameters()) for layer in (self.from_rgb, *blocks, self.conv, self.dense, self.out)]
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def collect(outdir: Path) -> dict[str, Any]:
         "config": {
             "environment": _section(journal, "environment"),
             **{name: config[name] for name in sorted(config, key=_order) if isinstance(config[name], dict)},
-            **_lineage(_section(config, "branched_from")),
+            **_lineage(config),
         },
         "warnings": [*map(str, _list(journal.get("warnings"))), *_findings(records)],
         "notes": [*map(str, _list(journal.get("notes"))), *notes],
@@ -125,11 +125,16 @@ def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _lineage(branched: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The section on the run that this one branched from, each change a row."""
-    pairs = _section(branched, "changes").items()
-    changes = {name: f"{pair[0]} → {pair[1]}" for name, pair in pairs if isinstance(pair, list) and len(pair) == 2}
-    return {"branched_from": {**branched, "changes": ""} | changes} if branched else {}
+def _lineage(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The section on the run that this one began with, each change and each network a row."""
+    sections = {}
+    for name in ("branched_from", "transferred_from"):
+        if record := _section(config, name):
+            pairs = _section(record, "changes").items()
+            rows = {each: f"{pair[0]} → {pair[1]}" for each, pair in pairs if isinstance(pair, list) and len(pair) == 2}
+            titles = {part: "" for part in ("changes", "kept") if part in record}
+            sections[name] = {**record, **titles} | rows | _section(record, "kept")
+    return sections
 
 
 def _list(value: Any) -> list[Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fastgan.config.options import AdversarialOptions, told
 from fastgan.data import Dataset
-from fastgan.models.registry import configure, family, layout
 from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import fingerprints
 from fastgan.train.resuming import Origin
@@ -20,6 +19,8 @@ class Branch:
     """What a new run takes from another, and in what it differs.
 
     Attributes:
+        record: name of what config.json and checkpoints record of it.
+        whole: all the state is carried over, but for what `anew` names.
         checkpoint: where the state comes from.
         kimg: how far the other run had come.
         changes: field -> (in the other run, now); the data's, and what follows from others, included.
@@ -27,6 +28,9 @@ class Branch:
         same_images, same_pixels, same_seed: whether the place in the data, the metrics, and random numbers are carried
             over.
     """
+
+    record: ClassVar[str] = "branched_from"
+    whole: ClassVar[bool] = True
 
     checkpoint: Path
     kimg: float
@@ -148,8 +152,7 @@ def check_shapes(origin: Origin, config: RunConfig) -> None:
 
 
 def _shapes(config: RunConfig) -> list[dict[str, Any]]:
-    architecture = configure(config.model, **config.architecture)
-    networks = (layout(build, architecture) for build in family(config.model).networks.values())
+    networks = config.laid_out().values()
     return [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in networks]
 
 

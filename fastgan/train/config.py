@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from fastgan.config.data import DataOptions
 from fastgan.config.fields import shown
 from fastgan.config.options import R1_SHORT, TrainingOptions, replace, spelled_out
-from fastgan.models.registry import configure, family
+from fastgan.models.registry import configure, family, layout
 
 # What config.json says of a run beside its configuration.
-RECORDS = ("fingerprint", "branched_from")
+LINEAGE = ("branched_from", "transferred_from")  # of the run that it began with
+RECORDS = ("fingerprint", *LINEAGE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def laid_out(self) -> dict[str, nn.Module]:
+        """Its networks on the meta device: every name and shape, no memory."""
+        architecture = configure(self.model, **self.architecture)
+        return {name: layout(build, architecture) for name, build in family(self.model).networks.items()}
 
     @staticmethod
     def from_json(tree: Any, where: str, *, model: str | None = None) -> RunConfig:

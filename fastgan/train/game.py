@@ -15,6 +15,7 @@ from fastgan.models.registry import build, family
 from fastgan.nn.precision import Precision, set_precision
 from fastgan.train.config import RunConfig
 from fastgan.train.ema import Ema
+from fastgan.train.freezing import freeze
 from fastgan.train.players import Player
 from fastgan.train.schedule import Schedule
 from fastgan.train.shares import Place, play_together
@@ -89,6 +90,7 @@ def game_of(
     if not config.data.cond:
         sets = {name: dataset.unlabelled() for name, dataset in sets.items()}
     game: Game = imported(chosen.play)(networks, place.share(config.training), sets, device)
+    freeze(networks, config.training)
     for average in game.averages.values():  # what is shown and measured is what a checkpoint's network makes
         set_precision(average.module, Precision())
     play_together(game, place, config.training.seed)

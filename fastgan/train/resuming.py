@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fastgan.checkpoint import CheckpointError
 from fastgan.config.data import DataOptions
 from fastgan.config.options import told
@@ -67,6 +69,18 @@ class Origin:
         tree = dict(self._tree)
         self._tree.clear()
         return tree
+
+    def weights(self) -> dict[str, Mapping[str, Tensor]]:
+        """Network -> its tensors by name; before `take`.
+
+        Raises:
+            CheckpointError: they are not where the state has them.
+        """
+        try:
+            players = self._tree["state"]["players"].values()
+            return {name: dict(module) for player in players for name, module in player["modules"].items()}
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {self.checkpoint} does not fit this fastgan: {error}") from error
 
     def changes(self, asked: RunConfig) -> dict[str, tuple[Any, Any]]:
         """Fields of the configuration that differ: name -> (in the run, in `asked`); those that `asked` leaves out are

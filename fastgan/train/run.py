@@ -23,9 +23,8 @@ from fastgan.ops import tf32
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, overfitting, read_stats, save_grid
 from fastgan.train.available import held_bytes
-from fastgan.train.branching import Branch
 from fastgan.train.clock import Clock
-from fastgan.train.config import RunConfig
+from fastgan.train.config import LINEAGE, RunConfig
 from fastgan.train.distributed import Ranks
 from fastgan.train.fingerprint import fingerprints, packed
 from fastgan.train.folder import branch_command, one_writer, put_newer_aside, resume_command
@@ -39,6 +38,7 @@ from fastgan.train.resuming import Origin
 from fastgan.train.rollback import DivergedError, Rollback, counts, is_good, last_good, remove_old
 from fastgan.train.shares import Place, part_of
 from fastgan.train.state import TrainState
+from fastgan.train.transfer import Departure
 
 # Label vectors of the set that a checkpoint keeps, for generated images to draw from.
 _LABELS_KEPT = 4096
@@ -58,7 +58,7 @@ class Run:
         outdir: the folder; made if absent.
         device: where to train.
         origin: the run whose state to begin with, of the same configuration and data but for what `branch` says.
-        branch: how this run differs from the origin, whose continuation it is not; None: it goes on.
+        branch: what this run takes from the origin, whose continuation it is not; None: it goes on.
         tensorboard: also write figures and grids as events, to the folder's tensorboard/.
         ranks: the processes that train together, of which rank 0 alone writes; None for this one alone.
     """
@@ -70,7 +70,7 @@ class Run:
         outdir: Path,
         device: torch.device,
         origin: Origin | None = None,
-        branch: Branch | None = None,
+        branch: Departure | None = None,
         tensorboard: bool = False,
         ranks: Ranks | None = None,
     ):
@@ -88,7 +88,7 @@ class Run:
         self.rollback = Rollback(config.training.roll_back_after)
         self.scores: list[dict[str, float]] = []
         self.goes_on = origin is not None and branch is None
-        self.branched_from = branch.to_json() if branch else None
+        self.lineage = {branch.record: branch.to_json()} if branch else {}
         self.journal = Journal(outdir, device, resumed=self.goes_on)
         self.journal.warnings += warnings_of(config, sets.values())
         self.journal.notes += dict.fromkeys(note for dataset in sets.values() for note in dataset.notes)
@@ -99,17 +99,17 @@ class Run:
         seen = self.state.images if self.goes_on else None
         self._events = EventsWriter(outdir / "tensorboard", seen) if tensorboard and not place.rank else None
 
-    def _restore(self, origin: Origin, branch: Branch | None, place: Place) -> None:
+    def _restore(self, origin: Origin, branch: Departure | None, place: Place) -> None:
         tree = origin.take()
         try:
             tree["state"], count = part_of(tree["state"], place, self.config.training.seed, self.device)
-            if count != place.world:
+            if count != place.world and (branch is None or branch.whole):
                 self.journal.notes.append(
                     f"{origin.checkpoint} was written by {count} ranks, and {place.world} go on: the run will not be "
                     "bit for bit what it would have been (other random numbers and micro-batches)"
                 )
             if branch is None:
-                self.branched_from = origin.metadata.get("branched_from")
+                self.lineage = {name: origin.metadata[name] for name in LINEAGE if name in origin.metadata}
             else:
                 branch.adapt(tree, self.state.capture())
             self.state.restore(self._state_in(tree))
@@ -335,5 +335,4 @@ class Run:
         """What is recorded beside the configuration."""
         known = fingerprints(self.sets, self.config.data.cond)
         told = packed({name: fingerprint.to_json() for name, fingerprint in known.items()})
-        records = {"fingerprint": told, "branched_from": self.branched_from}
-        return {name: record for name, record in records.items() if record}
+        return ({"fingerprint": told} if told else {}) | self.lineage

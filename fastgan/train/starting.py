@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastgan.checkpoint import latest_checkpoint
 from fastgan.choices import DATA_KINDS, chosen
@@ -18,7 +18,10 @@ from fastgan.models.registry import configure, family
 from fastgan.nn.precision import CLAMP
 from fastgan.train.config import RunConfig
 from fastgan.train.folder import checkpoint_at, one_writer
+from fastgan.train.freezing import frozen_parameters
 from fastgan.train.resuming import Origin
+
+Way = Literal["resume", "branch", "resume-from"]
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,23 @@ class Wanted:
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
-def beginning(outdir: Path | None, resume: str | None, branch: Path | None) -> Path | None:
-    """The checkpoint whose state a training begins with, to go on or to branch off; None without one.
+def beginning(
+    outdir: Path | None, resume: str | None, branch: Path | None, resume_from: Path | None = None
+) -> Path | None:
+    """The checkpoint that a training begins with, to go on, to branch off or for its networks; None without one.
 
     Args:
         outdir: the run's folder.
         resume: a checkpoint, a folder, or "auto": outdir, if it holds a checkpoint.
-        branch: a checkpoint or a folder.
+        branch, resume_from: a checkpoint or a folder.
 
     Raises:
         ValueError: there is none where one is named.
     """
     if branch is not None:
         return checkpoint_at(branch, "--branch")
+    if resume_from is not None:
+        return checkpoint_at(resume_from, "--resume-from")
     if resume == "auto":
         if outdir is None:
             raise ValueError("--resume auto needs --outdir")
@@ -84,18 +91,18 @@ def check_apart(outdir: Path, data: Path) -> None:
         raise ValueError(f"--outdir must lie outside of the data, {data}, of which its pictures would become a part")
 
 
-def resolve(wanted: Wanted, origin: Origin | None, *, branches: bool) -> tuple[RunConfig, dict[str, Dataset]]:
+def resolve(wanted: Wanted, origin: Origin | None, way: Way = "resume") -> tuple[RunConfig, dict[str, Dataset]]:
     """The configuration of a run, everything checked, and its sets of images.
 
     Args:
         wanted: what is asked for.
-        origin: the run whose state to begin with.
-        branches: whether it is branched off, and not gone on with.
+        origin: the run to begin with.
+        way: "resume" goes on with it, "branch" takes its state into a new run, "resume-from" its networks alone.
 
     Raises:
         ValueError: what is impossible, or makes another run of the origin; nothing has been written then.
     """
-    base = _base(wanted, origin)
+    base = _base(wanted, origin, way)
     name = wanted.model or base.model
     if origin is not None:
         origin.check_model(name)
@@ -108,10 +115,10 @@ def resolve(wanted: Wanted, origin: Origin | None, *, branches: bool) -> tuple[R
         architecture["conv_clamp"] = CLAMP
     configure(name, **architecture)  # complains about the model before reading the data
     located = data.located()
-    goes_on = origin if not branches else None
+    goes_on = origin if way == "resume" else None
     if goes_on is not None:
         goes_on.check_options(RunConfig(name, architecture, located, training))
-    if origin is not None and not located.exists:
+    if origin is not None and not located.exists and (way != "resume-from" or "source" not in wanted.data):
         raise ValueError(
             f"the data of {origin.checkpoint} are gone: nothing is at {located.path or located.source}; give their "
             "place by --data"
@@ -132,13 +139,29 @@ def resolve(wanted: Wanted, origin: Origin | None, *, branches: bool) -> tuple[R
     config = RunConfig(name, architecture, located, training)
     if goes_on is not None:
         goes_on.check_options(config)
+    if getattr(training, "freezed", 0):
+        _check_frozen(config, origin)
     return config, sets
 
 
-def _base(wanted: Wanted, origin: Origin | None) -> RunConfig:
+def _check_frozen(config: RunConfig, origin: Origin | None) -> None:
+    if origin is None:
+        raise ValueError(
+            "--freezed keeps layers of D as another run had them, and this one begins from nothing: name the other by "
+            "--resume-from"
+        )
+    frozen_parameters(config.laid_out(), config.training)
+
+
+def _base(wanted: Wanted, origin: Origin | None, way: Way) -> RunConfig:
     """What stands where nothing is asked for."""
     if wanted.file is not None:
         return wanted.file[0]
+    if origin is not None and way == "resume-from":
+        data = DataOptions() if "source" in wanted.data else origin.config.data
+        options = family(origin.config.model).options()
+        # the average, too, has learnt before
+        return dataclasses.replace(origin.config, data=data, training=replace(options, "training", ema_rampup=0.0))
     if origin is not None:
         return origin.config
     name = wanted.model or "stylegan2"

@@ -24,6 +24,7 @@ def test_signatures_are_the_published_ones() -> None:
         ops.upsample2d: "x f up=2 padding=0 flip_filter=False gain=1 impl='cuda'",
         ops.downsample2d: "x f down=2 padding=0 flip_filter=False gain=1 impl='cuda'",
         ops.conv2d_resample: "x w f=None up=1 down=1 padding=0 groups=1 flip_weight=True flip_filter=False",
+        ops.grid_sample: "input grid",
         ops.modulated_conv2d: "x weight styles noise=None up=1 down=1 padding=0 resample_filter=None demodulate=True "
         "flip_weight=True fused_modconv=True",
         ops.modulated_conv2d_stylegan3: "x w s demodulate=True padding=0 input_gain=None",

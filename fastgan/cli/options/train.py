@@ -30,8 +30,8 @@ class TrainOptions:
     cfg: Annotated[
         str | None,
         tyro.conf.arg(
-            help=f"model family: {', '.join(MODELS)}, or {_OWN}; default: that of --resume, --branch or --config, else "
-            "stylegan2",
+            help=f"model family: {', '.join(MODELS)}, or {_OWN}; default: that of --resume, --branch, --resume-from "
+            "or --config, else stylegan2",
             help_behavior_hint="",
         ),
     ] = None
@@ -44,6 +44,9 @@ class TrainOptions:
     branch: Path | None = None
     """begin a new run in --outdir with all the state of this run (folder or checkpoint), which stays as it is; options,
     data and labels may be others, networks must have the same shapes"""
+    resume_from: Path | None = None
+    """begin a new run in --outdir with the networks and averages of this run (folder or checkpoint) as far as they fit
+    other data, with the architecture that they have; all else begins anew. --freezed N keeps the first layers of D"""
     set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """any field of the training or the architecture, as name=value in JSON, e.g. z_dim=128 batch_gpu=null"""
     device: str | None = None
@@ -78,7 +81,7 @@ def options_for(arguments: Sequence[str]) -> type:
     """
     asks = not {"-h", "--help"}.isdisjoint(arguments)
     given = {argument.partition("=")[0] for argument in arguments}
-    if asks and given.isdisjoint({"--cfg", "--config", "--resume", "--branch"}):
+    if asks and given.isdisjoint({"--cfg", "--config", "--resume", "--branch", "--resume-from"}):
         return _of_every_family()
     families = importlib.import_module("fastgan.cli.families")
     try:
