@@ -96,7 +96,15 @@ def separate(
     d_fake: Callable[[Tensor], Tensor],
     signed: bool = True,
 ) -> Pairwise:
-    """A loss whose parts stand alone: d = d_fake + d_real; G looks at its own images only, by g."""
+    """A loss whose parts stand alone: d = d_fake + d_real; G looks at its own images only, by g.
+
+    Args:
+        g, d_real, d_fake: logits -> [N].
+        signed: as in `Pairwise`.
+
+    Returns:
+        the loss.
+    """
     return Pairwise(
         d=lambda real_logits, fake_logits: d_fake(fake_logits) + d_real(real_logits),
         g=lambda fake_logits, real_logits: g(fake_logits),

@@ -20,6 +20,9 @@ def overfitting(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
     Args:
         records: lines of a stats file, in order.
+
+    Returns:
+        sentences.
     """
     if (r_v := _late(records, "overfit/r_v")) is not None:
         if r_v <= _R_V:
