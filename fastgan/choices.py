@@ -13,6 +13,7 @@ MODELS: dict[str, str] = {  # of a `fastgan.models.Family`
     "stylegan3-t": "fastgan.models.stylegan3:T",
     "stylegan3-r": "fastgan.models.stylegan3:R",
     "dcgan": "fastgan.models.dcgan:FAMILY",
+    "r3gan": "fastgan.models.r3gan:FAMILY",
     "pix2pix": "fastgan.models.pix2pix:FAMILY",
     "cyclegan": "fastgan.models.cyclegan:FAMILY",
 }

@@ -44,7 +44,7 @@ class Term:
     Attributes:
         name: what statistics and the progress display call it.
         loss: move → [N] or scalar.
-        weight: factor of the mean.
+        weight: factor of the mean; a 0-dimensional tensor where a schedule writes into it.
         interval: 1 shares one backward and optimizer step with the player's other terms of interval 1; those of k > 1
             (lazy regularisation, Karras et al. 2020, app. B) share one every k-th step, weighted ×k. That terms of one
             interval share it keeps the pace of a player with several discriminators, of which each has a penalty.
@@ -55,7 +55,7 @@ class Term:
 
     name: str
     loss: Callable[[Move], Tensor]
-    weight: float = 1.0
+    weight: float | Tensor = 1.0
     interval: int = 1
 
     def __post_init__(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ class Ema:
 
     Args:
         source: the network that is trained.
-        half_life: images after which a weight has lost half its influence.
+        half_life: images after which a weight has lost half its influence, or images seen -> this number.
         rampup: 0 for none; 0.05 is Karras et al. 2020.
 
     Attributes:
@@ -30,11 +30,11 @@ class Ema:
         weight: 1 - β of the next update, float64 on the network's device.
     """
 
-    def __init__(self, source: nn.Module, half_life: float, rampup: float = 0.05):
-        if half_life <= 0:
+    def __init__(self, source: nn.Module, half_life: float | Callable[[int], float], rampup: float = 0.05):
+        if not callable(half_life) and half_life <= 0:
             raise ValueError(f"half_life must be above 0 images, got {half_life}")
         self.source = source
-        self.half_life = half_life
+        self.half_life = half_life if callable(half_life) else lambda images: half_life
         self.rampup = rampup
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
         self._pairs = _by_dtype(self.module.parameters(), source.parameters())
@@ -47,7 +47,8 @@ class Ema:
 
         def at(images: int) -> float:
             seen = images + images_per_step
-            half_life = min(self.half_life, seen * self.rampup) if self.rampup else self.half_life
+            half_life = self.half_life(seen)
+            half_life = min(half_life, seen * self.rampup) if self.rampup else half_life
             return 1 - 0.5 ** (images_per_step / max(half_life, 1e-8))
 
         return Schedule(self.weight, at)

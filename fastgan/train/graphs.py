@@ -78,21 +78,30 @@ class Graphs:
     def forget(self) -> None:
         """Drop all recordings: tensors that they hold have been replaced."""
         self._calls: dict[Hashable, int] = {}
+        self._constants: dict[Hashable, Any] = {}
         self._recordings: dict[Hashable, _Recording | None] = {}
 
-    def __call__(self, name: Hashable, work: Callable[[list[Any]], object], batches: list[Any]) -> None:
+    def __call__(
+        self, name: Hashable, work: Callable[[list[Any]], object], batches: list[Any], constants: Any = None
+    ) -> None:
         """work(batches).
 
         Args:
             name: of the work.
             work: does the same in each call with one name and batches of one layout, but for what the batches hold.
             batches: dicts, tuples and lists of tensors. What work adds to a dict is valid until the next call.
+            constants: numbers that the host hands to the work, which a recording holds as they were: with others it is
+                done as it stands, until they have been the same four times.
         """
         if self.recorder is None:
             work(batches)
             return
         given, structure = pytree.tree_flatten(batches)
         name = (name, structure, *map(_layout, given))
+        if self._constants.setdefault(name, constants) != constants:
+            self._constants[name] = constants
+            self._calls.pop(name)
+            self._recordings.pop(name, None)
         calls = self._calls[name] = self._calls.get(name, 0) + 1
         recording = self._recordings.get(name)
         if recording is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from fastgan.train.state import TrainState
 from fastgan.train.step import others_frozen, update
 
@@ -45,14 +47,16 @@ def step(state: TrainState) -> None:
     if ranks is not None:
         ranks.begin_step()
     for schedule in game.schedules:
-        schedule.set(state.images)
+        value = schedule.set(state.images)
+        if schedule.name is not None:
+            state.statistics.report(schedule.name, torch.tensor(value, dtype=torch.float64, device="cpu"))
     for player in game.players:
         with others_frozen(player, game.players):
             for _ in range(player.repeats):
                 batches = [player.source.next() for _ in range(player.accumulate)]
                 for terms in player.stages(state.step):
                     stage = f"{player.name}, {terms[0].name}"
-                    state.graphs(stage, partial(update, player, terms, state=state), batches)
+                    state.graphs(stage, partial(update, player, terms, state=state), batches, player.constants)
     state.step += 1
     state.images += game.images_per_step
     if ranks is not None:

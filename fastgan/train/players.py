@@ -137,6 +137,11 @@ class Player:
             raise ValueError(f"player {self.name!r} needs a term of interval 1")
         self.parameters: list[Tensor] = [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    @property
+    def constants(self) -> list[tuple[float, ...]]:
+        """What the host hands to the optimizer's step by value: a recording of an update holds it as it was."""
+        return [group.get("betas", ()) for group in self.optimizer.param_groups]
+
     def stages(self, step: int) -> list[tuple[Term, ...]]:
         """The groups of terms due at this step: those of interval 1 together, then those of each longer."""
         due = {term.interval for term in self.terms if step % term.interval == 0}

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+
+
+class Target(Protocol):
+    """What a schedule writes into: a tensor, or a number that the host hands on."""
+
+    def fill_(self, value: float, /) -> object: ...
+
+
+class BetaTwo:
+    """The decay of Adam's second moving average. Its fused step takes it from the host.
+
+    Args:
+        optimizer: Adam.
+        group: index of one of its groups of parameters.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, group: int) -> None:
+        self.optimizer, self.group = optimizer, group
+
+    def fill_(self, value: float, /) -> None:
+        """Let the next steps use `value`."""
+        group = self.optimizer.param_groups[self.group]
+        group["betas"] = (group["betas"][0], value)
 
 
 class Schedule(NamedTuple):
@@ -14,16 +38,20 @@ class Schedule(NamedTuple):
     It needs no state: a run that goes on sets the same value from how far it has come.
 
     Attributes:
-        target: 0-dimensional, on the device of its reader.
+        target: a 0-dimensional tensor on the device of its reader, or what else can be filled.
         at: images seen before the step -> value.
+        name: what statistics call it; None: they do not tell it.
     """
 
-    target: Tensor
+    target: Target
     at: Callable[[int], float]
+    name: str | None = None
 
-    def set(self, images: int) -> None:
-        """Set the target for the step that begins after `images`."""
-        self.target.fill_(self.at(images))
+    def set(self, images: int) -> float:
+        """Set the target for the step that begins after `images`; what it is then."""
+        value = self.at(images)
+        self.target.fill_(value)
+        return value
 
 
 def linear_decay(start: float, end: float) -> Callable[[int], float]:
@@ -34,3 +62,19 @@ def linear_decay(start: float, end: float) -> Callable[[int], float]:
         [1.0, 1.0, 0.5, 0.0, 0.0]
     """
     return lambda images: 1.0 if images <= start else max(0.0, (end - images) / max(end - start, 1e-9))
+
+
+def half_cosine(first: float, last: float, over: float) -> Callable[[int], float]:
+    """images -> from `first` to `last` along half a cosine over so many images; `last` from there on.
+
+    Example:
+        >>> [half_cosine(4.0, 2.0, 200)(images) for images in (0, 100, 200, 300)]
+        [4.0, 3.0, 2.0, 2.0]
+    """
+
+    def at(images: int) -> float:
+        if images >= over:
+            return last
+        return last + (first - last) * (1 + math.cos(math.pi * images / over)) / 2
+
+    return at

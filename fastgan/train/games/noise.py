@@ -18,6 +18,7 @@ from fastgan.models.protocols import FromNoise, Styled
 from fastgan.train.ema import Ema
 from fastgan.train.game import Game, Pictures
 from fastgan.train.games.adversarial import augmentation, check_penalties, critic_terms, joined_group, player
+from fastgan.train.games.annealing import anneal, half_life
 from fastgan.train.games.held_out import HeldOut
 from fastgan.train.players import Stateful
 from fastgan.train.schedule import Schedule
@@ -84,7 +85,10 @@ def play(
         player("G", {"G": G}, g_terms, options.g_lr, g_source, options, extras=g_extras),
         player("D", {"D": D}, d_terms, options.d_lr, drawn, options, repeats=options.d_repeats, extras=d_extras),
     )
-    average = Ema(G, options.half_life(), options.ema_rampup)
+    schedules = anneal(players, options)
+    if augment is not None:
+        schedules += tuple(Schedule(*each) for each in augment.schedules())
+    average = Ema(G, half_life(options), options.ema_rampup)
     shown = _Shown(average.module, dataset, reals, options, device)
     held = sets.get("held_image")
     watched = None if held is None else HeldOut(D, augment, dataset, held, shown.drawn_by(G), options, device)
@@ -97,7 +101,7 @@ def play(
         sample=shown.sample,
         compared=dataset,
         figures=None if watched is None else watched.figures,
-        schedules=() if augment is None else tuple(Schedule(*each) for each in augment.schedules()),
+        schedules=schedules,
     )
 
 
