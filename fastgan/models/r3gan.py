@@ -40,7 +40,7 @@ class R3GANConfig:
         img_channels: channels of the images.
         num_classes: length of c, a one-hot class or a label vector; 0: unconditional.
         z_dim: length of z; a label is embedded to the same length.
-        channel_base: channels at resolution r are min(channel_base // r, channel_max).
+        channel_base: channels at resolution r are min(channel_base // r, channel_max), rounded down to whole groups.
         channel_max: see channel_base.
         blocks: residual blocks at each resolution.
         expansion: channels inside a block, as a multiple of those around it.
@@ -56,7 +56,7 @@ class R3GANConfig:
     z_dim: int = 64
     channel_base: int = 1024
     channel_max: int = 128
-    blocks: int = 2
+    blocks: int = 1
     expansion: int = 2
     group_size: int = 16
 
@@ -66,17 +66,12 @@ class R3GANConfig:
         check_int("num_classes", self.num_classes, 0)
         for name in ("img_channels", "z_dim", "channel_base", "channel_max", "blocks", "expansion", "group_size"):
             check_int(name, getattr(self, name), 1)
-        for size in pyramid(self.resolution):
-            inside = self.channels(size) * self.expansion
-            if inside % self.group_size:
-                raise ValueError(
-                    f"group_size must divide the {inside} channels inside the blocks of {size[0]}×{size[1]} "
-                    f"(expansion · min(channel_base // {max(size)}, channel_max)), got {self.group_size}"
-                )
+        pyramid(self.resolution)
 
     def channels(self, size: tuple[int, int]) -> int:
         """Channels of the feature maps at size (h, w)."""
-        return channels_at(size, self.channel_base, self.channel_max)
+        unit = self.group_size // math.gcd(self.group_size, self.expansion)
+        return max(unit, channels_at(size, self.channel_base, self.channel_max) // unit * unit)
 
 
 class Block(nn.Module):

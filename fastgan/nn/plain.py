@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastgan.nn.initial import normal
-from fastgan.ops import conv2d_resample
+from fastgan.ops import bias_act, conv2d_resample
 
 
 class PlainConv2d(nn.Module):
@@ -19,7 +21,7 @@ class PlainConv2d(nn.Module):
         out_channels: O.
         kernel_size: k, odd.
         groups: of the convolution. Above 1 it is torch's, which on a CPU is faster than ours group by group
-            (`bench/grouped.py`); bias and activation are one pass over its result.
+            (`bench/grouped.py`), with bias and activation as one pass over its result.
         act: activation of `fastgan.ops.bias_act`, whose result is not scaled.
         gain: 0: the weights begin at 0.
     """
@@ -43,16 +45,12 @@ class PlainConv2d(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x [N, I, H, W] -> [N, O, H, W], added to residual of that shape; in x's dtype and memory format."""
-        return conv2d_resample(
-            x,
-            self.weight,
-            padding=self.padding,
-            groups=self.groups,
-            b=self.bias,
-            act=self.act,
-            gain=1.0,
-            residual=residual,
-        )
+        if self.groups == 1:
+            epilogue: dict[str, Any] = {"b": self.bias, "act": self.act, "gain": 1.0, "residual": residual}
+            return conv2d_resample(x, self.weight, padding=self.padding, **epilogue)
+        y = F.conv2d(x, self.weight.to(x.dtype), padding=self.padding, groups=self.groups)
+        y = bias_act(y, self.bias, act=self.act, gain=1.0)
+        return y if residual is None else y + residual
 
     def extra_repr(self) -> str:
         """What repr() shows of the layer."""

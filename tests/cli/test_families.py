@@ -85,7 +85,7 @@ def test_the_help_of_a_family_shows_its_own_defaults(capsys: pytest.CaptureFixtu
     assert "`fastgan train --cfg FAMILY --help` shows all of a family" in text and "--z-dim" not in text
     assert main(["train", "--cfg", "dcgam", "--help"]) == 2
     text = said(capsys)
-    assert "model must be one of cyclegan, dcgan, pix2pix, stylegan2, stylegan3-r, stylegan3-t; got" in text
+    assert "model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got" in text
     assert "got 'dcgam' (did you mean 'dcgan'?)" in text
 
 

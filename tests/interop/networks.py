@@ -10,12 +10,13 @@ from fastgan.models import Styled, build
 CLASSES = 3
 NETWORKS = [
     f"{family}-{kind}-{part}" for family in ("stylegan2", "dcgan") for kind in ("plain", "cond") for part in "GD"
-] + ["stylegan3-t-cond-G", "stylegan3-r-plain-G"]
+] + ["stylegan3-t-cond-G", "stylegan3-r-plain-G", "r3gan-cond-G", "r3gan-cond-D"]
 SMALL = {
     "stylegan2": {"w_dim": 6, "mapping_layers": 2},
     "stylegan3-t": {"w_dim": 6, "layers": 4},
     "stylegan3-r": {"w_dim": 6, "layers": 4},
     "dcgan": {},
+    "r3gan": {"group_size": 4},
 }
 
 

@@ -13,8 +13,8 @@ from fastgan.models import Styled, build
 from fastgan.ops import provider
 
 SMALL = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 8, "num_classes": 3}
-OWN = {"stylegan2": {"w_dim": 8, "mapping_layers": 2}, "dcgan": {}}
-FAMILIES = pytest.mark.parametrize("name", ["stylegan2", "dcgan"])
+OWN = {"stylegan2": {"w_dim": 8, "mapping_layers": 2}, "dcgan": {}, "r3gan": {}}
+FAMILIES = pytest.mark.parametrize("name", ["stylegan2", "dcgan", "r3gan"])
 C = torch.eye(3)[[0, 2]]
 
 

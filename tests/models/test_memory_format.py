@@ -26,6 +26,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "stylegan3-r": {"resolution": 16, **STYLED, "layers": 5},
     "dcgan": {"resolution": 16, "channel_base": 192, "channel_max": 24, "z_dim": 8, "num_classes": 3},
     "dcgan-gray": {"resolution": 16, "channel_base": 192, "z_dim": 8, "img_channels": 1},
+    "r3gan": {"resolution": 16, "channel_base": 192, "channel_max": 24, "z_dim": 8, "num_classes": 3, "group_size": 6},
     "pix2pix": {"resolution": 64, **NARROW, "receptive_field": 34},
     "pix2pix-batch": {"resolution": 64, **NARROW, "receptive_field": 16, "norm": "batch"},
     "pix2pix-gray": {"resolution": 32, **NARROW, "receptive_field": 16, "in_channels": 1, "out_channels": 1},
@@ -63,13 +64,14 @@ class Formats(TorchDispatchMode):
 
 def step(name: str, networks: list[Any], cfg: Any, images: list[torch.Tensor]) -> None:
     """A training step's passes: images, logits, gradients, and the penalties that the family has."""
-    if name.startswith(("stylegan", "dcgan")):
+    if name.startswith(("stylegan", "dcgan", "r3gan")):
         (G, D), (real,) = networks, images
         c = torch.eye(BATCH, cfg.num_classes) if cfg.num_classes else None
         D(G(torch.randn(BATCH, cfg.z_dim), c), c).sum().backward()
         D(real, c).sum().backward()
-        if name.startswith("stylegan2"):
+        if name.startswith(("stylegan2", "r3gan")):
             r1(D, real, c).sum().backward()
+        if name.startswith("stylegan2"):
             PathLength()(lambda ws: G.synthesis(ws), G.mapping(torch.randn(BATCH, cfg.z_dim), c)).sum().backward()
         return
     a, b = images

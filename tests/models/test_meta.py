@@ -25,7 +25,7 @@ def step(family, memory_format):
     return {name: (t.shape, t.dtype) for name, t in tensors.items()}, logits.device.type
 
 
-@pytest.mark.parametrize("family", ["stylegan2", "stylegan3-t", "stylegan3-r", "dcgan"])
+@pytest.mark.parametrize("family", ["stylegan2", "stylegan3-t", "stylegan3-r", "dcgan", "r3gan"])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("mode", ["meta", "fake"])
 def test_networks_built_without_values_run_as_real_ones_do(family, memory_format, mode):

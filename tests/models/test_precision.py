@@ -20,6 +20,7 @@ NOISE: dict[str, dict[str, Any]] = {
     "stylegan3-t": {"resolution": 16, "layers": 5, **STYLED},
     "stylegan3-r": {"resolution": 16, "layers": 5, **STYLED},
     "dcgan": {"resolution": 32, "channel_base": 256, "channel_max": 32, "z_dim": 8},
+    "r3gan": {"resolution": 32, "channel_base": 512, "channel_max": 32, "z_dim": 8},
 }
 NARROW = {"channel_base": 8, "d_channel_base": 8}
 TRANSLATING: dict[str, dict[str, Any]] = {

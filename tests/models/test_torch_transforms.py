@@ -15,6 +15,7 @@ SMALL = {
     "stylegan3-t": {"resolution": 16, "channel_base": 64, "z_dim": 8, "w_dim": 8, "num_classes": 3, "layers": 4},
     "stylegan3-r": {"resolution": 16, "channel_base": 32, "z_dim": 8, "w_dim": 8, "num_classes": 3, "layers": 4},
     "dcgan": {"resolution": 16, "channel_base": 128, "z_dim": 8, "num_classes": 3},
+    "r3gan": {"resolution": 16, "channel_base": 128, "z_dim": 8, "num_classes": 3, "group_size": 8},
 }
 
 
@@ -23,7 +24,9 @@ def memory_format(request):
     return torch.channels_last if request.param == "channels_last" else torch.contiguous_format
 
 
-@pytest.fixture(params=["stylegan2-G", "stylegan2-D", "stylegan3-t-G", "stylegan3-r-G", "dcgan-G", "dcgan-D"])
+@pytest.fixture(
+    params=["stylegan2-G", "stylegan2-D", "stylegan3-t-G", "stylegan3-r-G", "dcgan-G", "dcgan-D", "r3gan-G", "r3gan-D"]
+)
 def energy(request, memory_format):
     """A scalar function (parameters, one input, its label) of a network in float64, its parameters and three inputs."""
     family, part = request.param.rsplit("-", 1)

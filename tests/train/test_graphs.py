@@ -30,6 +30,7 @@ GAMES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "ada": ("stylegan2", STYLED, {"augment": "ada", "augpipe": "bgcfnc", "ada_kimg": 0.1}),
     "dcgan": ("dcgan", {"resolution": 16, "z_dim": 8, "channel_base": 64}, {}),
     "relativistic": ("dcgan", {"resolution": 16, "z_dim": 8, "channel_base": 64}, {"loss": "relativistic"}),
+    "r3gan": ("r3gan", {"resolution": 16, "z_dim": 8, "channel_base": 128}, {"burn_in": 0.03}),
     "pix2pix": ("pix2pix", TRANSLATING, {"batch": 2}),
     "cyclegan": ("cyclegan", TRANSLATING | {"num_blocks": 1}, {"batch": 2, "buffer": 3}),
 }

@@ -40,6 +40,15 @@ def dcgan_game(**changes) -> TrainState:
     return TrainState(play({"G": G, "D": D}, options, {"image": ImageDataset(images)}, torch.device("cpu")))
 
 
+def r3gan_game(**changes) -> TrainState:
+    images = torch.randint(0, 256, (7, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    dataset = ImageDataset(images, torch.arange(7) % 3, ("a", "b", "c"))
+    changes = {"batch": 4, "kimg": 1, "tick": 1, "burn_in": 0.03, "ema_start": 0.01} | changes
+    _, G, D = build("r3gan", resolution=16, channel_base=128, z_dim=8, num_classes=3)
+    options: Any = family("r3gan").options(**changes)
+    return TrainState(play({"G": G, "D": D}, options, {"image": dataset}, torch.device("cpu")))
+
+
 def stylegan3_game() -> TrainState:
     images = torch.randint(0, 256, (7, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     options: Any = family("stylegan3-r").options(batch=4, batch_gpu=2, kimg=1, tick=1)
@@ -60,6 +69,8 @@ GAMES = {
     "stylegan2-wgan-gp": lambda: stylegan2_game(loss="wasserstein", penalties={"wgan-gp": (10.0, 1)}, batch_gpu=2),
     "stylegan3-r": stylegan3_game,
     "dcgan": dcgan_game,
+    "r3gan": r3gan_game,  # 30 of its at most 40 images are its burn-in
+    "r3gan-lazy": lambda: r3gan_game(batch_gpu=2, penalties={"r1": (1.0, 3), "r2": (1.0, 1)}),
     "wgan": wgan,
     "cyclegan": cyclegan,
     "paired": lambda: TrainState(paired(decay=1.0, d_repeats=2, augment="instance-noise")),
