@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastgan.config.fields import check_float, check_number, shown
+from fastgan.config.fields import check_number, is_finite, shown
 from fastgan.config.options import AdversarialOptions
 
 
@@ -13,7 +13,7 @@ class AnnealedOptions(AdversarialOptions):
     """Options of a game whose rates go along half a cosine from where they begin to where they end.
 
     Args:
-        burn_in: thousands of images over which they go; None: a tenth of the run.
+        burn_in: thousands of images over which they go; None: a tenth of the run, also of one that is made longer.
         lr_end: last learning rates, as a share of the first.
         beta2_end: last decay of Adam's second moving average; betas has the first.
         penalty_end: last weights of the penalties, as a share of the first.
@@ -32,8 +32,7 @@ class AnnealedOptions(AdversarialOptions):
             check_number("burn_in", self.burn_in, 0)
         for name in ("lr_end", "penalty_end", "ema_start"):
             check_number(name, getattr(self, name), 0)
-        check_float("beta2_end", self.beta2_end, 0, 1)
-        if self.beta2_end == 1:
+        if not is_finite(self.beta2_end) or not 0 <= self.beta2_end < 1:
             raise ValueError(f"beta2_end must be a number in [0, 1), got {shown(self.beta2_end)}")
 
     def burn_in_images(self) -> float:

@@ -143,7 +143,7 @@ def _stages(widths: list[int], cfg: R3GANConfig, **factor: int) -> nn.ModuleList
 class Generator(MixedPrecision, FromNoise):
     """basis · W (z, E c) → blocks → [↑2 → blocks]… → 1×1 to the image.
 
-    The basis [C, h, w] of the lowest resolution is learnt, and scaled channel by channel. Chosen: E c of z's length,
+    The basis [1, C, h, w] of the lowest resolution is learnt, and scaled channel by channel. Chosen: E c of z's length,
     entries of basis and E drawn from N(0, 1), W without bias.
 
     Attributes: z_dim, num_classes = c_dim, img_channels, resolution (H, W), img_resolution (the larger side).
@@ -160,7 +160,7 @@ class Generator(MixedPrecision, FromNoise):
         joined = cfg.z_dim * (2 if cfg.num_classes > 0 else 1)
         self.embedding = nn.Parameter(normal(cfg.z_dim, cfg.num_classes)) if cfg.num_classes > 0 else None
         self.modulation = nn.Parameter(normal(widths[0], joined, divisor=math.sqrt(joined)))
-        self.basis = nn.Parameter(normal(widths[0], *start))
+        self.basis = nn.Parameter(normal(1, widths[0], *start))
         self.stages = _stages(widths, cfg, up=2)
         self.to_rgb = PlainConv2d(widths[-1], cfg.img_channels, 1)
 
@@ -198,7 +198,7 @@ class Discriminator(MixedPrecision, nn.Module):
         widths, pixels = [cfg.channels(size) for size in stages], math.prod(stages[-1])
         self.from_rgb = PlainConv2d(cfg.img_channels, widths[0], 1)
         self.stages = _stages(widths, cfg, down=2)
-        self.basis = nn.Parameter(normal(widths[-1], *stages[-1], divisor=math.sqrt(pixels)))
+        self.basis = nn.Parameter(normal(1, widths[-1], *stages[-1], divisor=math.sqrt(pixels)))
         self.dense = nn.Parameter(normal(1, widths[-1], divisor=math.sqrt(widths[-1])))
         self.embedding = None
         if cfg.num_classes > 0:
@@ -230,13 +230,16 @@ def _both_penalties() -> dict[str, tuple[float | None, int]]:
 
 @dataclass(frozen=True)
 class R3GANOptions(AnnealedOptions):
-    """Training options with the paper's defaults for CIFAR-10, but for batch, kimg, ema_kimg and burn_in."""
+    """Training options with the paper's values for CIFAR-10, but for what depends on the length of the run: batch, kimg,
+    burn_in and ema_kimg. On a CPU grouped convolutions are faster on contiguous images (`bench/grouped.py`).
+    """
 
     loss: str = "relativistic"
     g_lr: float = 2e-4
     d_lr: float = 2e-4
     betas: tuple[float, float] = (0.0, 0.9)
     ema_rampup: float = 0.0
+    channels_last: bool | None = None
     penalties: Mapping[str, tuple[float | None, int]] = field(default_factory=_both_penalties)
 
 

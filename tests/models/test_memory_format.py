@@ -26,7 +26,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "stylegan3-r": {"resolution": 16, **STYLED, "layers": 5},
     "dcgan": {"resolution": 16, "channel_base": 192, "channel_max": 24, "z_dim": 8, "num_classes": 3},
     "dcgan-gray": {"resolution": 16, "channel_base": 192, "z_dim": 8, "img_channels": 1},
-    "r3gan": {"resolution": 16, "channel_base": 192, "channel_max": 24, "z_dim": 8, "num_classes": 3, "group_size": 6},
+    "r3gan": {"resolution": 16, "channel_base": 192, "channel_max": 24, "z_dim": 8, "num_classes": 3, "group_size": 8},
     "pix2pix": {"resolution": 64, **NARROW, "receptive_field": 34},
     "pix2pix-batch": {"resolution": 64, **NARROW, "receptive_field": 16, "norm": "batch"},
     "pix2pix-gray": {"resolution": 32, **NARROW, "receptive_field": 16, "in_channels": 1, "out_channels": 1},

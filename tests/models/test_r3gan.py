@@ -133,7 +133,7 @@ def test_the_generator_begins_with_its_basis_scaled_by_z():
     seen = []
     G.stages[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     G(z, c)
-    torch.testing.assert_close(seen[0], torch.einsum("nc,chw->nchw", scales, G.basis))
+    torch.testing.assert_close(seen[0], torch.einsum("nc,chw->nchw", scales, G.basis[0]))
 
 
 def test_the_discriminator_ends_in_its_basis_and_the_label():
@@ -142,7 +142,7 @@ def test_the_discriminator_ends_in_its_basis_and_the_label():
     seen = []
     D.stages[-1].register_forward_hook(lambda module, given, result: seen.append(result))
     logits = D(images, torch.eye(3)[k])
-    depthwise = F.conv2d(seen[0], D.basis[:, None], groups=16)
+    depthwise = F.conv2d(seen[0], D.basis.transpose(0, 1), groups=16)
     assert depthwise.shape == (2, 16, 1, 1)
     features = depthwise.flatten(1)
     expected = features @ D.dense.t() + (features * D.embedding.t()[k]).sum(dim=1, keepdim=True)
