@@ -90,8 +90,8 @@ def test_errors_name_the_configuration_file_and_the_field(tmp_path, capsys, chan
         ("[]", "my.json: must be an object with model, architecture, data, training; got []"),
         (
             '{"model": "biggan"}',
-            "my.json: model: model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; "
-            "got 'biggan'",
+            "my.json: model: model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, "
+            "stylegan3-t; got 'biggan'",
         ),
         ('{"model": "dcgan", "data": []}', "my.json: data: must be an object of fields and values, got []"),
         (

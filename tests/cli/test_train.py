@@ -206,7 +206,8 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
     [
         (
             ["--cfg", "stylegan9"],
-            "model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got 'stylegan9'",
+            "model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got "
+            "'stylegan9'",
         ),
         (
             ["--cfg", "dcgan"],

@@ -215,7 +215,8 @@ HUGE = {**SMALL, "z_dim": 2**20, "w_dim": 2**20}
         ("stylegan2", "its 'model' must hold a name and a config"),
         (
             {"name": ["stylegan2"], "config": {}},
-            r"model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got \['stylegan2'\]",
+            r"model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; "
+            r"got \['stylegan2'\]",
         ),
         ({"name": "stylegan2", "config": HUGE}, "the network would hold .* values, at most 1,073,741,824"),
         ({"name": "stylegan2", "config": {"mapping_layers": 10**9}}, "mapping_layers must be at most 64"),

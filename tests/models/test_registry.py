@@ -50,12 +50,13 @@ def test_importing_the_registry_imports_no_family():
     [
         (
             lambda: family("stylegan"),
-            r"model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got 'stylegan' "
-            r"\(did you mean 'stylegan2'\?\)",
+            r"model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got "
+            r"'stylegan' \(did you mean 'stylegan2'\?\)",
         ),
         (
             lambda: build("unheard-of"),
-            r"model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got 'unheard-of'$",
+            r"model must be one of cyclegan, dcgan, pix2pix, r3gan, stylegan2, stylegan3-r, stylegan3-t; got "
+            r"'unheard-of'$",
         ),
         (
             lambda: configure("dcgan", zdim=3),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastgan.config.options import AdversarialOptions
-from fastgan.models.registry import family
+from fastgan.models.r3gan import R3GANOptions
 from fastgan.train.ema import Ema
 from fastgan.train.games.annealing import half_life
 from fastgan.train.graphs import Graphs
@@ -88,7 +88,7 @@ def test_a_penalty_counts_by_its_scheduled_weight():
 
 
 def test_the_average_forgets_the_beginning():
-    options: Any = family("r3gan").options(kimg=1.0, burn_in=0.1, ema_kimg=0.04, ema_start=0.02)
+    options = R3GANOptions(kimg=1.0, burn_in=0.1, ema_kimg=0.04, ema_start=0.02)
     schedule = Ema(torch.nn.Linear(1, 1), half_life(options), options.ema_rampup).schedule(10)
     for images, expected in ((0, 20.0 + 20 * (1 - 0.95105652) / 2), (40, 30.0), (90, 40.0), (500, 40.0)):
         assert schedule.at(images) == pytest.approx(1 - 0.5 ** (10 / expected))
@@ -114,8 +114,8 @@ def test_a_resumed_run_follows_its_schedules():
     for state in (whole, resumed, fresh):
         step(state)
     assert rates(whole) == rates(resumed) == rates(fresh)
-    assert rates(whole)["D"] == pytest.approx([half_cosine(*ends, 100)(12) for ends in
-                                               ((2e-4, 5e-5), (0.9, 0.99), (0.025, 0.0025), (0.025, 0.0025))])  # fmt: skip
+    ends = ((2e-4, 5e-5), (0.9, 0.99), (0.025, 0.0025), (0.025, 0.0025))
+    assert rates(whole)["D"] == pytest.approx([half_cosine(first, last, 100)(12) for first, last in ends])
 
 
 def test_a_recording_with_other_numbers_of_the_host_is_dropped():
@@ -140,10 +140,9 @@ def test_a_recording_with_other_numbers_of_the_host_is_dropped():
 )
 def test_impossible_options_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        family("r3gan").options(**changes)
+        R3GANOptions(**changes)
 
 
 def test_the_burn_in_is_a_tenth_of_the_run_unless_told():
-    options: Any = family("r3gan").options
-    assert options(kimg=200.0).burn_in_images() == 20_000
-    assert options(kimg=200.0, burn_in=3.0).burn_in_images() == 3000
+    assert R3GANOptions(kimg=200.0).burn_in_images() == 20_000
+    assert R3GANOptions(kimg=200.0, burn_in=3.0).burn_in_images() == 3000

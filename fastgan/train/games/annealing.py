@@ -34,8 +34,9 @@ def anneal(players: Sequence[Player], options: AdversarialOptions) -> tuple[Sche
             schedules.append(Schedule(BetaTwo(player.optimizer, index), courses[1], f"beta2/{player.name}"))
         adversarial, *penalties = player.terms
         for index, term in enumerate(penalties):
-            weight = torch.tensor(term.weight, device=player.parameters[0].device)
-            course = half_cosine(term.weight, term.weight * options.penalty_end, over)
+            first = float(term.weight)
+            weight = torch.tensor(first, device=player.parameters[0].device)
+            course = half_cosine(first, first * options.penalty_end, over)
             schedules.append(Schedule(weight, course, f"weight/{term.name}"))
             penalties[index] = dataclasses.replace(term, weight=weight)
         player.terms = (adversarial, *penalties)
