@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fastgan.config.annealing import AnnealedOptions
 from fastgan.config.fields import as_resolution, check_int, make_plain
 from fastgan.models.inputs import as_images, as_labels, as_latents, in_format_of
-from fastgan.models.protocols import FromNoise
+from fastgan.models.protocols import FromNoise, Layered
 from fastgan.models.pyramid import channels_at, pyramid
 from fastgan.models.registry import Family
 from fastgan.nn.initial import normal
@@ -180,7 +180,7 @@ class Generator(MixedPrecision, FromNoise):
         return self.to_rgb(x.to(self.basis.dtype))
 
 
-class Discriminator(MixedPrecision, nn.Module):
+class Discriminator(MixedPrecision, Layered):
     """1×1 of the image → blocks → [↓2 → blocks]… → Σ_pixels basis · features → V f (+ E c · f with labels).
 
     The sum over the pixels of the lowest resolution is a depthwise convolution with a kernel of its size. Chosen: the
@@ -222,6 +222,13 @@ class Discriminator(MixedPrecision, nn.Module):
         if self.embedding is not None and c is not None:
             logits = logits + (F.linear(c, self.embedding) * features).sum(dim=1, keepdim=True)
         return logits
+
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """from_rgb, each convolution of the stages, basis, dense."""
+        parts = [part for stage in self.stages for part in stage.children()]
+        layers = [layer for part in parts for layer in ([part] if isinstance(part, Transition) else part.children())]
+        convolutions = [list(layer.parameters()) for layer in (self.from_rgb, *layers)]
+        return [*(each for each in convolutions if each), [self.basis], [self.dense]]
 
 
 def _both_penalties() -> dict[str, tuple[float | None, int]]:

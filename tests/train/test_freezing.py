@@ -26,6 +26,7 @@ SMALL = {
     "stylegan2": {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 1},
     "stylegan3-t": {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 8, "w_dim": 8, "layers": 4},
     "dcgan": {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 8},
+    "r3gan": {"resolution": 16, "channel_base": 64, "channel_max": 16, "z_dim": 8, "group_size": 4},
     "pix2pix": {"resolution": 32, "channel_base": 4, "receptive_field": 16},
     "cyclegan": {"resolution": 32, "channel_base": 4, "receptive_field": 16, "num_blocks": 1},
 }
@@ -33,6 +34,9 @@ LAYERS = {
     "stylegan2": ["from_rgb", *[f"blocks.{i}.{layer}" for i in (0, 1) for layer in ("conv0", "conv1", "skip")],
                   "conv", "dense", "out"],
     "dcgan": ["convs.0 bias", "convs.1 norms.0", "dense"],
+    "r3gan": ["from_rgb", *[f"stages.0.0.{layer}" for layer in ("expand", "group", "reduce")],
+              *[f"stages.{i}.{layer}" for i in (1, 2) for layer in ("0", "1.expand", "1.group", "1.reduce")],
+              "basis", "dense"],
     "pix2pix": ["layers.0", "layers.1", "layers.2"],
 }  # fmt: skip
 LAYERS |= {"stylegan3-t": LAYERS["stylegan2"], "cyclegan": LAYERS["pix2pix"]}
@@ -71,7 +75,7 @@ def test_layers_count_from_the_image_and_leave_out_labels_alone(model, labelled)
                     for layer in LAYERS[model]]  # fmt: skip
         assert found == expected
         rest = set(names.values()) - {name for layer in found for name in layer}
-        assert all(name.startswith(("mapping.", "embed.")) for name in rest) and bool(rest) == bool(more)
+        assert all(name.startswith(("mapping.", "embed")) for name in rest) and bool(rest) == bool(more)
 
 
 @pytest.mark.parametrize("model", SMALL)

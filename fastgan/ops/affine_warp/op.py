@@ -64,9 +64,7 @@ def affine_warp(x: Tensor, theta: Tensor, color: Tensor | None = None) -> Tensor
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"{name} must be on x's device {x.device}, got {tensor.device}")
         if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
-            raise ValueError(
-                f"{name} must not require grad, for it gets no gradient: grid_sample has one for places"
-            )
+            raise ValueError(f"{name} must not require grad, for it gets no gradient: grid_sample has one for places")
     provider = providers.choose("affine_warp", x.device, x.dtype, call=lambda: (layout_name(x), "", (x.numel(),)))
     x = in_format(x, dense_format(x))
     if provider == "reference":
