@@ -102,45 +102,46 @@ class Block(nn.Module):
         return self.reduce(self.group(self.expand(x)), residual=x)
 
 
-class Transition(Resampling):
-    """↑2 or ↓2 by the filter [1, 3, 3, 1], with a 1×1 convolution without bias where the channels change.
+class Stage(nn.Module):
+    """The blocks of one resolution, behind what leads there from another.
 
-    Up-sampling so is bilinear interpolation. The convolution, which changes places with the filter, runs at the lower
-    resolution.
+    That is the filter [1, 3, 3, 1], bilinear interpolation where it doubles, and a 1×1 convolution without bias where
+    the channels change, which runs at the lower resolution: it changes places with the filter.
 
     Args:
-        before, channels: what comes in and goes out.
-        up, down: factors, one of them 2.
+        before, channels: what comes in, and goes through the blocks.
+        cfg: the architecture.
+        up, down: factors, 1 or 2.
 
     Source: Huang et al. 2024, section 4. Chosen: the filter, of which the paper says "bilinear".
     """
 
-    def __init__(self, before: int, channels: int, up: int = 1, down: int = 1) -> None:
+    def __init__(self, before: int, channels: int, cfg: R3GANConfig, up: int = 1, down: int = 1) -> None:
         super().__init__()
         self.up, self.down = up, down
         self.weight = None
         if before != channels:
             self.weight = nn.Parameter(normal(channels, before, 1, 1, divisor=math.sqrt(before)))
-        self.make_filter()
+        count = cfg.blocks * len(pyramid(cfg.resolution))
+        self.blocks = nn.Sequential(*(Block(channels, cfg, count) for _ in range(cfg.blocks)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, before, H, W] -> [N, channels, H·up/down, W·up/down]."""
+    def forward(self, x: Tensor, f: Tensor | None) -> Tensor:
+        """x [N, before, H, W], the filter -> [N, channels, H·up/down, W·up/down]."""
         if self.weight is not None:
-            return conv2d_resample(x, self.weight, self.f, up=self.up, down=self.down)
-        return upsample2d(x, self.f) if self.up > 1 else downsample2d(x, self.f)
+            x = conv2d_resample(x, self.weight, f, up=self.up, down=self.down)
+        elif self.up > 1:
+            x = upsample2d(x, f)
+        elif self.down > 1:
+            x = downsample2d(x, f)
+        return self.blocks(x)
+
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
+        """The convolution between the resolutions, where there is one, and those of the blocks."""
+        layers = [[*layer.parameters()] for block in self.blocks for layer in block.children()]
+        return layers if self.weight is None else [[self.weight], *layers]
 
 
-def _stages(widths: list[int], cfg: R3GANConfig, **factor: int) -> nn.ModuleList:
-    """The blocks of each resolution, behind a transition in all but the first."""
-    count = cfg.blocks * len(widths)
-    stages = nn.ModuleList()
-    for before, channels in zip([None, *widths], widths, strict=False):
-        transition = [] if before is None else [Transition(before, channels, **factor)]
-        stages.append(nn.Sequential(*transition, *(Block(channels, cfg, count) for _ in range(cfg.blocks))))
-    return stages
-
-
-class Generator(MixedPrecision, FromNoise):
+class Generator(MixedPrecision, Resampling, FromNoise):
     """basis · W (z, E c) → blocks → [↑2 → blocks]… → 1×1 to the image.
 
     The basis [1, C, h, w] of the lowest resolution is learnt, and scaled channel by channel. Chosen: E c of z's length,
@@ -161,7 +162,9 @@ class Generator(MixedPrecision, FromNoise):
         self.embedding = nn.Parameter(normal(cfg.z_dim, cfg.num_classes)) if cfg.num_classes > 0 else None
         self.modulation = nn.Parameter(normal(widths[0], joined, divisor=math.sqrt(joined)))
         self.basis = nn.Parameter(normal(1, widths[0], *start))
-        self.stages = _stages(widths, cfg, up=2)
+        self.stages = nn.ModuleList([Stage(widths[0], widths[0], cfg)])
+        self.stages.extend(Stage(i, o, cfg, up=2) for i, o in zip(widths, widths[1:], strict=False))
+        self.make_filter()
         self.to_rgb = PlainConv2d(widths[-1], cfg.img_channels, 1)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -176,11 +179,11 @@ class Generator(MixedPrecision, FromNoise):
             z = torch.cat([z, F.linear(c, self.embedding)], dim=1)
         x = in_format_of(self, self.basis * F.linear(z, self.modulation)[:, :, None, None])
         for stage, resolution in zip(self.stages, self.resolutions, strict=True):
-            x = stage(x.to(self.precision.at(resolution, self.img_resolution, self.basis.dtype)))
+            x = stage(x.to(self.precision.at(resolution, self.img_resolution, self.basis.dtype)), self.f)
         return self.to_rgb(x.to(self.basis.dtype))
 
 
-class Discriminator(MixedPrecision, Layered):
+class Discriminator(MixedPrecision, Resampling, Layered):
     """1×1 of the image → blocks → [↓2 → blocks]… → Σ_pixels basis · features → V f (+ E c · f with labels).
 
     The sum over the pixels of the lowest resolution is a depthwise convolution with a kernel of its size. Chosen: the
@@ -197,7 +200,9 @@ class Discriminator(MixedPrecision, Layered):
         self.resolutions = [max(size) for size in stages]
         widths, pixels = [cfg.channels(size) for size in stages], math.prod(stages[-1])
         self.from_rgb = PlainConv2d(cfg.img_channels, widths[0], 1)
-        self.stages = _stages(widths, cfg, down=2)
+        self.stages = nn.ModuleList([Stage(widths[0], widths[0], cfg)])
+        self.stages.extend(Stage(i, o, cfg, down=2) for i, o in zip(widths, widths[1:], strict=False))
+        self.make_filter()
         self.basis = nn.Parameter(normal(1, widths[-1], *stages[-1], divisor=math.sqrt(pixels)))
         self.dense = nn.Parameter(normal(1, widths[-1], divisor=math.sqrt(widths[-1])))
         self.embedding = None
@@ -216,7 +221,7 @@ class Discriminator(MixedPrecision, Layered):
         dtypes = [self.precision.at(resolution, self.img_resolution, wide) for resolution in self.resolutions]
         x = self.from_rgb(in_format_of(self, img).to(dtypes[0]))
         for stage, dtype in zip(self.stages, dtypes, strict=True):
-            x = stage(x.to(dtype))
+            x = stage(x.to(dtype), self.f)
         features = (x.to(wide) * self.basis).sum(dim=[2, 3])
         logits = F.linear(features, self.dense)
         if self.embedding is not None and c is not None:
@@ -225,10 +230,8 @@ class Discriminator(MixedPrecision, Layered):
 
     def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """from_rgb, each convolution of the stages, basis, dense."""
-        parts = [part for stage in self.stages for part in stage.children()]
-        layers = [layer for part in parts for layer in ([part] if isinstance(part, Transition) else part.children())]
-        convolutions = [list(layer.parameters()) for layer in (self.from_rgb, *layers)]
-        return [*(each for each in convolutions if each), [self.basis], [self.dense]]
+        stages = (layer for stage in self.stages if isinstance(stage, Stage) for layer in stage.parameters_by_layer())
+        return [[*self.from_rgb.parameters()], *stages, [self.basis], [self.dense]]
 
 
 def _both_penalties() -> dict[str, tuple[float | None, int]]:

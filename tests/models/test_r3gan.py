@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastgan.losses import Labelled
 from fastgan.losses.penalties import R1, R2, evaluate
-from fastgan.models.r3gan import Block, Transition
+from fastgan.models.r3gan import Block, R3GANConfig, Stage
 from fastgan.models.registry import build, configure, family, layout
 
 SMALL = {"resolution": 16, "channel_base": 128, "channel_max": 16, "z_dim": 6}
@@ -110,13 +110,14 @@ def test_groups_do_not_mix():
 @pytest.mark.parametrize("channels", [4, 6])
 def test_transitions_interpolate(channels):
     x = torch.randn(2, 4, 6, 8, dtype=torch.float64)
-    up, down = (Transition(4, channels, **factor).double() for factor in ({"up": 2}, {"down": 2}))
+    cfg = R3GANConfig(group_size=2)
+    up, down = (Stage(4, channels, cfg, **factor).double() for factor in ({"up": 2}, {"down": 2}))
     bilinear: Tensor = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 8
     kernel = taps.outer(taps).expand(4, 1, 4, 4)
     filtered = F.conv2d(x, kernel, stride=2, padding=1, groups=4)
     for layer, expected in ((up, bilinear), (down, filtered)):
-        y = layer(x)
+        y = layer(x, taps)  # the blocks are the identity
         if channels != 4:
             assert layer.weight is not None
             expected = F.conv2d(expected, layer.weight)
@@ -154,6 +155,19 @@ def test_labels_change_images_and_logits():
     z, images, labels = torch.randn(1, 6), torch.randn(1, 3, 16, 16), torch.eye(2).split(1)
     assert not torch.equal(*(G(z, c) for c in labels))
     assert not torch.equal(*(D(images, c) for c in labels))
+
+
+def test_a_network_without_memory_takes_a_checkpoint():
+    """Also where no channels change on the way to another resolution."""
+    config = configure("r3gan", **SMALL)
+    for name, network, given in zip("GD", networks(), ((2, 6), (2, 3, 16, 16)), strict=True):
+        assert any(stage.weight is None for stage in network.stages[1:])
+        assert any(stage.weight is not None for stage in network.stages[1:])
+        loaded = layout(family("r3gan").networks[name], config)
+        loaded.load_state_dict(awakened(network).state_dict(), assign=True)
+        x = torch.randn(given, dtype=torch.float64)
+        assert torch.equal(loaded.double()(x), network(x))
+        network.load_state_dict(loaded.state_dict())
 
 
 def test_channels_last_and_the_empty_batch():

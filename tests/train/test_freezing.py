@@ -34,8 +34,9 @@ LAYERS = {
     "stylegan2": ["from_rgb", *[f"blocks.{i}.{layer}" for i in (0, 1) for layer in ("conv0", "conv1", "skip")],
                   "conv", "dense", "out"],
     "dcgan": ["convs.0 bias", "convs.1 norms.0", "dense"],
-    "r3gan": ["from_rgb", *[f"stages.0.0.{layer}" for layer in ("expand", "group", "reduce")],
-              *[f"stages.{i}.{layer}" for i in (1, 2) for layer in ("0", "1.expand", "1.group", "1.reduce")],
+    "r3gan": ["from_rgb", *[f"stages.0.blocks.0.{layer}" for layer in ("expand", "group", "reduce")],
+              *[f"stages.{i}.{layer}" for i in (1, 2)
+                for layer in ("weight", "blocks.0.expand", "blocks.0.group", "blocks.0.reduce")],
               "basis", "dense"],
     "pix2pix": ["layers.0", "layers.1", "layers.2"],
 }  # fmt: skip

@@ -44,7 +44,7 @@ def r3gan_game(**changes) -> TrainState:
     images = torch.randint(0, 256, (7, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     dataset = ImageDataset(images, torch.arange(7) % 3, ("a", "b", "c"))
     changes = {"batch": 4, "kimg": 1, "tick": 1, "burn_in": 0.03, "ema_start": 0.01} | changes
-    _, G, D = build("r3gan", resolution=16, channel_base=128, z_dim=8, num_classes=3)
+    _, G, D = build("r3gan", resolution=16, channel_base=128, channel_max=16, z_dim=8, num_classes=3)
     options: Any = family("r3gan").options(**changes)
     return TrainState(play({"G": G, "D": D}, options, {"image": dataset}, torch.device("cpu")))
 
