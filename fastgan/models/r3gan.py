@@ -240,7 +240,7 @@ def _both_penalties() -> dict[str, tuple[float | None, int]]:
 
 @dataclass(frozen=True)
 class R3GANOptions(AnnealedOptions):
-    """Training options with the paper's values for CIFAR-10, but for batch, kimg, burn_in and ema_kimg.
+    """Training options with the paper's values for CIFAR-10, as remembered, but for batch, kimg, burn_in and ema_kimg.
 
     On a CPU grouped convolutions are faster on contiguous images (`bench/grouped.py`).
     """
