@@ -14,6 +14,7 @@ namespace fastgan {
 
 constexpr int kWarpTaps = 12, kWarpCentre = 5;
 constexpr int kWarpReach = 3;       // pixels on either side of pixel m / 2 (rounded down) that samples m and m + 1 are made of
+constexpr int kPhaseTaps = 2 * kWarpReach + 1;
 constexpr int kWarpColors = 4;      // channels that a colour matrix takes at most
 constexpr double kWarpFarthest = 16777216.0;  // samples from the centre
 
@@ -46,10 +47,35 @@ FASTGAN_DEVICE constexpr double sym6(int tap) {
   return taps[tap];
 }
 
+// Samples 2e and 2e + 1 at twice the rate (phases 0 and 1) are these times pixel e - kWarpReach + t, summed.
+FASTGAN_DEVICE constexpr double up_tap(int phase, int t) {
+  const int tap = kWarpCentre + 2 * (kWarpReach - t) + phase;
+  return tap < 0 || tap >= kWarpTaps ? 0 : 2 * sym6(tap);
+}
+
+// What pixels e - kWarpReach + t weigh at a place between two samples, one of which lies at 2e or 2e + 1.
+template <class A>
+struct PlaceTaps {
+  int64_t e;
+  A weight[kPhaseTaps];
+
+  FASTGAN_DEVICE explicit PlaceTaps(double place) {
+    const int64_t low = int64_t(place) - (place < double(int64_t(place)));
+    const A part = A(place - double(low));
+    const bool is_odd = low & 1;
+    e = (low - is_odd) / 2;
+    for (int t = 0; t < kPhaseTaps; ++t) {
+      const A own = A(is_odd ? up_tap(1, t) : up_tap(0, t)), next = A(is_odd ? (t ? up_tap(0, t - 1) : 0) : up_tap(1, t));
+      weight[t] = (1 - part) * own + part * next;
+    }
+  }
+};
+
 // Which of `size` pixels an image shows at a place, when it goes on by reflection at its outer pixels.
-FASTGAN_DEVICE inline int64_t reflected(int64_t place, int64_t size) {
+template <class Int>
+FASTGAN_DEVICE inline Int reflected(Int place, Int size) {
   if (size == 1) return 0;
-  const int64_t period = 2 * size - 2;
+  const Int period = 2 * size - 2;
   place %= period;
   if (place < 0) place += period;
   return place < size ? place : period - place;

@@ -14,10 +14,20 @@ int32_t arithmetic_code(const AffineWarpArgs& a) {
   return a.dtype == DType::f64 ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
 }
 
+// A backend: its kernels, and where they run.
+#if !FASTGAN_SHIM
 struct Cpu : OnCpu {
   using OnCpu::OnCpu;
   static const Kernels& kernels() { return affine_warp_kernels(best_isa()); }
 };
+#endif
+#if FASTGAN_SHIM || FASTGAN_WITH_CUDA
+template <class Device>
+struct Gpu : Device {
+  using Device::Device;
+  static const Kernels& kernels() { return cuda::affine_warp_kernels(); }
+};
+#endif
 
 template <class Backend>
 Tensor run(void (*Kernels::*pass)(const AffineWarpArgs&), const Tensor& x, const Tensor& theta,
@@ -76,6 +86,11 @@ void implement(Library& m, const std::string& provider) {
 }  // namespace
 }  // namespace fastgan
 
-#if !FASTGAN_SHIM
+#if FASTGAN_SHIM
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Gpu<fastgan::OnCpu>>(m, "shim"); }
+#else
 STABLE_TORCH_LIBRARY_IMPL(fastgan, CPU, m) { fastgan::implement<fastgan::Cpu>(m, "native"); }
+#endif
+#if FASTGAN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(fastgan, CUDA, m) { fastgan::implement<fastgan::Gpu<fastgan::OnDevice>>(m, "native"); }
 #endif

@@ -123,7 +123,7 @@ class BoxSampler {
   void walk_directly(const WarpMap& map, const Tile& tile, int64_t r, const F& f) {
     for (int64_t k = 0; k < tile.sample_columns(); ++k) {
       const double b = tile.column(k), row = tile.row(r);
-      const PlaceTaps<A> across(taps_, map.place(0, b, row)), down(taps_, map.place(1, b, row));
+      const PlaceTaps<A> across(map.place(0, b, row)), down(map.place(1, b, row));
       for (int i = 0; i < kPhaseTaps; ++i)
         for (int j = 0; j < kPhaseTaps; ++j)
           f(k, reflected(down.e - kWarpReach + i, a_.h), reflected(across.e - kWarpReach + j, a_.w),

@@ -41,9 +41,7 @@ FASTGAN_INLINE void fold(Pixel<A>& sum, const Pair<A>& both) {
   sum = half[0] + half[1];
 }
 
-// Samples 2e and 2e + 1 at twice the rate are even[t] and odd[t] times pixel e - kWarpReach + t, summed.
-constexpr int kPhaseTaps = 2 * kWarpReach + 1;
-
+// The taps of `up_tap`, even and odd, and those of the halving.
 template <class A>
 struct WarpTaps {
   A even[kPhaseTaps], odd[kPhaseTaps], down[kWarpTaps];
@@ -52,9 +50,8 @@ struct WarpTaps {
 
   WarpTaps() {
     for (int t = 0; t < kPhaseTaps; ++t) {
-      const int tap = kWarpCentre + 2 * (kWarpReach - t);
-      even[t] = tap >= 0 ? A(2 * sym6(tap)) : A(0);
-      odd[t] = tap + 1 < kWarpTaps ? A(2 * sym6(tap + 1)) : A(0);
+      even[t] = A(up_tap(0, t));
+      odd[t] = A(up_tap(1, t));
       set(up_pair[t], even[t], odd[t]);
     }
     for (int k = 0; k < kWarpTaps; ++k) down[k] = A(sym6(k));
@@ -66,24 +63,6 @@ struct WarpTaps {
     for (int l = 0; l < kLanes; ++l) {
       both[l] = first;
       both[kLanes + l] = second;
-    }
-  }
-};
-
-// What pixels e - kWarpReach + t weigh at a place between two samples, one of which lies at 2e or 2e + 1.
-template <class A>
-struct PlaceTaps {
-  int64_t e;
-  A weight[kPhaseTaps];
-
-  PlaceTaps(const WarpTaps<A>& taps, double place) {
-    const int64_t low = int64_t(place) - (place < double(int64_t(place)));
-    const A part = A(place - double(low));
-    const bool is_odd = low & 1;
-    e = (low - is_odd) / 2;
-    for (int t = 0; t < kPhaseTaps; ++t) {
-      const A next = is_odd ? (t ? taps.even[t - 1] : A(0)) : taps.odd[t];
-      weight[t] = (1 - part) * (is_odd ? taps.odd[t] : taps.even[t]) + part * next;
     }
   }
 };

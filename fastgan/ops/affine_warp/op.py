@@ -125,7 +125,7 @@ def _example() -> Tensor:
 OPERATORS["affine_warp"] = Operator(
     "affine_warp",
     _example,
-    kernels=("cpu",),
+    kernels=("cpu", "cuda"),
     register=AffineWarp,
     defaults=(Default("cpu", ("native",), "bench/results/cpu_affine_warp.json: AMD EPYC with AVX2, 2 cores"),),
 )

@@ -1,0 +1,195 @@
+// Pixels as the GPU's threads read and write them: channels of a group, colours, mirror images, samples without a box.
+#pragma once
+#include "affine_warp/warp_plan.cuh"
+
+namespace fastgan {
+namespace cuda {
+
+// The pixel that a place shows: x goes on by reflection; y, in the adjoint, ends: -1.
+template <bool adjoint>
+__device__ __forceinline__ int pixel_at(int place, int size) {
+  if constexpr (adjoint) return place >= 0 && place < size ? place : -1;
+  return reflected(place, size);
+}
+
+// Up to kWarpColors channels of one sample.
+template <class T>
+struct Channels {
+  using A = Accumulate<T>;
+  const T* in;
+  T* out;
+  const A* color;  // or null
+  int count;
+  int64_t stride_c, stride_h, stride_w;
+
+  __device__ Channels(const AffineWarpArgs& a, int64_t n, int64_t group)
+      : in(static_cast<const T*>(a.x) + n * a.stride_n + group * kWarpColors * a.stride_c),
+        out(static_cast<T*>(a.out) + n * a.stride_n + group * kWarpColors * a.stride_c),
+        color(a.color ? static_cast<const A*>(a.color) + n * a.c * (a.c + 1) : nullptr),
+        count(int(a.c - group * kWarpColors < kWarpColors ? a.c - group * kWarpColors : kWarpColors)),
+        stride_c(a.stride_c), stride_h(a.stride_h), stride_w(a.stride_w) {}
+
+  __device__ __forceinline__ A read(int c, int column, int row) const {
+    return widen(in[c * stride_c + row * stride_h + column * stride_w]);
+  }
+};
+
+// One pixel that is written: what channels of the other image add to it under the colour matrix, in the adjoint transposed.
+template <class T, bool adjoint>
+struct PixelSums {
+  using A = Accumulate<T>;
+  A sum[kWarpColors] = {};
+
+  __device__ __forceinline__ void add(const Channels<T>& all, int c, A value) {
+#pragma unroll
+    for (int i = 0; i < kWarpColors; ++i) {
+      if (!all.color) {
+        if (i == c) sum[i] += value;
+      } else if (i < all.count) {
+        sum[i] += __ldg(all.color + (adjoint ? c * (all.count + 1) + i : i * (all.count + 1) + c)) * value;
+      }
+    }
+  }
+  __device__ __forceinline__ void write(const Channels<T>& all, bool linear, int64_t column, int64_t row) const {
+#pragma unroll
+    for (int i = 0; i < kWarpColors; ++i) {
+      if (i >= all.count) continue;
+      const bool shifted = all.color && !linear;
+      const A shift = shifted ? __ldg(all.color + i * (all.count + 1) + all.count) : A(0);
+      narrow(shifted ? sum[i] + shift : sum[i], all.out[i * all.stride_c + row * all.stride_h + column * all.stride_w]);
+    }
+  }
+};
+
+// The least place from `low` on that differs from `place` by whole periods.
+__device__ __forceinline__ int next_place(int place, int low, int period) {
+  const int rest = (place - low) % period;
+  return low + (rest < 0 ? rest + period : rest);
+}
+
+// f(place) for all places from low to high at which an image of `size` pixels, by reflection, shows pixel j.
+template <class F>
+__device__ __forceinline__ void for_mirrors(int j, int size, int low, int high, const F& f) {
+  const int period = size == 1 ? 1 : 2 * size - 2;
+  for (int place = next_place(j, low, period); place <= high; place += period) f(place);
+  if (j == 0 || j == size - 1) return;  // its mirror image is itself
+  for (int place = next_place(-j, low, period); place <= high; place += period) f(place);
+}
+
+// A pixel of y that is a copy, or the sum of dy's copies of a pixel of x.
+template <class T, bool adjoint>
+__device__ void take_copies(const AffineWarpArgs& a, const WarpMap& map, const Channels<T>& all, int column, int row,
+                            PixelSums<T, adjoint>& sums) {
+  const int size[2] = {int(a.w), int(a.h)}, own[2] = {column, row}, across = map.turn[0][0] != 0 ? 0 : 1;
+  const int step[2] = {int(map.turn[0][across]), int(map.turn[1][1 - across])};  // of x's axes by y's
+  const int first[2] = {int(map.first[0]), int(map.first[1])};
+  if constexpr (!adjoint) {
+    const int x = reflected(first[0] + step[0] * own[across], size[0]);
+    const int y = reflected(first[1] + step[1] * own[1 - across], size[1]);
+    for (int c = 0; c < all.count; ++c) sums.add(all, c, all.read(c, x, y));
+  } else {
+    const auto for_copies = [&](int axis, const auto& f) {
+      const int last = first[axis] + step[axis] * (size[axis ? 1 - across : across] - 1);
+      for_mirrors(own[axis], size[axis], smaller(first[axis], last), larger(first[axis], last),
+                  [&](int place) { f(step[axis] * (place - first[axis])); });
+    };
+    for_copies(0, [&](int p) {
+      for_copies(1, [&](int q) {
+        for (int c = 0; c < all.count; ++c) sums.add(all, c, across ? all.read(c, q, p) : all.read(c, p, q));
+      });
+    });
+  }
+}
+
+// A sample at twice the rate from 7 x 7 pixels.
+template <class T, bool adjoint>
+__device__ Accumulate<T> take_directly(const AffineWarpArgs& a, const Channels<T>& all, int c,
+                                       const PlaceTaps<Accumulate<T>>& across, const PlaceTaps<Accumulate<T>>& down) {
+  using A = Accumulate<T>;
+  A sum = 0;
+#pragma unroll
+  for (int i = 0; i < kPhaseTaps; ++i) {
+    const int row = pixel_at<adjoint>(int(down.e) - kWarpReach + i, int(a.h));
+    A of_row = 0;
+#pragma unroll
+    for (int j = 0; j < kPhaseTaps; ++j) {
+      const int column = pixel_at<adjoint>(int(across.e) - kWarpReach + j, int(a.w));
+      if (row >= 0 && column >= 0) of_row += across.weight[j] * all.read(c, column, row);
+    }
+    sum += down.weight[i] * of_row;
+  }
+  return sum;
+}
+
+// The adjoint of maps that have no windows: every pixel of a tile of dx from all samples of y, of which shared memory holds
+// kSamples at a time, with what each column and row of the tile weighs in them.
+template <class T>
+class Spread {
+  using A = Accumulate<T>;
+  static constexpr int kColumns = 16, kRows = 8, kSamples = kColumns * kRows;
+
+ public:
+  static constexpr int kBytes = kSamples * (2 * kSide + kWarpColors) * int(sizeof(A));
+
+  __device__ Spread(const AffineWarpArgs& a, const WarpMap& map, const Channels<T>& all, const Tile& tile, A* shared)
+      : a_(a), map_(map), all_(all), tile_(tile), weights_(shared), samples_(shared + 2 * kSamples * kSide) {}
+
+  __device__ void add_to(PixelSums<T, true>& sums) {
+    const int self = int(threadIdx.x), x = self % kSide, y = self / kSide;
+    const int last_column = 2 * int(a_.w) + kWarpTaps - kWarpCentre - 3, last_row = 2 * int(a_.h) + kWarpTaps - kWarpCentre - 3;
+    for (int row = -kWarpCentre; row <= last_row; row += kRows)
+      for (int column = -kWarpCentre; column <= last_column; column += kColumns) {
+        if (!reads(column, row)) continue;
+        find(column, row);
+        __syncthreads();
+        for (int q = 0; q < kSamples; ++q) {
+          const A weight = weights_[q * kSide + x] * weights_[(kSamples + q) * kSide + y];
+          if (weight != 0)
+            for (int c = 0; c < all_.count; ++c) sums.add(all_, c, weight * samples_[c * kSamples + q]);
+        }
+        __syncthreads();
+      }
+  }
+
+ private:
+  // Whether samples from (column, row) on may read the tile.
+  __device__ bool reads(int column, int row) const {
+    const int size[2] = {int(a_.w), int(a_.h)};
+    for (int axis = 0; axis < 2; ++axis) {
+      const double half = span(map_.turn, axis, kColumns - 1, kRows - 1) / 2 + kSlack;
+      const double middle = map_.place(axis, column + (kColumns - 1) / 2.0, row + (kRows - 1) / 2.0);
+      const int low = floor_of((middle - half) / 2) - kWarpReach, high = floor_of((middle + half + 1) / 2) + kWarpReach;
+      const int period = size[axis] == 1 ? 1 : 2 * size[axis] - 2, more = tile_.count[axis] - 1;
+      const int begin = tile_.begin[axis], end = begin + more;  // of the tile, and of its mirror image
+      if (next_place(end, low, period) - more > high && next_place(-begin, low, period) - more > high) return false;
+    }
+    return true;
+  }
+
+  __device__ void find(int column, int row) {
+    const int q = int(threadIdx.x) % kSamples, axis = int(threadIdx.x) / kSamples;
+    const double at[2] = {double(column + q % kColumns), double(row + q / kColumns)};  // beyond y's last it is 0
+    const int size = int(axis ? a_.h : a_.w), begin = axis ? tile_.begin[1] : tile_.begin[0];
+    A* const own = weights_ + (axis * kSamples + q) * kSide;
+    for (int k = 0; k < kSide; ++k) own[k] = 0;
+    const PlaceTaps<A> taps(map_.place(axis, at[0], at[1]));
+    for (int t = 0; t < kPhaseTaps; ++t) {
+      const int k = reflected(int(taps.e) - kWarpReach + t, size) - begin;
+      if (k >= 0 && k < kSide) own[k] += taps.weight[t];
+    }
+    const PlaceTaps<A> across(at[0]), down(at[1]);
+    for (int c = axis; c < all_.count; c += 2)
+      samples_[c * kSamples + q] = take_directly<T, true>(a_, all_, c, across, down) / 4;
+  }
+
+  const AffineWarpArgs& a_;
+  const WarpMap& map_;
+  const Channels<T>& all_;
+  const Tile& tile_;
+  A* const weights_;  // [2, kSamples, kSide]: of the tile's columns, then of its rows
+  A* const samples_;  // [kWarpColors, kSamples]
+};
+static_assert(kPlanBytes + Spread<double>::kBytes <= kSharedBytes, "shared memory has room for the adjoint without windows");
+
+}  // namespace cuda
+}  // namespace fastgan
