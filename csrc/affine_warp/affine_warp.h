@@ -65,7 +65,8 @@ struct PlaceTaps {
     const bool is_odd = low & 1;
     e = (low - is_odd) / 2;
     for (int t = 0; t < kPhaseTaps; ++t) {
-      const A own = A(is_odd ? up_tap(1, t) : up_tap(0, t)), next = A(is_odd ? (t ? up_tap(0, t - 1) : 0) : up_tap(1, t));
+      const A own = is_odd ? A(up_tap(1, t)) : A(up_tap(0, t));
+      const A next = !is_odd ? A(up_tap(1, t)) : t ? A(up_tap(0, t - 1)) : A(0);
       weight[t] = (1 - part) * own + part * next;
     }
   }

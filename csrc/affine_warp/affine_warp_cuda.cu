@@ -6,7 +6,8 @@ namespace cuda {
 namespace {
 
 constexpr int kWindowSamples = samples_of(kSide) * samples_of(kSide), kRounds = (kWindowSamples + kThreads - 1) / kThreads;
-constexpr int kLeastBlocks = 3;
+template <class T, bool adjoint>
+constexpr int kLeastBlocks = sizeof(T) == 8 ? 1 : adjoint ? 2 : 3;
 
 struct WarpLaunch {
   AffineWarpArgs a;
@@ -76,8 +77,7 @@ class WarpBlock {
     for (int c = 0; c < all_.count; ++c) {
       for_all(samples[1], samples[0], [&](int r, int k) {
         const double column = 2 * tile.begin[0] - kWarpCentre + k, row = 2 * tile.begin[1] - kWarpCentre + r;
-        const PlaceTaps<A> across(plan_.map.place(0, column, row)), down(plan_.map.place(1, column, row));
-        window[r * samples[0] + k] = take_directly<T, adjoint>(a_, all_, c, across, down);
+        window[r * samples[0] + k] = take_directly<adjoint>(a_, all_, c, plan_.map.place(0, column, row), plan_.map.place(1, column, row));
       });
       __syncthreads();
       const bool not_mirrored[2] = {false, false};
@@ -101,17 +101,14 @@ class WarpBlock {
     A right[kRounds], below[kRounds];
     const int width = 2 * (window.pixels[0] - kPhaseTaps + 1), height = 2 * (window.pixels[1] - kPhaseTaps + 1);
 #pragma unroll
-    for (int round = 0; round < kRounds; ++round) {
+    for (int round = 0; round < kRounds && !adjoint; ++round) {
       const int e = int(threadIdx.x) + round * kThreads, r = e / samples[0], k = e - r * samples[0];
-      place[round] = r << 16 | k;
-      if constexpr (!adjoint) {
-        const A x = window.place[0] + A(k) * plan_.turn[0][0] + A(r) * plan_.turn[0][1];
-        const A y = window.place[1] + A(k) * plan_.turn[1][0] + A(r) * plan_.turn[1][1];
-        const int left = int(x), above = int(y);  // neither is below 0
-        place[round] = above * width + left;
-        right[round] = x - A(left);
-        below[round] = y - A(above);
-      }
+      const A x = window.place[0] + A(k) * plan_.turn[0][0] + A(r) * plan_.turn[0][1];
+      const A y = window.place[1] + A(k) * plan_.turn[1][0] + A(r) * plan_.turn[1][1];
+      const int left = int(x), above = int(y);  // neither is below 0
+      place[round] = above * width + left;
+      right[round] = x - A(left);
+      below[round] = y - A(above);
     }
     __syncthreads();
     A* const first = at(memory.first);
@@ -138,14 +135,15 @@ class WarpBlock {
         }
       });
       __syncthreads();
+      if constexpr (adjoint) {
+        for_all(samples[1], samples[0], [&](int r, int k) {
+          second[r * samples[0] + k] = gather(window, first, width, height, k, r);
+        });
+      } else {
 #pragma unroll
-      for (int round = 0; round < kRounds; ++round) {
-        const int e = int(threadIdx.x) + round * kThreads;
-        if (e >= samples[0] * samples[1]) continue;
-        if constexpr (adjoint)
-          second[e] = gather(window, first, width, height, place[round] & 0xFFFF, place[round] >> 16);
-        else
-          second[e] = interpolate(first + place[round], width, right[round], below[round]);
+        for (int round = 0; round < kRounds; ++round)
+          if (const int e = int(threadIdx.x) + round * kThreads; e < samples[0] * samples[1])
+            second[e] = interpolate(first + place[round], width, right[round], below[round]);
       }
       __syncthreads();
       halve(tile, window.mirrored, first, second, c, tile_column, tile_row, sums);
@@ -164,7 +162,9 @@ class WarpBlock {
     const int from = larger(0, ceiling_of(column - plan_.reach[0])), to = smaller(width - 1, floor_of(column + plan_.reach[0]));
     const int top = larger(0, ceiling_of(row - plan_.reach[1])), bottom = smaller(height - 1, floor_of(row + plan_.reach[1]));
     A sum = 0;
+#pragma unroll 1
     for (int i = top; i <= bottom; ++i)
+#pragma unroll 1
       for (int j = from; j <= to; ++j) {
         const A x = window.place[0] + A(j) * plan_.turn[0][0] + A(i) * plan_.turn[0][1] - A(k);
         const A y = window.place[1] + A(j) * plan_.turn[1][0] + A(i) * plan_.turn[1][1] - A(r);
@@ -217,7 +217,7 @@ class WarpBlock {
 
 // A block has a tile of one sample, and up to four channels.
 template <class T, bool adjoint>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kLeastBlocks) affine_warp_kernel(WarpLaunch l) {
+__global__ void __launch_bounds__(kThreads, (kLeastBlocks<T, adjoint>)) affine_warp_kernel(WarpLaunch l) {
   using A = Accumulate<T>;
   FASTGAN_SHARED(unsigned char, shared);
   const AffineWarpArgs& a = l.a;

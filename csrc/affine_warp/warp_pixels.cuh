@@ -80,43 +80,44 @@ __device__ __forceinline__ void for_mirrors(int j, int size, int low, int high, 
 template <class T, bool adjoint>
 __device__ void take_copies(const AffineWarpArgs& a, const WarpMap& map, const Channels<T>& all, int column, int row,
                             PixelSums<T, adjoint>& sums) {
-  const int size[2] = {int(a.w), int(a.h)}, own[2] = {column, row}, across = map.turn[0][0] != 0 ? 0 : 1;
-  const int step[2] = {int(map.turn[0][across]), int(map.turn[1][1 - across])};  // of x's axes by y's
-  const int first[2] = {int(map.first[0]), int(map.first[1])};
+  const int w = int(a.w), h = int(a.h), first_x = int(map.first[0]), first_y = int(map.first[1]);
+  const bool turned = map.turn[0][0] == 0;  // x's columns follow y's rows
+  const int step_x = int(map.turn[0][turned]), step_y = int(map.turn[1][!turned]);
   if constexpr (!adjoint) {
-    const int x = reflected(first[0] + step[0] * own[across], size[0]);
-    const int y = reflected(first[1] + step[1] * own[1 - across], size[1]);
+    const int x = reflected(first_x + step_x * (turned ? row : column), w);
+    const int y = reflected(first_y + step_y * (turned ? column : row), h);
     for (int c = 0; c < all.count; ++c) sums.add(all, c, all.read(c, x, y));
   } else {
-    const auto for_copies = [&](int axis, const auto& f) {
-      const int last = first[axis] + step[axis] * (size[axis ? 1 - across : across] - 1);
-      for_mirrors(own[axis], size[axis], smaller(first[axis], last), larger(first[axis], last),
-                  [&](int place) { f(step[axis] * (place - first[axis])); });
+    const auto for_copies = [](int pixel, int size, int first, int step, int count, const auto& f) {
+      const int last = first + step * (count - 1);
+      for_mirrors(pixel, size, smaller(first, last), larger(first, last), [&](int place) { f(step * (place - first)); });
     };
-    for_copies(0, [&](int p) {
-      for_copies(1, [&](int q) {
-        for (int c = 0; c < all.count; ++c) sums.add(all, c, across ? all.read(c, q, p) : all.read(c, p, q));
+    for_copies(column, w, first_x, step_x, turned ? h : w, [&](int p) {
+      for_copies(row, h, first_y, step_y, turned ? w : h, [&](int q) {
+        for (int c = 0; c < all.count; ++c) sums.add(all, c, turned ? all.read(c, q, p) : all.read(c, p, q));
       });
     });
   }
 }
 
 // A sample at twice the rate from 7 x 7 pixels.
-template <class T, bool adjoint>
-__device__ Accumulate<T> take_directly(const AffineWarpArgs& a, const Channels<T>& all, int c,
-                                       const PlaceTaps<Accumulate<T>>& across, const PlaceTaps<Accumulate<T>>& down) {
+template <bool adjoint, class T>
+__device__ Accumulate<T> take_directly(const AffineWarpArgs& a, const Channels<T>& all, int c, double column, double row) {
   using A = Accumulate<T>;
+  const PlaceTaps<A> across(column), down(row);
   A sum = 0;
-#pragma unroll
+#pragma unroll 1  // or registers are spilled to memory
   for (int i = 0; i < kPhaseTaps; ++i) {
-    const int row = pixel_at<adjoint>(int(down.e) - kWarpReach + i, int(a.h));
-    A of_row = 0;
+    const int y = pixel_at<adjoint>(int(down.e) - kWarpReach + i, int(a.h));
+    if (y < 0) continue;
+    A of_row = 0, weight = 0;
 #pragma unroll
     for (int j = 0; j < kPhaseTaps; ++j) {
-      const int column = pixel_at<adjoint>(int(across.e) - kWarpReach + j, int(a.w));
-      if (row >= 0 && column >= 0) of_row += across.weight[j] * all.read(c, column, row);
+      const int x = pixel_at<adjoint>(int(across.e) - kWarpReach + j, int(a.w));
+      if (x >= 0) of_row += across.weight[j] * all.read(c, x, y);
+      if (i == j) weight = down.weight[j];
     }
-    sum += down.weight[i] * of_row;
+    sum += weight * of_row;
   }
   return sum;
 }
@@ -135,20 +136,25 @@ class Spread {
       : a_(a), map_(map), all_(all), tile_(tile), weights_(shared), samples_(shared + 2 * kSamples * kSide) {}
 
   __device__ void add_to(PixelSums<T, true>& sums) {
-    const int self = int(threadIdx.x), x = self % kSide, y = self / kSide;
-    const int last_column = 2 * int(a_.w) + kWarpTaps - kWarpCentre - 3, last_row = 2 * int(a_.h) + kWarpTaps - kWarpCentre - 3;
-    for (int row = -kWarpCentre; row <= last_row; row += kRows)
-      for (int column = -kWarpCentre; column <= last_column; column += kColumns) {
-        if (!reads(column, row)) continue;
-        find(column, row);
-        __syncthreads();
-        for (int q = 0; q < kSamples; ++q) {
-          const A weight = weights_[q * kSide + x] * weights_[(kSamples + q) * kSide + y];
-          if (weight != 0)
-            for (int c = 0; c < all_.count; ++c) sums.add(all_, c, weight * samples_[c * kSamples + q]);
-        }
-        __syncthreads();
+    const int across = (2 * int(a_.w) + kWarpTaps - 2 + kColumns - 1) / kColumns;
+    const int down = (2 * int(a_.h) + kWarpTaps - 2 + kRows - 1) / kRows;
+    for (int part = 0; part < across * down; ++part) {
+      const int column = part % across * kColumns - kWarpCentre, row = part / across * kRows - kWarpCentre;
+      if (!reads(column, row)) continue;
+      find(column, row);
+      __syncthreads();
+      const int self = recomputed(int(threadIdx.x));  // or it stays in registers that the rest lacks
+      const A* const of_column = weights_ + self % kSide;
+      const A* const of_row = weights_ + kSamples * kSide + self / kSide;
+#pragma unroll 1
+      for (int q = 0; q < kSamples; ++q) {
+        const A weight = of_column[q * kSide] * of_row[q * kSide];
+        if (weight == 0) continue;
+#pragma unroll 1
+        for (int c = 0; c < all_.count; ++c) sums.add(all_, c, weight * samples_[c * kSamples + q]);
       }
+      __syncthreads();
+    }
   }
 
  private:
@@ -167,19 +173,19 @@ class Spread {
   }
 
   __device__ void find(int column, int row) {
-    const int q = int(threadIdx.x) % kSamples, axis = int(threadIdx.x) / kSamples;
-    const double at[2] = {double(column + q % kColumns), double(row + q / kColumns)};  // beyond y's last it is 0
+    const int self = recomputed(int(threadIdx.x)), q = self % kSamples, axis = self / kSamples;
+    const int x = column + q % kColumns, y = row + q / kColumns;  // beyond y's last samples are 0
     const int size = int(axis ? a_.h : a_.w), begin = axis ? tile_.begin[1] : tile_.begin[0];
     A* const own = weights_ + (axis * kSamples + q) * kSide;
     for (int k = 0; k < kSide; ++k) own[k] = 0;
-    const PlaceTaps<A> taps(map_.place(axis, at[0], at[1]));
+    const PlaceTaps<A> taps(map_.place(axis, x, y));
+#pragma unroll
     for (int t = 0; t < kPhaseTaps; ++t) {
       const int k = reflected(int(taps.e) - kWarpReach + t, size) - begin;
       if (k >= 0 && k < kSide) own[k] += taps.weight[t];
     }
-    const PlaceTaps<A> across(at[0]), down(at[1]);
-    for (int c = axis; c < all_.count; c += 2)
-      samples_[c * kSamples + q] = take_directly<T, true>(a_, all_, c, across, down) / 4;
+#pragma unroll 1
+    for (int c = axis; c < all_.count; c += 2) samples_[c * kSamples + q] = take_directly<true>(a_, all_, c, x, y) / 4;
   }
 
   const AffineWarpArgs& a_;
