@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastgan.ops import providers
+from fastgan.ops.affine_warp import triton_form
 from fastgan.ops.affine_warp.reference import affine_warp_reference
 from fastgan.ops.arguments import check_dense, dense_format, in_format, layout_name, sizes
 from fastgan.ops.operator import OPERATORS, Default, Operator
@@ -125,7 +126,8 @@ def _example() -> Tensor:
 OPERATORS["affine_warp"] = Operator(
     "affine_warp",
     _example,
-    kernels=("cpu", "cuda"),
+    kernels=("cpu", "cuda", "triton"),
     register=AffineWarp,
+    triton=triton_form.LAUNCHES,
     defaults=(Default("cpu", ("native",), "bench/results/cpu_affine_warp.json: AMD EPYC with AVX2, 2 cores"),),
 )
