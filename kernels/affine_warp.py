@@ -1,10 +1,10 @@
 """affine_warp in Triton: samples at twice the rate, taken where a map leads, and pixels from them, under a colour matrix.
 
-Forward in two launches: the samples of y, each from 7·7 pixels of x, into memory; its pixels, each from 12·12 of those.
-The adjoint in three: D's adjoint is U / 2 along each axis and U's is 2 D, so the first makes samples of dy, which ends
-at its outer pixels, and the last makes pixels of dx, of all that show mirror images of one. Between them every sample
-of x's period gathers those of y that read it: the few around its place under the inverse map, or, where there is no
-inverse or they would be more, all.
+Forward in three launches: the samples of y, each from 7·7 pixels of x, into memory; these halved along rows, then along
+columns. The adjoint in four: D's adjoint is U / 2 along each axis and U's is 2 D, so the first makes samples of dy, which
+ends at its outer pixels, and the last two make dx, a pixel from all that show mirror images of it. Between them every
+sample of x's period gathers those of y that read it: the few around its place under the inverse map, or, where there is
+no inverse or they would be more, all.
 
 A map that copies pixels has taps of 1 and 0. There are no atomics: sums have their order. A program has up to four
 channels of a few samples, whose places they share. Places are float64. Halves are computed in float32.
@@ -41,6 +41,18 @@ SYM6 = tl.constexpr(
         -0.005515933754690001,
     )
 )
+
+
+@triton.jit
+def _program(channels, places, WIDE: tl.constexpr, CHANNELS: tl.constexpr, PLACES: tl.constexpr):
+    """A program's image, channels [CHANNELS, 1] and places [1, PLACES]; of 64 bits where offsets are."""
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    tiles, groups = tl.cdiv(places, PLACES), tl.cdiv(channels, CHANNELS)
+    place = program % tiles * PLACES + tl.arange(0, PLACES)[None, :]
+    c = program // tiles % groups * CHANNELS + tl.arange(0, CHANNELS)[:, None]
+    return program // tiles // groups, c, place
 
 
 @triton.jit
@@ -114,14 +126,8 @@ def affine_warp_samples_kernel(
     CHANNELS: tl.constexpr,  # of a program
     PLACES: tl.constexpr,
 ):
-    program = tl.program_id(0)
-    if WIDE:
-        program = program.to(tl.int64)
     columns, places = 2 * w + 10, (2 * w + 10) * (2 * h + 10)
-    tiles, groups = tl.cdiv(places, PLACES), tl.cdiv(channels, CHANNELS)
-    place = program % tiles * PLACES + tl.arange(0, PLACES)[None, :]
-    c = program // tiles % groups * CHANNELS + tl.arange(0, CHANNELS)[:, None]
-    n = program // tiles // groups
+    n, c, place = _program(channels, places, WIDE, CHANNELS, PLACES)
     xx, xy, yx, yy, shift_x, shift_y, reachable, copies = _map(theta, n, h, w)
     inside = (c < channels) & (place < places)
     b, a = (place % columns - 5).to(tl.float64), (place // columns - 5).to(tl.float64)
@@ -169,15 +175,9 @@ def affine_warp_gather_kernel(
     CHANNELS: tl.constexpr,
     PLACES: tl.constexpr,
 ):
-    program = tl.program_id(0)
-    if WIDE:
-        program = program.to(tl.int64)
     period_x, period_y = tl.maximum(4 * w - 4, 2), tl.maximum(4 * h - 4, 2)
     places, rows, columns = period_x * period_y, 2 * h + 10, 2 * w + 10
-    tiles, groups = tl.cdiv(places, PLACES), tl.cdiv(channels, CHANNELS)
-    place = program % tiles * PLACES + tl.arange(0, PLACES)[None, :]
-    c = program // tiles % groups * CHANNELS + tl.arange(0, CHANNELS)[:, None]
-    n = program // tiles // groups
+    n, c, place = _program(channels, places, WIDE, CHANNELS, PLACES)
     xx, xy, yx, yy, shift_x, shift_y, reachable, copies = _map(theta, n, h, w)
     inside = (c < channels) & (place < places)
     across, down = w.to(tl.float64) - 1.0, h.to(tl.float64) - 1.0
@@ -213,18 +213,50 @@ def affine_warp_gather_kernel(
 
 
 @triton.jit
-def _halving_tap(copies, K, COMPUTE: tl.constexpr):
-    """Tap K, which need not be a constant."""
-    weight = number(0.0, COMPUTE)
-    for k in tl.static_range(12):
-        whole: tl.constexpr = 1.0 if k == 5 else 0.0
-        weight = tl.where(K == k, tl.where(copies, number(whole, COMPUTE), number(SYM6[k], COMPUTE)), weight)
-    return weight
+def _halved(samples, pixel, step, size, copies, inside, ADJOINT: tl.constexpr, COMPUTE: tl.constexpr):
+    """D along an axis of which samples lie `step` apart; in the adjoint from all that show a pixel, which the outer show once."""
+    total = tl.full(inside.shape, 0.0, COMPUTE)
+    for mirrored in tl.static_range(2 if ADJOINT else 1):
+        seen = inside
+        if mirrored:
+            seen = inside & (pixel > 0) & (pixel < size - 1)
+        for k in tl.static_range(12):
+            place = 2 * pixel + k
+            if ADJOINT:
+                place = _remainder((-2 * pixel if mirrored else 2 * pixel) + (k - 5), tl.maximum(4 * size - 4, 2))
+            whole: tl.constexpr = 1.0 if k == 5 else 0.0
+            weight = tl.where(copies, number(whole, COMPUTE), number(SYM6[k], COMPUTE))
+            total += weight * tl.load(samples + place * step, mask=seen & (weight != 0.0), other=0.0)
+    return total
+
+
+@triton.jit(do_not_specialize=["channels", "h", "w", "rows"])
+def affine_warp_halve_kernel(
+    samples,  # [N, C, rows, 2W + 10], or in the adjoint [N, C, rows, 4W - 4]
+    theta,  # [N, 2, 3]
+    halved,  # [N, C, rows, W]
+    channels,
+    h,
+    w,
+    rows,
+    ADJOINT: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    PLACES: tl.constexpr,
+):
+    n, c, place = _program(channels, rows * w, WIDE, CHANNELS, PLACES)
+    _, _, _, _, _, _, _, copies = _map(theta, n, h, w)
+    inside = (c < channels) & (place < rows * w)
+    columns = tl.maximum(4 * w - 4, 2) if ADJOINT else 2 * w + 10
+    samples += ((n * channels + c) * rows + place // w) * columns
+    total = _halved(samples, place % w, 1, w, copies, inside, ADJOINT, COMPUTE)
+    tl.store(halved + (n * channels + c) * rows * w + place, total, mask=inside)
 
 
 @triton.jit(do_not_specialize=["channels", "h", "w"])
 def affine_warp_kernel(
-    samples,  # [N, C, 2H + 10, 2W + 10] of y, or [N, C, 4H - 4, 4W - 4] of dx
+    halved,  # [N, C, 2H + 10, W], or in the adjoint [N, C, 4H - 4, W]
     theta,  # [N, 2, 3]
     color,  # [N, C, C + 1] or None
     y,  # [N, C, H, W]: y or dx
@@ -241,40 +273,13 @@ def affine_warp_kernel(
     CHANNELS: tl.constexpr,  # of a program: all, where there is a colour matrix
     PLACES: tl.constexpr,
 ):
-    program = tl.program_id(0)
-    if WIDE:
-        program = program.to(tl.int64)
-    tiles, groups = tl.cdiv(h * w, PLACES), tl.cdiv(channels, CHANNELS)
-    place = program % tiles * PLACES + tl.arange(0, PLACES)[None, :]
-    c = program // tiles % groups * CHANNELS + tl.arange(0, CHANNELS)[:, None]
-    n = program // tiles // groups
+    n, c, place = _program(channels, h * w, WIDE, CHANNELS, PLACES)
     _, _, _, _, _, _, reachable, copies = _map(theta, n, h, w)
     inside = (c < channels) & (place < h * w)
     column, row = place % w, place // w
-    columns, rows, images = 2 * w + 10, 2 * h + 10, 1
-    if ADJOINT:
-        columns, rows, images = tl.maximum(4 * w - 4, 2), tl.maximum(4 * h - 4, 2), 4
-    samples += (n * channels + c) * rows * columns
-    total = tl.full((CHANNELS, PLACES), 0.0, COMPUTE)
-    for image in range(images):  # those of a pixel along both axes; the outer pixels have but one
-        mirrored_x, mirrored_y = image % 2 == 1, image // 2 == 1
-        wanted = inside & ((column > 0) & (column < w - 1) | (mirrored_x == 0))
-        wanted = wanted & ((row > 0) & (row < h - 1) | (mirrored_y == 0))
-        first_x, first_y = tl.where(mirrored_x, -2 * column, 2 * column), tl.where(mirrored_y, -2 * row, 2 * row)
-        for i in range(12):
-            at_y = first_y + i
-            if ADJOINT:
-                at_y = _remainder(at_y - 5, rows)
-            weight_y = _halving_tap(copies, i, COMPUTE)
-            of_row = tl.full((CHANNELS, PLACES), 0.0, COMPUTE)
-            for k in tl.static_range(12):
-                at_x = first_x + k
-                if ADJOINT:
-                    at_x = _remainder(at_x - 5, columns)
-                weight = _halving_tap(copies, k, COMPUTE)
-                real = wanted & (weight != 0.0) & (weight_y != 0.0)
-                of_row += weight * tl.load(samples + at_y * columns + at_x, mask=real, other=0.0)
-            total += weight_y * of_row
+    rows = tl.maximum(4 * h - 4, 2) if ADJOINT else 2 * h + 10
+    halved += (n * channels + c) * rows * w + column
+    total = _halved(halved, row, w, h, copies, inside, ADJOINT, COMPUTE)
     total = tl.where(reachable, total, float("nan"))
     if color is not None:
         color += n * channels * (channels + 1)
@@ -289,11 +294,12 @@ def affine_warp_kernel(
 
 
 def _plan(kernel: Any, x: Any, places: int, tensors: dict[str, Any], **settings: Any) -> Plan:
-    """Of programs that share the channels and places of x [N, C, H, W] between them; strides where `settings` have them."""
+    """Of programs that share the channels of x [N, C, H, W] and so many places between them."""
     tile, (n, channels, h, w) = TILES["affine_warp", x.element_size()], x.shape
     group = min(power_of_two(channels), COLORS)
+    largest = max(tensor.numel() for tensor in tensors.values() if tensor is not None)
     arguments = tensors | dict(channels=channels, h=h, w=w) | settings
-    arguments |= dict(COMPUTE=compute_type(x), WIDE=max(n * channels * places, x.numel()) > WIDEST)
+    arguments |= dict(COMPUTE=compute_type(x), WIDE=largest > WIDEST)
     arguments |= dict(CHANNELS=group, PLACES=tile.elements // group)
     programs = n * divide_up(channels, group) * divide_up(places, tile.elements // group)
     return Plan(kernel, programs, arguments, tile.warps)
@@ -325,30 +331,35 @@ def affine_warp_samples(x: Any, theta: Any, samples: Any, adjoint: bool) -> Plan
         x: [N, C, H, W], not empty, contiguous or channels_last.
         theta: [N, 2, 3] in the type of the arithmetic.
         samples: of `window_size`, in the type of the arithmetic.
-        adjoint: dy's, whatever theta is.
+        adjoint: dy's, wherever theta leads.
     """
     tensors = dict(x=x, theta=theta, samples=samples)
     return _plan(affine_warp_samples_kernel, x, samples[0, 0].numel(), tensors, **_strides(x), ADJOINT=adjoint)
 
 
 def affine_warp_gather(x: Any, samples: Any, theta: Any, periods: Any) -> Plan:
-    """The gradients of x's samples, `periods` of `period_size`, from those of y's."""
+    """The gradients of the samples of x, `periods` of `period_size`, from those of y's."""
     tensors = dict(samples=samples, theta=theta, periods=periods)
     return _plan(affine_warp_gather_kernel, x, periods[0, 0].numel(), tensors)
 
 
-def affine_warp(samples: Any, theta: Any, color: Any, y: Any, linear: bool, adjoint: bool) -> Plan:
-    """Pixels y from the samples of y or, in the adjoint, from one period of those of x.
+def affine_warp_halve(x: Any, samples: Any, theta: Any, halved: Any, adjoint: bool) -> Plan:
+    """`halved` [N, C, rows, W]: the samples of y or, in the adjoint, one period of those of x, halved along their rows."""
+    tensors, rows = dict(samples=samples, theta=theta, halved=halved), halved.shape[2]
+    return _plan(affine_warp_halve_kernel, x, rows * halved.shape[3], tensors, rows=rows, ADJOINT=adjoint)
+
+
+def affine_warp(halved: Any, theta: Any, color: Any, y: Any, linear: bool, adjoint: bool) -> Plan:
+    """Pixels y.
 
     Args:
-        samples: what the other kernels wrote.
-        theta: as for them.
+        halved: what `affine_warp_halve` wrote.
+        theta: as for the others.
         color: [N, C, C + 1] in the type of the arithmetic, or None.
         y: [N, C, H, W], contiguous or channels_last.
         linear: leave out what color adds.
         adjoint: y is dx.
     """
-    tensors = dict(samples=samples, theta=theta, color=color, y=y)
-    plan = _plan(affine_warp_kernel, y, y.shape[2] * y.shape[3], tensors, **_strides(y), LINEAR=linear, ADJOINT=adjoint)
-    plan.arguments["WIDE"] = max(samples.numel(), y.numel()) > WIDEST
-    return plan
+    tensors = dict(halved=halved, theta=theta, color=color, y=y)
+    places = y.shape[2] * y.shape[3]
+    return _plan(affine_warp_kernel, y, places, tensors, **_strides(y), LINEAR=linear, ADJOINT=adjoint)
