@@ -68,19 +68,8 @@ def pytest_collection_modifyitems(config, items):
             ends = [f"-{case}]" if case else "]" for case in left_out]
             if any(map(item.name.endswith, ends)) and not any(f"-{case}]" in item.name for case in kept):
                 item.add_marker(pytest.mark.slow)
-    left_out = [item for item in items if repeats(item) or _lacks_form(item)]
-    config.hook.pytest_deselected(items=left_out)
-    kept = set(items).difference(left_out)
-    items[:] = [item for item in items if item in kept]
-
-
-def _lacks_form(item) -> bool:
-    """Whether a test is for a stand-in of kernels that the operator of its file, or that it names, has not yet."""
-    for name, kind in (("shim", "cuda"), ("interpreter", "triton")):
-        if f"[{name}" in item.name:
-            lacking = [op for op in OPERATORS if kind not in OPERATORS[op].kernels]
-            return any(item.path.stem == f"test_{op}" or f"-{op}" in item.name for op in lacking)
-    return False
+    config.hook.pytest_deselected(items=[item for item in items if repeats(item)])
+    items[:] = [item for item in items if not repeats(item)]
 
 
 def pytest_runtest_setup(item):

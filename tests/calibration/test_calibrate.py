@@ -242,7 +242,7 @@ def test_a_gpu_proves_one_provider_after_another_and_times_what_tells_most(monke
     monkeypatch.setattr(course, "_refusal", lambda *arguments: None)
     todo = plan(torch.device("cuda"))
     names = [subject.partition("/")[2] or form for subject, form, _ in todo.checks]
-    assert names == ["native"] * 21 + ["triton"] * 18
+    assert names == ["native"] * 21 + ["triton"] * 21
     subjects = [subject for subject, *_ in todo.checks]
     assert subjects.index("conv2d_layer/native") < subjects.index("conv2d_layer")
     of = {(subject, dtype) for subject, _, dtype in todo.checks}

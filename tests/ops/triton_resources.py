@@ -23,7 +23,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fastgan.kernels import conv2d_launch, launch
+from fastgan.kernels import affine_warp, conv2d_launch, launch
 from fastgan.kernels.filtered_lrelu import filtered_lrelu_middle
 from fastgan.kernels.gradient_penalty import gradient_penalty, steps_and_slices
 from fastgan.ops.filtered_lrelu.geometry import columns_of_class, mask_shape
@@ -155,6 +155,20 @@ def _gradient_penalty(dtype: torch.dtype) -> Iterator[tuple[str, launch.Plan]]:
         yield f"{name} {_NAMES[dtype]}", plan
 
 
+def _affine_warp(dtype: torch.dtype) -> Iterator[tuple[str, launch.Plan]]:
+    """Images of three channels under colour matrices, forward and back."""
+    x, wide = _images(dtype, False, (4, 3, 256, 256)), torch.promote_types(dtype, torch.float32)
+    theta, color = x.new_empty(4, 2, 3, dtype=wide), x.new_empty(4, 3, 4, dtype=wide)
+    window = x.new_empty(affine_warp.window_size(x), dtype=wide)
+    period = x.new_empty(affine_warp.period_size(x), dtype=wide)
+    yield f"affine_warp_gather {_NAMES[dtype]}", affine_warp.affine_warp_gather(x, window, theta, period)
+    for adjoint, samples in ((False, window), (True, period)):
+        halved, name = samples[..., :256], f"{'adjoint' if adjoint else 'forward'} {_NAMES[dtype]}"
+        yield f"affine_warp_samples {name}", affine_warp.affine_warp_samples(x, theta, window, adjoint)
+        yield f"affine_warp_halve {name}", affine_warp.affine_warp_halve(x, samples, theta, halved, adjoint)
+        yield f"affine_warp {name}", affine_warp.affine_warp(halved, theta, color, x, adjoint, adjoint)
+
+
 def plans() -> Iterator[tuple[str, launch.Plan]]:
     """Name and plan of each variant."""
     for dtype in _NAMES:
@@ -164,6 +178,7 @@ def plans() -> Iterator[tuple[str, launch.Plan]]:
             yield from _layer_passes(dtype, last)
             yield from _conv2d("styled", dtype, last)
         yield from _gradient_penalty(dtype)
+        yield from _affine_warp(dtype)
     for act in ("tanh", "sigmoid", "elu", "selu", "softplus", "swish"):
         yield from _bias_act(torch.float32, False, act)
     yield from _bias_act(torch.float16, True, "swish")
