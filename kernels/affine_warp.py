@@ -1,10 +1,10 @@
-"""affine_warp in Triton: samples at twice the rate, taken where a map leads, and pixels from them, under a colour matrix.
+"""affine_warp in Triton: samples at twice the rate, where a map leads, and pixels of them, under a colour matrix.
 
-Forward in three launches: the samples of y, each from 7·7 pixels of x, into memory; these halved along rows, then along
-columns. The adjoint in four: D's adjoint is U / 2 along each axis and U's is 2 D, so the first makes samples of dy, which
-ends at its outer pixels, and the last two make dx, a pixel from all that show mirror images of it. Between them every
-sample of x's period gathers those of y that read it: the few around its place under the inverse map, or, where there is
-no inverse or they would be more, all.
+Forward in three launches: the samples of y, each from 7·7 pixels of x, into memory; these halved along rows, then
+along columns. The adjoint in four: D's adjoint is U / 2 along each axis and U's is 2 D, so the first makes samples of
+dy, which ends at its outer pixels, and the last two make dx, a pixel from all that show mirror images of it. Between
+them every sample of x's period gathers those of y that read it: the few around its place under the inverse map, or,
+where there is no inverse or they would be more, all.
 
 A map that copies pixels has taps of 1 and 0. There are no atomics: sums have their order. A program has up to four
 channels of a few samples, whose places they share. Places are float64. Halves are computed in float32.
@@ -25,22 +25,10 @@ from fastgan.kernels.launch import TILES, WIDEST, Plan, compute_type, divide_up,
 
 COLORS = 4  # channels of a program; a colour matrix has no more
 # Low-pass of the wavelet sym6; its fifth tap, from 0 on, is the centre.
-SYM6 = tl.constexpr(
-    (
-        0.01089235016328,
-        0.00246830618592,
-        -0.08343160770584002,
-        -0.03416156079324,
-        0.34722898647835,
-        0.55694639196396,
-        0.23895218566605,
-        -0.05136248493090002,
-        -0.01489187564922,
-        0.03162528132994,
-        0.00124996104639,
-        -0.005515933754690001,
-    )
-)
+SYM6 = tl.constexpr((
+    0.01089235016328, 0.00246830618592, -0.08343160770584002, -0.03416156079324, 0.34722898647835, 0.55694639196396,
+    0.23895218566605, -0.05136248493090002, -0.01489187564922, 0.03162528132994, 0.00124996104639, -0.005515933754690001,
+))  # fmt: skip
 
 
 @triton.jit
@@ -57,7 +45,7 @@ def _program(channels, places, WIDE: tl.constexpr, CHANNELS: tl.constexpr, PLACE
 
 @triton.jit
 def _map(theta, n, h, w):
-    """From y's samples to x's, both counted from the first pixel; whether it is reachable, and copies pixels. [1, 1]."""
+    """From y's samples to x's, both counted from the first pixel; whether reachable, and a copy of pixels: [1, 1]."""
     theta += 6 * n + tl.arange(0, 1)[None, :]
     xx, xy, tx = tl.load(theta).to(tl.float64), tl.load(theta + 1).to(tl.float64), tl.load(theta + 2).to(tl.float64)
     yx, yy, ty = tl.load(theta + 3).to(tl.float64), tl.load(theta + 4).to(tl.float64), tl.load(theta + 5).to(tl.float64)
@@ -99,7 +87,7 @@ def _split(place, COMPUTE: tl.constexpr):
 
 @triton.jit
 def _tap(odd, part, copies, T: tl.constexpr, COMPUTE: tl.constexpr):
-    """What pixel e - 3 + T weighs at a place between two samples, of which the first is 2e, or 2e + 1 where it is odd."""
+    """What pixel e - 3 + T weighs at a place between two samples, the first of them 2e, or 2e + 1 where it is odd."""
     own: tl.constexpr = 2.0 * SYM6[11 - 2 * T] if T < 6 else 0.0
     next: tl.constexpr = 2.0 * SYM6[12 - 2 * T] if T > 0 else 0.0
     last: tl.constexpr = 2.0 * SYM6[13 - 2 * T] if T > 0 else 0.0
@@ -214,7 +202,7 @@ def affine_warp_gather_kernel(
 
 @triton.jit
 def _halved(samples, pixel, step, size, copies, inside, ADJOINT: tl.constexpr, COMPUTE: tl.constexpr):
-    """D along an axis of which samples lie `step` apart; in the adjoint from all that show a pixel, which the outer show once."""
+    """D along an axis whose samples lie `step` apart; in the adjoint of all images of a pixel, the outer have but one."""
     total = tl.full(inside.shape, 0.0, COMPUTE)
     for mirrored in tl.static_range(2 if ADJOINT else 1):
         seen = inside
@@ -224,8 +212,7 @@ def _halved(samples, pixel, step, size, copies, inside, ADJOINT: tl.constexpr, C
             place = 2 * pixel + k
             if ADJOINT:
                 place = _remainder((-2 * pixel if mirrored else 2 * pixel) + (k - 5), tl.maximum(4 * size - 4, 2))
-            whole: tl.constexpr = 1.0 if k == 5 else 0.0
-            weight = tl.where(copies, number(whole, COMPUTE), number(SYM6[k], COMPUTE))
+            weight = tl.where(copies, number(1.0 if k == 5 else 0.0, COMPUTE), number(SYM6[k], COMPUTE))
             total += weight * tl.load(samples + place * step, mask=seen & (weight != 0.0), other=0.0)
     return total
 
@@ -344,7 +331,7 @@ def affine_warp_gather(x: Any, samples: Any, theta: Any, periods: Any) -> Plan:
 
 
 def affine_warp_halve(x: Any, samples: Any, theta: Any, halved: Any, adjoint: bool) -> Plan:
-    """`halved` [N, C, rows, W]: the samples of y or, in the adjoint, one period of those of x, halved along their rows."""
+    """`halved` [N, C, rows, W]: the samples of y or, in the adjoint, a period of those of x, halved along rows."""
     tensors, rows = dict(samples=samples, theta=theta, halved=halved), halved.shape[2]
     return _plan(affine_warp_halve_kernel, x, rows * halved.shape[3], tensors, rows=rows, ADJOINT=adjoint)
 

@@ -37,9 +37,9 @@ class Tile:
 
 # (operator, bytes an element) -> tile. Not tuned on any device yet.
 TILES = {
-    ("affine_warp", 2): Tile(512),
-    ("affine_warp", 4): Tile(512),
-    ("affine_warp", 8): Tile(256),
+    ("affine_warp", 2): Tile(256),
+    ("affine_warp", 4): Tile(256),
+    ("affine_warp", 8): Tile(128),
     ("bias_act", 2): Tile(2048),
     ("bias_act", 4): Tile(1024),
     ("bias_act", 8): Tile(512),

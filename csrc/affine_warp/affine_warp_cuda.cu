@@ -97,18 +97,13 @@ class WarpBlock {
       columns[k] = pixel_at<adjoint>(window.pixel[0] + k, int(a_.w));
     for (int k = int(threadIdx.x); k < window.pixels[1]; k += kThreads)
       rows[k] = pixel_at<adjoint>(window.pixel[1] + k, int(a_.h));
-    int place[kRounds];
-    A right[kRounds], below[kRounds];
+    A x[kRounds], y[kRounds];  // forward: where in the box a thread's samples lie
     const int width = 2 * (window.pixels[0] - kPhaseTaps + 1), height = 2 * (window.pixels[1] - kPhaseTaps + 1);
 #pragma unroll
     for (int round = 0; round < kRounds && !adjoint; ++round) {
       const int e = int(threadIdx.x) + round * kThreads, r = e / samples[0], k = e - r * samples[0];
-      const A x = window.place[0] + A(k) * plan_.turn[0][0] + A(r) * plan_.turn[0][1];
-      const A y = window.place[1] + A(k) * plan_.turn[1][0] + A(r) * plan_.turn[1][1];
-      const int left = int(x), above = int(y);  // neither is below 0
-      place[round] = above * width + left;
-      right[round] = x - A(left);
-      below[round] = y - A(above);
+      x[round] = window.place[0] + A(k) * plan_.turn[0][0] + A(r) * plan_.turn[0][1];
+      y[round] = window.place[1] + A(k) * plan_.turn[1][0] + A(r) * plan_.turn[1][1];
     }
     __syncthreads();
     A* const first = at(memory.first);
@@ -143,15 +138,18 @@ class WarpBlock {
 #pragma unroll
         for (int round = 0; round < kRounds; ++round)
           if (const int e = int(threadIdx.x) + round * kThreads; e < samples[0] * samples[1])
-            second[e] = interpolate(first + place[round], width, right[round], below[round]);
+            second[e] = interpolate(first, width, x[round], y[round]);
       }
       __syncthreads();
       halve(tile, window.mirrored, first, second, c, tile_column, tile_row, sums);
     }
   }
 
-  __device__ static A interpolate(const A* box, int width, A right, A below) {
-    const A left_one = box[0] + (box[width] - box[0]) * below, right_one = box[1] + (box[width + 1] - box[1]) * below;
+  __device__ static A interpolate(const A* box, int width, A x, A y) {
+    const int left = int(x), above = int(y);  // neither is below 0
+    const A right = x - A(left), below = y - A(above);
+    const A* const at = box + above * width + left;
+    const A left_one = at[0] + (at[width] - at[0]) * below, right_one = at[1] + (at[width + 1] - at[1]) * below;
     return left_one + (right_one - left_one) * right;
   }
 
@@ -222,22 +220,20 @@ __global__ void __launch_bounds__(kThreads, (kLeastBlocks<T, adjoint>)) affine_w
   FASTGAN_SHARED(unsigned char, shared);
   const AffineWarpArgs& a = l.a;
   const unsigned row_of_tiles = blockIdx.x / l.tiles_x, image = row_of_tiles / l.tiles_y, n = image / l.groups;
-  const int64_t first_column = int64_t(blockIdx.x - row_of_tiles * l.tiles_x) * kSide;
-  const int64_t first_row = int64_t(row_of_tiles - image * l.tiles_y) * kSide;
+  const unsigned tile_x = blockIdx.x - row_of_tiles * l.tiles_x, tile_y = row_of_tiles - image * l.tiles_y;
   auto& plan = *reinterpret_cast<WarpPlan<A, adjoint>*>(shared);
   if (threadIdx.x == 0) plan.make(a, n);
   __syncthreads();
   const Channels<T> all(a, n, image - n * l.groups);
-  const int64_t column = first_column + threadIdx.x % kSide, row = first_row + threadIdx.x / kSide;
-  const int tile_column = int(first_column), tile_row = int(first_row);  // of maps that are reachable
-  const bool inside = column < a.w && row < a.h;
+  const int tile_column = int(tile_x) * kSide, tile_row = int(tile_y) * kSide;  // of images that are reachable
   PixelSums<T, adjoint> sums;
   WarpBlock<T, adjoint> block(a, all, shared);
   const Way way = plan.way;
   if (way == Way::unreachable) {
     for (A& sum : sums.sum) sum = A(NAN);
   } else if (way == Way::copy) {
-    if (inside) take_copies(a, plan.map, all, int(column), int(row), sums);
+    const int column = tile_column + int(threadIdx.x) % kSide, row = tile_row + int(threadIdx.x) / kSide;
+    if (column < a.w && row < a.h) take_copies(a, plan.map, all, column, row, sums);
   } else if (way == Way::window) {
     block.take_windows(tile_column, tile_row, sums);
   } else if constexpr (adjoint) {
@@ -246,7 +242,9 @@ __global__ void __launch_bounds__(kThreads, (kLeastBlocks<T, adjoint>)) affine_w
   } else {
     block.take_all(tile_column, tile_row, sums);
   }
-  if (inside) sums.write(all, adjoint || a.linear, column, row);
+  const int self = recomputed(int(threadIdx.x));  // and with it the pixel, which is not kept so long
+  const int64_t column = int64_t(tile_x) * kSide + self % kSide, row = int64_t(tile_y) * kSide + self / kSide;
+  if (column < a.w && row < a.h) sums.write(a, all, adjoint || a.linear, column, row);
 }
 
 template <bool adjoint>

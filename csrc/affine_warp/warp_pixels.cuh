@@ -17,14 +17,12 @@ template <class T>
 struct Channels {
   using A = Accumulate<T>;
   const T* in;
-  T* out;
   const A* color;  // or null
   int count;
   int64_t stride_c, stride_h, stride_w;
 
   __device__ Channels(const AffineWarpArgs& a, int64_t n, int64_t group)
       : in(static_cast<const T*>(a.x) + n * a.stride_n + group * kWarpColors * a.stride_c),
-        out(static_cast<T*>(a.out) + n * a.stride_n + group * kWarpColors * a.stride_c),
         color(a.color ? static_cast<const A*>(a.color) + n * a.c * (a.c + 1) : nullptr),
         count(int(a.c - group * kWarpColors < kWarpColors ? a.c - group * kWarpColors : kWarpColors)),
         stride_c(a.stride_c), stride_h(a.stride_h), stride_w(a.stride_w) {}
@@ -50,13 +48,15 @@ struct PixelSums {
       }
     }
   }
-  __device__ __forceinline__ void write(const Channels<T>& all, bool linear, int64_t column, int64_t row) const {
+  __device__ __forceinline__ void write(const AffineWarpArgs& a, const Channels<T>& all, bool linear, int64_t column,
+                                        int64_t row) const {
+    T* const out = static_cast<T*>(a.out) + (all.in - static_cast<const T*>(a.x)) + row * all.stride_h + column * all.stride_w;
 #pragma unroll
     for (int i = 0; i < kWarpColors; ++i) {
       if (i >= all.count) continue;
       const bool shifted = all.color && !linear;
       const A shift = shifted ? __ldg(all.color + i * (all.count + 1) + all.count) : A(0);
-      narrow(shifted ? sum[i] + shift : sum[i], all.out[i * all.stride_c + row * all.stride_h + column * all.stride_w]);
+      narrow(shifted ? sum[i] + shift : sum[i], out[i * all.stride_c]);
     }
   }
 };

@@ -69,6 +69,7 @@ def test_what_is_no_copy_by_a_hair_is_hardly_another(provider):
         torch.testing.assert_close(affine_warp(x, near), affine_warp(x, theta), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow_interpreted
 def test_a_slow_wave_moves_as_it_should(provider):
     """cos of a place, turned, scaled and shifted, inside of an image that is large enough for the reflection."""
     n, period = 96, 16.0
@@ -116,6 +117,7 @@ def maps_for(shape: tuple[int, ...]) -> tuple[list[str], tuple[int, ...]]:
     return (list(THETAS), (len(THETAS), *shape[1:])) if n and h * w < 100 else (["turn", "tiny"], shape)
 
 
+@pytest.mark.slow_interpreted("odd-fp32-contiguous", "rgba-fp16-contiguous", "one-column-fp64-contiguous")
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -143,6 +145,7 @@ def assert_close(y: Tensor, exact: Tensor, reference: Tensor) -> None:
 # 3. gradient
 
 
+@pytest.mark.slow_interpreted("one-column-fp64-contiguous")
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -167,6 +170,20 @@ def test_gradients(provider, shape, dtype, memory_format):
         assert_close(one, true, reference)
 
 
+@pytest.mark.parametrize("name", FILTERED)
+def test_images_of_several_tiles(kernels, name):
+    """With windows, boxes and mirror images of all sizes."""
+    x, dy = random((1, 3, 40, 37)), random((1, 3, 40, 37)).detach()
+    theta = thetas([name], 1)
+    exact = affine_warp_reference(x, theta)
+    with kernels():
+        y = affine_warp(x, theta)
+        (dx,) = torch.autograd.grad(y, x, dy)
+    assert_close(y, exact, exact)
+    assert_close(dx, *torch.autograd.grad(exact, x, dy), dx)
+
+
+@pytest.mark.slow_interpreted
 def test_the_gradient_is_the_adjoint(provider):
     """<A x, y> is <x, Aᵀ y>, for random images that are not square."""
     names, n = list(THETAS), len(THETAS)
@@ -180,6 +197,7 @@ def test_the_gradient_is_the_adjoint(provider):
 # 4. second gradient
 
 
+@pytest.mark.slow_interpreted
 def test_gradcheck_and_gradgradcheck(provider):
     fast = provider == "interpreter"  # in one random direction
     for names in (["turn", "smaller"], ["flip", "shift"]):
@@ -190,6 +208,7 @@ def test_gradcheck_and_gradgradcheck(provider):
         assert torch.autograd.gradgradcheck(lambda x, call=call: torch.tanh(call(x)), [x], fast_mode=fast)
 
 
+@pytest.mark.slow_interpreted
 def test_a_penalty_by_finite_differences(provider):
     """R1 taken through the warp to the image before it."""
     x, theta, color = random((2, 2, 4, 3)).detach(), thetas(["turn", "flip"], 2), colors(2, 2)

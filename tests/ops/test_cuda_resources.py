@@ -18,7 +18,7 @@ def test_resources(cuda_library):
     for name, (registers, shared, spilled) in table.items():
         print(f"{name}: {registers} registers, {shared} bytes of shared memory, {spilled} spilled")
     for target in cuda_library:
-        for op in ("bias_act", "upfirdn2d", "conv2d", "epilogue", "filtered_lrelu", "gradient_penalty"):
+        for op in ("affine_warp", "bias_act", "upfirdn2d", "conv2d", "epilogue", "filtered_lrelu", "gradient_penalty"):
             assert any(n.startswith(op) and n.endswith(f" {target}") for n in table), f"no {op} kernel for {target}"
 
     assert [name for name, used in table.items() if used[2] > 0] == []
