@@ -24,10 +24,10 @@ from fastgan.kernels.bias_act import number
 from fastgan.kernels.launch import TILES, WIDEST, Plan, compute_type, divide_up, power_of_two
 
 COLORS = 4  # channels of a program; a colour matrix has no more
-# Low-pass of the wavelet sym6; its fifth tap, from 0 on, is the centre.
-SYM6 = tl.constexpr((
+SYM6 = tl.constexpr((  # low-pass of the wavelet; tap 5 is the centre
     0.01089235016328, 0.00246830618592, -0.08343160770584002, -0.03416156079324, 0.34722898647835, 0.55694639196396,
-    0.23895218566605, -0.05136248493090002, -0.01489187564922, 0.03162528132994, 0.00124996104639, -0.005515933754690001,
+    0.23895218566605, -0.05136248493090002, -0.01489187564922, 0.03162528132994, 0.00124996104639,
+    -0.005515933754690001,
 ))  # fmt: skip
 
 
@@ -118,10 +118,9 @@ def affine_warp_samples_kernel(
     n, c, place = _program(channels, places, WIDE, CHANNELS, PLACES)
     xx, xy, yx, yy, shift_x, shift_y, reachable, copies = _map(theta, n, h, w)
     inside = (c < channels) & (place < places)
-    b, a = (place % columns - 5).to(tl.float64), (place // columns - 5).to(tl.float64)
-    at_x, at_y = b, a
+    at_x, at_y = (place % columns - 5).to(tl.float64), (place // columns - 5).to(tl.float64)
     if not ADJOINT:
-        at_x, at_y = xx * b + xy * a + shift_x, yx * b + yy * a + shift_y
+        at_x, at_y = xx * at_x + xy * at_y + shift_x, yx * at_x + yy * at_y + shift_y
     pixel_x, odd_x, part_x = _split(at_x, COMPUTE)
     pixel_y, odd_y, part_y = _split(at_y, COMPUTE)
     x += n * channels * h * w + c * stride_c
@@ -166,7 +165,7 @@ def affine_warp_gather_kernel(
     period_x, period_y = tl.maximum(4 * w - 4, 2), tl.maximum(4 * h - 4, 2)
     places, rows, columns = period_x * period_y, 2 * h + 10, 2 * w + 10
     n, c, place = _program(channels, places, WIDE, CHANNELS, PLACES)
-    xx, xy, yx, yy, shift_x, shift_y, reachable, copies = _map(theta, n, h, w)
+    xx, xy, yx, yy, shift_x, shift_y, reachable, _ = _map(theta, n, h, w)
     inside = (c < channels) & (place < places)
     across, down = w.to(tl.float64) - 1.0, h.to(tl.float64) - 1.0
     every_x, every_y = period_x.to(tl.float64), period_y.to(tl.float64)
@@ -202,7 +201,7 @@ def affine_warp_gather_kernel(
 
 @triton.jit
 def _halved(samples, pixel, step, size, copies, inside, ADJOINT: tl.constexpr, COMPUTE: tl.constexpr):
-    """D along an axis whose samples lie `step` apart; in the adjoint of all images of a pixel, the outer have but one."""
+    """D along an axis whose samples lie `step` apart; the adjoint of all images of a pixel; outer ones have one."""
     total = tl.full(inside.shape, 0.0, COMPUTE)
     for mirrored in tl.static_range(2 if ADJOINT else 1):
         seen = inside
@@ -326,8 +325,8 @@ def affine_warp_samples(x: Any, theta: Any, samples: Any, adjoint: bool) -> Plan
 
 def affine_warp_gather(x: Any, samples: Any, theta: Any, periods: Any) -> Plan:
     """The gradients of the samples of x, `periods` of `period_size`, from those of y's."""
-    tensors = dict(samples=samples, theta=theta, periods=periods)
-    return _plan(affine_warp_gather_kernel, x, periods[0, 0].numel(), tensors)
+    places = periods[0, 0].numel()
+    return _plan(affine_warp_gather_kernel, x, places, dict(samples=samples, theta=theta, periods=periods))
 
 
 def affine_warp_halve(x: Any, samples: Any, theta: Any, halved: Any, adjoint: bool) -> Plan:
@@ -347,6 +346,5 @@ def affine_warp(halved: Any, theta: Any, color: Any, y: Any, linear: bool, adjoi
         linear: leave out what color adds.
         adjoint: y is dx.
     """
-    tensors = dict(halved=halved, theta=theta, color=color, y=y)
-    places = y.shape[2] * y.shape[3]
+    tensors, places = dict(halved=halved, theta=theta, color=color, y=y), y.shape[2] * y.shape[3]
     return _plan(affine_warp_kernel, y, places, tensors, **_strides(y), LINEAR=linear, ADJOINT=adjoint)
