@@ -283,12 +283,12 @@ def _plan(kernel: Any, x: Any, places: int, tensors: dict[str, Any], **settings:
     """Of programs that share the channels of x [N, C, H, W] and so many places between them."""
     tile, (n, channels, h, w) = TILES["affine_warp", x.element_size()], x.shape
     group = min(power_of_two(channels), COLORS)
+    share = min(tile.elements // group, power_of_two(places))
     largest = max(tensor.numel() for tensor in tensors.values() if tensor is not None)
     arguments = tensors | dict(channels=channels, h=h, w=w) | settings
     arguments |= dict(COMPUTE=compute_type(x), WIDE=largest > WIDEST)
-    arguments |= dict(CHANNELS=group, PLACES=tile.elements // group)
-    programs = n * divide_up(channels, group) * divide_up(places, tile.elements // group)
-    return Plan(kernel, programs, arguments, tile.warps)
+    arguments |= dict(CHANNELS=group, PLACES=share)
+    return Plan(kernel, n * divide_up(channels, group) * divide_up(places, share), arguments, tile.warps)
 
 
 def _strides(x: Any) -> dict[str, int]:

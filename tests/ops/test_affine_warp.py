@@ -55,6 +55,7 @@ def test_pixels_are_copied(provider):
     assert torch.equal(affine_warp(square, of_each([[0, -1, 0], [1, 0, 0]], square)), square.rot90(1, (2, 3)))
 
 
+@pytest.mark.slow_interpreted
 def test_a_constant_image_stays_constant(provider):
     x = torch.full((9, 3, 6, 11), 0.75, dtype=torch.float64)
     y = affine_warp(x, thetas(FILTERED, 9))
@@ -117,7 +118,7 @@ def maps_for(shape: tuple[int, ...]) -> tuple[list[str], tuple[int, ...]]:
     return (list(THETAS), (len(THETAS), *shape[1:])) if n and h * w < 100 else (["turn", "tiny"], shape)
 
 
-@pytest.mark.slow_interpreted("odd-fp32-contiguous", "rgba-fp16-contiguous", "one-column-fp64-contiguous")
+@pytest.mark.slow_interpreted("two-channels-fp32-contiguous", "one-pixel-bf16-channels_last")
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -145,7 +146,7 @@ def assert_close(y: Tensor, exact: Tensor, reference: Tensor) -> None:
 # 3. gradient
 
 
-@pytest.mark.slow_interpreted("one-column-fp64-contiguous")
+@pytest.mark.slow_interpreted("one-pixel-fp64-contiguous")
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
