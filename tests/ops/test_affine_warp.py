@@ -146,7 +146,7 @@ def assert_close(y: Tensor, exact: Tensor, reference: Tensor) -> None:
 # 3. gradient
 
 
-@pytest.mark.slow_interpreted("one-pixel-fp64-contiguous")
+@pytest.mark.slow_interpreted
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_IDS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -239,6 +239,7 @@ def test_results_do_not_depend_on_threads(native_provider):
 # 5. opcheck
 
 
+@pytest.mark.slow_interpreted
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_opcheck(compiled_provider, memory_format):
     from fastgan.ops.operator import OPERATORS

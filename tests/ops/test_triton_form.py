@@ -9,18 +9,19 @@ import sys
 import pytest
 import torch
 
-from fastgan.ops import bias_act, interpolate, provider, squared_norm, triton_provider, upfirdn2d
+from fastgan.ops import affine_warp, bias_act, interpolate, provider, squared_norm, triton_provider, upfirdn2d
 from fastgan.ops.bias_act import triton_form
 from fastgan.ops.bias_act.activations import ACTIVATIONS
 from fastgan.ops.operator import OPERATORS, PROVIDERS
 from tests.ops.cases import arranged, assert_close_to
+from tests.ops.cases_affine_warp import colors, thetas
 from tests.ops.cases_upfirdn2d import CASES
 
 
 @pytest.fixture(params=["many-programs", "wide-offsets"])
 def launches(request, interpreter, monkeypatch):
     """Launches as those of tensors too large for a test, with every sum and product of 32-bit integers checked."""
-    from fastgan.kernels import gradient_penalty, launch
+    from fastgan.kernels import affine_warp, gradient_penalty, launch
 
     if request.param == "many-programs":  # several tiles a program, several programs a sum
         for key, tile in launch.TILES.items():
@@ -28,7 +29,7 @@ def launches(request, interpreter, monkeypatch):
         monkeypatch.setattr(launch, "_SUM_CHANNELS", 2)
         monkeypatch.setattr(launch, "_SUM_TERMS", 4)
     else:
-        for module in (launch, gradient_penalty):
+        for module in (launch, affine_warp, gradient_penalty):
             monkeypatch.setattr(module, "WIDEST", 0)
     return lambda: interpreter.selected(overflow_checks=True)
 
@@ -63,6 +64,24 @@ def test_upfirdn2d(launches, case, memory_format):
         y = upfirdn2d(x, f, **arguments)
     with provider("reference"):
         assert_close_to(y, upfirdn2d(x, f, **arguments))
+
+
+@pytest.mark.parametrize("name", ["turn", "a-point", "flip"])
+def test_affine_warp(launches, name):
+    x, dy = (torch.randn(1, 2, 4, 3, dtype=torch.float64) for _ in range(2))
+    x = arranged(x, "channels_last").requires_grad_()
+
+    def results():
+        y = affine_warp(x, thetas([name], 1), color)
+        return y, *torch.autograd.grad(y, x, dy)
+
+    color = colors(1, 2)
+    with launches():
+        mine = results()
+    with provider("reference"):
+        exact = results()
+    for ours, true in zip(mine, exact, strict=True):
+        assert_close_to(ours, true)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 9, 17), (5, 130), (1, 640)], ids=str)
