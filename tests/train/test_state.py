@@ -65,7 +65,6 @@ GAMES = {
         loss="relativistic", penalties={"r1": (1.0, 1), "r2": (1.0, 1)}, augment="instance-noise"
     ),
     "stylegan2-ada": lambda: stylegan2_game(augment="ada", augpipe="bgcfnc", ada_kimg=0.05),
-    "stylegan2-diffaug": lambda: stylegan2_game(augment="diffaug"),
     "stylegan2-wgan-gp": lambda: stylegan2_game(loss="wasserstein", penalties={"wgan-gp": (10.0, 1)}, batch_gpu=2),
     "stylegan3-r": stylegan3_game,
     "dcgan": dcgan_game,
