@@ -4,7 +4,7 @@ StyleGAN2 at 32x32 on the packaged emoji's faces (82 images, 15 held out) and on
 holds its idx files; held out are the 10,000 of its test), with ADA, with DiffAugment and without, each with the same
 seeds and the same number of images. Told of each: swd to the images that it was trained on and, where there are enough,
 to those held out; r_v, how far D takes held-out images for generated; r_t and p at the end. A run that is complete in
-DIR is not repeated. Three seeds take about an hour and a half on one core.
+DIR is not repeated.
 """
 
 from __future__ import annotations
