@@ -124,5 +124,5 @@ def _grid_sample(i: Inputs) -> Tensor:
 def cases(shape: Shape) -> Iterator[Case]:
     """A map and colours of every image's own."""
     ways = {"grid_sample": _grid_sample}
-    # torch takes places as shares of the image: of 24 bits some ten are left between two of its samples.
+    # torch takes places as shares of the image, in float32: coarser than our places, which count samples.
     yield WarpCase("affine_warp", "turned", shape, shape, _warp, ways, coarse=2e-4)
