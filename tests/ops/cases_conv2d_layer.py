@@ -85,7 +85,7 @@ def launch_all(leaf: Callable[..., torch.Tensor], dtype: torch.dtype, device: st
             with exact_convolutions():
                 _launch(x, w)
 
-    for case in _LAUNCHED:
+    for case in _LAUNCHED if cuda else _LAUNCHED[-1:]:
         launch(*case)
     for plan in PLANS if cuda else []:
         with planned(**plan):
