@@ -40,6 +40,7 @@ def served(request):
         yield
 
 
+@pytest.mark.slow_interpreted(only=["affine_warp-contiguous", "affine_warp-channels_last"])
 def test_gradients(compiled_provider, energy, memory_format):
     arguments = examples(memory_format)
     ours = grad(energy, argnums=(0, 1))(*arguments)
@@ -47,6 +48,7 @@ def test_gradients(compiled_provider, energy, memory_format):
         torch.testing.assert_close(ours, grad(energy, argnums=(0, 1))(*arguments))
 
 
+@pytest.mark.slow_interpreted(only=["affine_warp"])
 def test_second_gradient(compiled_provider, energy):
     x, b, w = examples()
     direction = torch.randn_like(x)
@@ -142,6 +144,7 @@ def test_vmap_over_no_samples_says_so(native_provider, operator):
 REFUSAL = r"fastgan::\w+ has no derivative in forward mode .* reverse mode .*provider\(\"reference\"\)"
 
 
+@pytest.mark.slow_interpreted(only=["affine_warp-contiguous", "affine_warp-channels_last"])
 def test_forward_mode_is_refused(compiled_provider, energy, memory_format):
     x, b, w = examples(memory_format)
     for argument, tangents in ((0, (x, b, w)), (1, (x * 0, b, w))):
