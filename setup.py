@@ -139,6 +139,8 @@ class BuildNative(build_ext):
             self.record["cuda"] = compiler_of(build, "CUDA") if MODE != "cpu" else None
             if MODE == "cpu":
                 self.record["cuda_reason"] = "FASTGAN_BUILD=cpu"
+            elif "-DFASTGAN_CUDA=OFF" in cmake_arguments():
+                self.record["cuda_reason"] = "CMAKE_ARGS=-DFASTGAN_CUDA=OFF"
             elif not self.record["cuda"]:
                 self.record["cuda_reason"] = "no CUDA compiler (nvcc) was found"
         self.record["compiler"] = compiler_of(build, "CXX")

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Makes .venv with torch, the build tools and an editable fastgan, native library included; does nothing when all of it
 # is there and matches the sources. With --EXTRA, such as --lint, also what that extra of pyproject.toml names.
+# With --demo no more than that needs: neither tools for tests nor, without a GPU, its kernels, if not all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+demo=false
+[ "${1:-}" != --demo ] || { demo=true; shift; }
 
 venv=.venv
 python=$venv/bin/python
@@ -57,14 +61,23 @@ fi
 
 sources=(pyproject.toml setup.py CMakeLists.txt)
 while IFS= read -r file; do sources+=("$file"); done < <(find csrc -type f | LC_ALL=C sort)
-package=$(cat "${sources[@]}" | digest "$tools" "$compiler" "$cuda" "${FASTGAN_BUILD:-auto}" "${sources[@]}")
+# A digest of what the package is built from; the arguments are how.
+digest_of_package() {
+    cat "${sources[@]}" | digest "$tools" "$compiler" "$cuda" "${FASTGAN_BUILD:-auto}" "${sources[@]}" "$@"
+}
 # The record of the build must be there, and the library if the record says that it was built.
 built() {
     [ -f fastgan/_build.json ] && { [ -f fastgan/_native.so ] || ! grep -q '"native": true' fastgan/_build.json; }
 }
+install=".[test]" package=$(digest_of_package)
+if $demo && ! { up_to_date "$venv/.package" "$package" && built; }; then
+    install=.
+    [ -e /dev/nvidiactl ] || command -v nvidia-smi >/dev/null || export CMAKE_ARGS="${CMAKE_ARGS:-} -DFASTGAN_CUDA=OFF"
+    package=$(digest_of_package demo)
+fi
 if ! up_to_date "$venv/.package" "$package" || ! built; then
     echo "setup: installing fastgan, building its native library"
-    pip_install --no-build-isolation -e ".[test]"
+    pip_install --no-build-isolation -e "$install"
     "$python" - <<'PYTHON'
 import json
 
