@@ -162,7 +162,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.outdir.mkdir(parents=True, exist_ok=True)
-    places = {"fashion": given.fashion / "train-images-idx3-ubyte.gz", "stacked": stack(given.fashion, given.outdir)}
+    places = {
+        "fashion": given.fashion / "train-images-idx3-ubyte.gz",
+        "stacked": stack(given.fashion, given.outdir / "stacked"),
+    }
     network, accuracy = classifier(given.fashion, given.outdir / "classifier.pt")
     results = []
     for name in given.sets:
