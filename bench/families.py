@@ -175,11 +175,15 @@ def main() -> None:
             runs = []
             for seed in range(SEEDS[name]):
                 outdir = given.outdir / f"{name}-{family}-{seed}"
-                kept = ["--metrics", "swd", "--snap", str(max(round(kimg / TICK / 5), 1))]
-                last = train([*all_options, *kept], outdir, kimg, seed)
-                figures = {"swd": last["metric/swd"], "cpu_s": last["cpu_s"]}
-                if name == "stacked":
-                    figures |= modes(network, torch.cat([*images_of(outdir, SAMPLES)]))
+                file = outdir / "figures.json"
+                if not file.exists():
+                    kept = ["--metrics", "swd", "--snap", str(max(round(kimg / TICK / 5), 1))]
+                    last = train([*all_options, *kept], outdir, kimg, seed)
+                    figures = {"swd": last["metric/swd"], "cpu_s": last["cpu_s"]}
+                    if name == "stacked":
+                        figures |= modes(network, torch.cat([*images_of(outdir, SAMPLES)]))
+                    file.write_text(json.dumps(figures))
+                figures = json.loads(file.read_text())
                 print(name, family, seed, kimg, json.dumps(figures), flush=True)
                 runs.append(figures)
             results.append({"set": name, "family": family, "kimg": kimg, "options": options, "runs": runs})
