@@ -63,6 +63,26 @@ AUGPIPES: dict[str, str] = {  # groups of ADA's transforms
 DIFFAUG = ("color", "translation", "cutout")  # groups of DiffAugment's transforms
 METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric`
     "swd": "fastgan.metrics.sliced_wasserstein:SWD",
+    "spectrum": "fastgan.metrics.spectrum:SPECTRUM",
+    "kid_wavelet": "fastgan.metrics.kernel:WAVELET",
+    "fd_wavelet": "fastgan.metrics.frechet:WAVELET",
+    "pr_wavelet": "fastgan.metrics.precision_recall:PR_WAVELET",
+    "dc_wavelet": "fastgan.metrics.precision_recall:DC_WAVELET",
+    "kid_effnetlite0": "fastgan.metrics.kernel:EFFNETLITE0",
+    "fd_effnetlite0": "fastgan.metrics.frechet:EFFNETLITE0",
+    "pr_effnetlite0": "fastgan.metrics.precision_recall:PR_EFFNETLITE0",
+    "dc_effnetlite0": "fastgan.metrics.precision_recall:DC_EFFNETLITE0",
+    "fid50k_full": "fastgan.metrics.frechet:FID50K_FULL",
+    "kid50k_full": "fastgan.metrics.kernel:KID50K_FULL",
+    "is50k": "fastgan.metrics.inception_score:IS50K",
+    "pr50k3_full": "fastgan.metrics.precision_recall:PR50K3_FULL",
+    "dc50k5_full": "fastgan.metrics.precision_recall:DC50K5_FULL",
+}
+EXTRACTORS: dict[str, str] = {  # of a function (device, weights) -> `fastgan.metrics.extractors.Extractor`
+    "wavelet": "fastgan.metrics.extractors.wavelet:Wavelet",
+    "effnetlite0": "fastgan.metrics.extractors.effnetlite0:EffNetLite0",
+    "inception": "fastgan.metrics.extractors.inception:Inception",
+    "vgg16": "fastgan.metrics.extractors.vgg16:VGG16",
 }
 TRANSFORMS: dict[str, str] = {  # of a function (image, (H, W)) -> image
     "center-crop": "fastgan.data.image:center_crop",

@@ -1,7 +1,8 @@
 """Metrics between generated and real images."""
 
 from fastgan.metrics.equivariance import equivariance
-from fastgan.metrics.evaluation import Evaluation, Features, Images, Metric
+from fastgan.metrics.evaluation import Evaluation, Images, Metric
+from fastgan.metrics.extraction import Features
 from fastgan.metrics.moved_constant import MovedConstant
 from fastgan.metrics.sliced_wasserstein import sliced_wasserstein_by_level, sliced_wasserstein_distance
 

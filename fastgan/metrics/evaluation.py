@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from fastgan.choices import METRICS, chosen
 from fastgan.config.fields import check_choice
+from fastgan.metrics.extraction import Key, extracted
+from fastgan.metrics.extractors import Extractor, make_extractor
+from fastgan.metrics.real_features import kept_on_disk
+from fastgan.metrics.resampling import Resampled, with_intervals
 
 _BATCH = 64  # real images read at once
+ALL = 2**62  # images: as many as there are
 
 
 class Images(Protocol):
@@ -25,33 +31,45 @@ class Images(Protocol):
         ...
 
 
-class Features(Protocol):
-    """What is kept of a set of images that passes by."""
-
-    def take(self, images: Tensor) -> None:
-        """Take in the next images, uint8 [n, C, H, W]."""
-        ...
-
-    def result(self) -> Any:
-        """What metrics measure, when all images have passed."""
-        ...
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric: the distance between what is kept of real and of generated images.
 
     Args:
-        features: M -> what M images are taken in by; metrics that name the same one share its passes.
+        features: (M, extractor or None) -> `Features`, what M images are taken in by; metrics that name the same ones
+            share their passes.
         measure: (real, fake) -> {figure: value}, of results of the features; the first figure is the metric itself.
-        images: of each side, at most.
+        images: generated images, at most.
+        reals: real images, at most; None: as many as are generated, which are then no more than the reals; 0: none.
         floor: whether the distance between two disjoint halves of the real set tells what perfect images would score.
+        extractor: a name of `choices.EXTRACTORS`; None: the features take images.
+        resampled: in place of `measure`, figures of rows that count so many times as weights say: these have intervals.
+        resamples: of an interval.
+        better: which way figures get better.
     """
 
-    features: Callable[[int], Features]
-    measure: Callable[[Any, Any], dict[str, float]]
+    features: Callable[..., Any]
+    measure: Callable[[Any, Any], dict[str, float]] | None = None
     images: int = 1000
+    reals: int | None = None
     floor: bool = False
+    extractor: str | None = None
+    resampled: Resampled | None = None
+    resamples: int = 200
+    better: Literal["lower", "higher"] = "lower"
+
+    def figures(self, real: Any, fake: Any, intervals: bool = False) -> dict[str, float]:
+        """What is measured, with intervals if they are asked for and known."""
+        if self.resampled is not None:
+            return with_intervals(self.resampled, real, fake, self.resamples if intervals else 0)
+        assert self.measure is not None
+        return self.measure(real, fake)
+
+    def counts(self, available: int) -> tuple[int, int]:
+        """How many real and generated images it takes where so many reals are there."""
+        if self.reals is None:
+            return min(self.images, available), min(self.images, available)
+        return min(self.reals, available), self.images
 
 
 class Evaluation:
@@ -60,40 +78,56 @@ class Evaluation:
     Args:
         names: keys of METRICS.
         dataset: the real images.
+        device: where features are extracted.
+        weights: file or folder of the extractors' weights; None: where torch keeps such files.
+        fingerprint: what the real images are known by, to keep their features in the user's cache; None: not kept.
 
     Raises:
         ValueError: no metric has such a name; the message lists those there are.
+        FileNotFoundError: weights are not there; the message says which and where to put them.
     """
 
-    def __init__(self, names: Sequence[str], dataset: Images) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        dataset: Images,
+        *,
+        device: torch.device | str = "cpu",
+        weights: Path | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         for name in names:
             check_choice("metrics", name, tuple(METRICS))
-        self.dataset = dataset
+        self.dataset, self.fingerprint = dataset, fingerprint
         self.metrics: dict[str, Metric] = {name: chosen(METRICS, name) for name in names}
-        self._real: dict[tuple[Any, int], Any] = {}
+        needed = dict.fromkeys(metric.extractor for metric in self.metrics.values() if metric.extractor)
+        self.extractors: dict[str, Extractor] = {name: make_extractor(name, device, weights) for name in needed}
+        self._real: dict[Key, Any] = {}
 
-    def evaluate(self, sample: Callable[[int], Iterable[Tensor]]) -> dict[str, float]:
+    def evaluate(self, sample: Callable[[int], Iterable[Tensor]], intervals: bool = False) -> dict[str, float]:
         """The figures of all metrics; images pass once, whatever the number of metrics, and none is kept.
 
         Args:
             sample: n -> uint8 batches [k, C, H, W], n images in all.
+            intervals: also tell between which values 95 % of such figures lie, where a metric knows.
 
         Returns:
-            values by figure, those of each metric in turn.
+            values by figure, those of each metric in turn; an interval is "<figure>_low" and "<figure>_high".
 
         Raises:
             TypeError, ValueError: it gives something else.
         """
-        keys = {name: (metric.features, self._count(metric)) for name, metric in self.metrics.items()}
-        if not keys:
+        if not self.metrics:
             return {}
-        for key in keys.values():
-            if key not in self._real:
-                self._real[key] = self._features_of(*key, first=0)
-        made = self._pass(sample, {key: key[0](key[1]) for key in dict.fromkeys(keys.values())})
+        keys = {name: self._keys(metric) for name, metric in self.metrics.items()}
+        missing = dict.fromkeys(real for real, _ in keys.values() if real not in self._real and real.images)
+        self._real |= self._of_reals(list(missing), first=0)
+        wanted = dict.fromkeys(fake for _, fake in keys.values())
+        made = extracted(self._checked(sample, max(key.images for key in wanted)), wanted, self.extractors)
         figures: dict[str, float] = {}
         for name, metric in self.metrics.items():
-            figures |= metric.measure(self._real[keys[name]], made[keys[name]])
+            real, fake = keys[name]
+            figures |= metric.figures(self._real.get(real), made[fake], intervals)
         return figures
 
     def floors(self) -> dict[str, float]:
@@ -105,41 +139,62 @@ class Evaluation:
         found: dict[str, float] = {}
         for name, metric in self.metrics.items():
             if metric.floor:
-                half = min(2 * metric.images, len(self.dataset)) // 2
-                if half < 1:
+                key = Key(metric.features, metric.extractor, self.halves(name))
+                if key.images < 1:
                     raise ValueError(f"dataset must have at least 2 images to be halved, got {len(self.dataset)}")
-                halves = (self._features_of(metric.features, half, first) for first in (0, half))
-                found[name] = next(iter(metric.measure(*halves).values()))
+                one, two = (self._of_reals([key], first)[key] for first in (0, key.images))
+                found[name] = next(iter(metric.figures(one, two).values()))
         return found
 
-    def _count(self, metric: Metric) -> int:
-        return min(metric.images, len(self.dataset))
+    def halves(self, name: str) -> int:
+        """Images on either side of a metric's floor."""
+        return min(2 * self.metrics[name].images, len(self.dataset)) // 2
 
-    def _features_of(self, features: Callable[[int], Features], count: int, first: int) -> Any:
-        """Of `count` real images, drawn without repetition from the `first` drawn on."""
+    def counts(self, name: str) -> tuple[int, int]:
+        """Real and generated images that a metric takes."""
+        return self.metrics[name].counts(len(self.dataset))
+
+    def _keys(self, metric: Metric) -> tuple[Key, Key]:
+        real, fake = metric.counts(len(self.dataset))
+        return Key(metric.features, metric.extractor, real), Key(metric.features, metric.extractor, fake)
+
+    def _of_reals(self, keys: Sequence[Key], first: int) -> dict[Key, Any]:
+        """Of real images, drawn without repetition from the `first` drawn on."""
         order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))
-        kept = features(count)
-        for indices in order[first : first + count].split(_BATCH):
-            kept.take(self.dataset.read(indices).permute(0, 3, 1, 2))
-        return kept.result()
+        found: dict[Key, Any] = {}
+        for name in dict.fromkeys(key.extractor for key in keys):
+            mine = [key for key in keys if key.extractor == name]
+            chosen = order[first : first + max(key.images for key in mine)]
+            identity = self.extractors[name].identity if name else None
+            if name is None or identity is None or self.fingerprint is None:
+                found |= extracted(self._read(chosen), mine, self.extractors)
+                continue
+            rows = kept_on_disk(
+                f"{self.fingerprint} {identity}", order, first + len(chosen), self._read, self.extractors[name]
+            )
+            for key in mine:
+                kept = key.begin(self.extractors)
+                for part in rows[first : first + key.images].split(1024):
+                    kept.take(part)
+                found[key] = kept.result()
+        return found
 
-    def _pass(
-        self, sample: Callable[[int], Iterable[Tensor]], kept: Mapping[tuple[Any, int], Features]
-    ) -> dict[tuple[Any, int], Any]:
-        """What the features keep of the generated images, each of as many as it wants."""
-        wanted, seen = max(count for _, count in kept), 0
+    def _read(self, indices: Tensor) -> Iterator[Tensor]:
+        for part in indices.split(_BATCH):
+            yield self.dataset.read(part).permute(0, 3, 1, 2)
+
+    def _checked(self, sample: Callable[[int], Iterable[Tensor]], wanted: int) -> Iterator[Tensor]:
+        """Batches of the sampler, as many images as are wanted."""
+        seen = 0
         _, height, width, channels = self.dataset.read(torch.arange(1)).shape
         for batch in sample(wanted):
             _check(batch, (channels, height, width))
-            if seen + len(batch) > wanted:  # at once: a sampler may never end
-                raise ValueError(f"sample must give {wanted} images, got at least {seen + len(batch)}")
-            for (_, count), features in kept.items():
-                if seen < count:
-                    features.take(batch[: count - seen])
             seen += len(batch)
+            if seen > wanted:  # at once: a sampler may never end
+                raise ValueError(f"sample must give {wanted} images, got at least {seen}")
+            yield batch
         if seen != wanted:
             raise ValueError(f"sample must give {wanted} images, got {seen}")
-        return {key: features.result() for key, features in kept.items()}
 
 
 def _check(batch: Any, shape: tuple[int, int, int]) -> None:

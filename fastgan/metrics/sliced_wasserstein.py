@@ -254,4 +254,8 @@ def _measure(real: Cut, fake: Cut) -> dict[str, float]:
     return {"swd": sum(levels.values()) / len(levels), **named, "swd_images": float(real.images)}
 
 
-SWD = Metric(Patches, _measure, images=1000, floor=True)
+def _patches(images: int, extractor: None) -> Patches:
+    return Patches(images)
+
+
+SWD = Metric(_patches, _measure, images=1000, floor=True)

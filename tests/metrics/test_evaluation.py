@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from fastgan.choices import METRICS
+from fastgan.choices import EXTRACTORS, METRICS
 from fastgan.data import ImageDataset
-from fastgan.metrics import Evaluation, Metric
+from fastgan.metrics import Evaluation, Metric, real_features
+from fastgan.metrics.evaluation import ALL
+from fastgan.metrics.samples import Rows, Streamed
 
 
 class Brightness:
@@ -20,7 +23,7 @@ class Brightness:
 
     passes = 0
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, extractor: None) -> None:
         self.images, self.sum, self.batches = images, torch.zeros([], dtype=torch.float64), 0
         Brightness.passes += 1
 
@@ -123,6 +126,71 @@ def test_nothing_is_sampled_without_metrics() -> None:
 def test_what_a_sampler_gives_is_checked(batches: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Evaluation(["brightness"], dataset()).evaluate(batches)
+
+
+class Seen:
+    """An extractor of one feature, the mean, that tells the sizes of its batches."""
+
+    name, resize, identity = "seen", "none", None
+    sizes: list[int]
+
+    def __init__(self, device: torch.device, weights: Path | None) -> None:
+        Seen.sizes = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        Seen.sizes.append(len(images))
+        return images.float().flatten(1)[:, :2]
+
+
+def _resampled(real: Tensor, fake: Tensor, w: Tensor, v: Tensor) -> dict[str, Tensor]:
+    means = [(weights @ rows.double()[:, 0]) / weights.sum(dim=1) for rows, weights in ((real, w), (fake, v))]
+    return {"seen": means[1] - means[0]}
+
+
+SEEN = Metric(Rows, resampled=_resampled, images=70, reals=40, extractor="seen", floor=True)
+MOMENTS = Metric(Streamed, lambda real, fake: {"n": fake.count}, images=50, reals=ALL, extractor="seen")
+
+
+@pytest.fixture
+def _seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTRACTORS, "seen", f"{HERE}:Seen")
+    monkeypatch.setitem(METRICS, "seen", f"{HERE}:SEEN")
+    monkeypatch.setitem(METRICS, "moments", f"{HERE}:MOMENTS")
+
+
+@pytest.mark.usefixtures("_seen")
+def test_an_extractor_sees_each_image_once_in_batches_of_one_size() -> None:
+    evaluation = Evaluation(["seen", "moments"], dataset(9))
+    figures = evaluation.evaluate(made)
+    assert figures == {"seen": 50 - 40, "n": 50}
+    assert Seen.sizes == [32, 32, 32, 32]  # 9 reals, then 70 made, each filled up
+    evaluation.evaluate(made)
+    assert Seen.sizes == [32] * 7
+    assert evaluation.counts("seen") == (9, 70) and evaluation.counts("moments") == (9, 50)
+    assert evaluation.floors().keys() == {"seen"} and evaluation.halves("seen") == 4
+
+
+@pytest.mark.usefixtures("_seen")
+def test_intervals_are_told_where_they_are_asked_for_and_known() -> None:
+    evaluation = Evaluation(["seen", "moments"], dataset(9))
+    figures = evaluation.evaluate(made, intervals=True)
+    assert figures.keys() == {"seen", "seen_low", "seen_high", "n"}
+    deviation = 10 * (torch.arange(9.0).std(correction=0) / 3).item()  # of a mean of 9
+    assert figures["seen_high"] - figures["seen"] == pytest.approx(1.96 * deviation, rel=0.2)
+    assert evaluation.evaluate(made, intervals=True) == figures
+
+
+@pytest.mark.usefixtures("_seen")
+def test_features_of_reals_with_an_identity_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Seen, "identity", "seen 1")
+    monkeypatch.setattr(real_features, "folder", lambda: tmp_path)
+    known = Evaluation(["seen"], dataset(9)).evaluate(made)
+    assert not list(tmp_path.iterdir())  # nobody said what the images are known by
+    for sizes in ([32] * 4, [32] * 3):
+        evaluation = Evaluation(["seen"], dataset(9), fingerprint="nine greys")
+        assert evaluation.evaluate(made) == known
+        assert Seen.sizes == sizes
+    assert evaluation.floors() == Evaluation(["seen"], dataset(9)).floors()
 
 
 def test_an_unknown_metric_is_named() -> None:

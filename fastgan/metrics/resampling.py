@@ -1,0 +1,35 @@
+"""How far a figure would move with other images of the same kind. Source: Efron 1979 (the bootstrap)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# (rows of reals, rows of fakes, [B, n] and [B, m]: how often each counts) -> {figure: float64 [B]}
+Resampled = Callable[[Tensor, Tensor, Tensor, Tensor], dict[str, Tensor]]
+_DEVIATIONS = 1.96  # either way: 95 % of a normal distribution
+
+
+def draws(count: int, resamples: int, generator: torch.Generator) -> Tensor:
+    """[1 + resamples, count]: how often each image counts; once in the first row, in others as drawn."""
+    drawn = torch.randint(count, (resamples, count), generator=generator)
+    counts = torch.zeros(resamples, count, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
+    return torch.cat([torch.ones(1, count, dtype=torch.float64), counts])
+
+
+def with_intervals(resampled: Resampled, real: Tensor, fake: Tensor, resamples: int) -> dict[str, float]:
+    """Each figure and, if there are resamples, "<figure>_low" and "<figure>_high", between which 95 % would lie.
+
+    The figure ± 1.96 deviations of the resamples: their mean is not used, for repeated images pull it one way.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weights = [draws(len(rows), resamples, generator) for rows in (real, fake)]
+    figures: dict[str, float] = {}
+    for name, values in resampled(real, fake, *weights).items():
+        figures[name] = values[0].item()
+        if resamples:
+            reach = _DEVIATIONS * values[1:].std().item()
+            figures |= {f"{name}_low": figures[name] - reach, f"{name}_high": figures[name] + reach}
+    return figures
