@@ -61,7 +61,7 @@ AUGPIPES: dict[str, str] = {  # groups of ADA's transforms
     "bgcfnc": "blit geometry color filter noise cutout",
 }
 DIFFAUG = ("color", "translation", "cutout")  # groups of DiffAugment's transforms
-METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric`
+METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric` or `GeneratorMetric`
     "swd": "fastgan.metrics.sliced_wasserstein:SWD",
     "spectrum": "fastgan.metrics.spectrum:SPECTRUM",
     "kid_wavelet": "fastgan.metrics.kernel:WAVELET",
@@ -76,6 +76,9 @@ METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric`
     "kid50k_full": "fastgan.metrics.kernel:KID50K_FULL",
     "is50k": "fastgan.metrics.inception_score:IS50K",
     "pr50k3_full": "fastgan.metrics.precision_recall:PR50K3_FULL",
+    "eqt50k_int": "fastgan.metrics.equivariance:EQT50K_INT",
+    "eqt50k_frac": "fastgan.metrics.equivariance:EQT50K_FRAC",
+    "eqr50k": "fastgan.metrics.equivariance:EQR50K",
     "dc50k5_full": "fastgan.metrics.precision_recall:DC50K5_FULL",
 }
 EXTRACTORS: dict[str, str] = {  # of a function (device, weights) -> `fastgan.metrics.extractors.Extractor`

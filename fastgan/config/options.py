@@ -44,6 +44,7 @@ class TrainingOptions:
         roll_back_after: updates of a player in a row that are skipped, their gradients NaN or infinite, before training
             goes back to the last good checkpoint; 0: never.
         metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
+        best: a figure of these metrics: the checkpoint that has the best is kept beside the newest; None: none is.
     """
 
     batch: int = 32
@@ -62,6 +63,7 @@ class TrainingOptions:
     half_resolutions: int = 4
     roll_back_after: int = 64
     metrics: tuple[str, ...] = ()
+    best: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "snap"):
@@ -86,6 +88,8 @@ class TrainingOptions:
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(as_names("metrics", self.metrics))))
         for metric in self.metrics:
             check_choice("metrics", metric, tuple(METRICS))
+        if self.best is not None and (not isinstance(self.best, str) or not self.metrics):
+            raise ValueError(f"best must be a figure of the metrics, of which there are none; got {shown(self.best)}")
 
     @property
     def micro_batch(self) -> int:

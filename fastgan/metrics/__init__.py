@@ -1,7 +1,7 @@
 """Metrics between generated and real images."""
 
 from fastgan.metrics.equivariance import equivariance
-from fastgan.metrics.evaluation import Evaluation, Images, Metric
+from fastgan.metrics.evaluation import Evaluation, GeneratorMetric, Images, Metric
 from fastgan.metrics.extraction import Features
 from fastgan.metrics.moved_constant import MovedConstant
 from fastgan.metrics.sliced_wasserstein import sliced_wasserstein_by_level, sliced_wasserstein_distance
@@ -9,6 +9,7 @@ from fastgan.metrics.sliced_wasserstein import sliced_wasserstein_by_level, slic
 __all__ = [
     "Evaluation",
     "Features",
+    "GeneratorMetric",
     "Images",
     "Metric",
     "MovedConstant",

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.config.fields import check_choice, check_int
+from fastgan.metrics.evaluation import GeneratorMetric
 from fastgan.models.protocols import Movable
 from fastgan.models.transforms import placement
 from fastgan.nn.evaluation import evaluation_view
@@ -188,3 +189,15 @@ MOVEMENTS: dict[str, Callable[[Tensor, Callable[[Tensor], Tensor], Tensor], Iter
     "eqt_frac": _by_fractions,
     "eqr": _by_turns,
 }
+
+
+def _published(name: str, figure: str) -> GeneratorMetric:
+    def measure(G: Movable, *, images: int, device: torch.device) -> dict[str, float]:
+        return {name: equivariance(G, (figure,), images=images, device=device)[figure]}
+
+    return GeneratorMetric(measure, Movable, "generators that can move their pictures, stylegan3-t and -r", 50_000)
+
+
+EQT50K_INT, EQT50K_FRAC, EQR50K = (
+    _published(*each) for each in (("eqt50k_int", "eqt"), ("eqt50k_frac", "eqt_frac"), ("eqr50k", "eqr"))
+)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.choices import METRICS, chosen
-from fastgan.config.fields import check_choice
+from fastgan.config.fields import check_choice, check_int
 from fastgan.metrics.extraction import Key, extracted
 from fastgan.metrics.extractors import Extractor, make_extractor
 from fastgan.metrics.real_features import kept_on_disk
@@ -19,6 +19,7 @@ from fastgan.metrics.resampling import Resampled, with_intervals
 
 _BATCH = 64  # real images read at once
 ALL = 2**62  # images: as many as there are
+PUBLISHED = 50_000  # images of metrics that are known by a published name, and keep them
 
 
 class Images(Protocol):
@@ -46,6 +47,7 @@ class Metric:
         resampled: in place of `measure`, figures of rows that count so many times as weights say: these have intervals.
         resamples: of an interval.
         better: which way figures get better.
+        tells: figures that summaries show, the metric's own first; (): the one that is called as the metric is.
     """
 
     features: Callable[..., Any]
@@ -57,6 +59,7 @@ class Metric:
     resampled: Resampled | None = None
     resamples: int = 200
     better: Literal["lower", "higher"] = "lower"
+    tells: tuple[str, ...] = ()
 
     def figures(self, real: Any, fake: Any, intervals: bool = False) -> dict[str, float]:
         """What is measured, with intervals if they are asked for and known."""
@@ -72,6 +75,29 @@ class Metric:
         return min(self.reals, available), self.images
 
 
+@dataclass(frozen=True)
+class GeneratorMetric:
+    """A metric of a generator alone, without real images.
+
+    Args:
+        measure: (G, images=..., device=...) -> {figure: value}; the first figure is the metric itself.
+        needs: the protocol of `fastgan.models` that G must be, and `of` what such generators are called.
+        of: in words.
+        images: that are made.
+        better: which way figures get better.
+        tells: as of `Metric`.
+        extractor: that `measure` also takes, as extractor=...; None: none.
+    """
+
+    measure: Callable[..., dict[str, float]]
+    needs: type
+    of: str
+    images: int
+    better: Literal["lower", "higher"] = "higher"
+    tells: tuple[str, ...] = ()
+    extractor: str | None = None
+
+
 class Evaluation:
     """Metrics by name against one set of real images.
 
@@ -81,6 +107,9 @@ class Evaluation:
         device: where features are extracted.
         weights: file or folder of the extractors' weights; None: where torch keeps such files.
         fingerprint: what the real images are known by, to keep their features in the user's cache; None: not kept.
+        images: generated images of each metric, in place of its own number, which metrics of 50,000 keep: it belongs to
+            what was published.
+        extractors: that are already there, by name.
 
     Raises:
         ValueError: no metric has such a name; the message lists those there are.
@@ -95,30 +124,44 @@ class Evaluation:
         device: torch.device | str = "cpu",
         weights: Path | None = None,
         fingerprint: str | None = None,
+        images: int | None = None,
+        extractors: Mapping[str, Extractor] | None = None,
     ) -> None:
         for name in names:
             check_choice("metrics", name, tuple(METRICS))
         self.dataset, self.fingerprint = dataset, fingerprint
-        self.metrics: dict[str, Metric] = {name: chosen(METRICS, name) for name in names}
-        needed = dict.fromkeys(metric.extractor for metric in self.metrics.values() if metric.extractor)
-        self.extractors: dict[str, Extractor] = {name: make_extractor(name, device, weights) for name in needed}
+        if images is not None:
+            check_int("images", images, 2)
+        self.all: dict[str, Metric | GeneratorMetric] = {}
+        for name in names:
+            metric: Metric | GeneratorMetric = chosen(METRICS, name)
+            changed = images is not None and metric.images < PUBLISHED
+            self.all[name] = replace(metric, images=images) if changed else metric
+        self.metrics = {name: metric for name, metric in self.all.items() if isinstance(metric, Metric)}
+        needed = dict.fromkeys(metric.extractor for metric in self.all.values() if metric.extractor)
+        known = extractors or {}
+        self.extractors = {name: known.get(name) or make_extractor(name, device, weights) for name in needed}
+        self.device = torch.device(device)
         self._real: dict[Key, Any] = {}
 
-    def evaluate(self, sample: Callable[[int], Iterable[Tensor]], intervals: bool = False) -> dict[str, float]:
+    def evaluate(
+        self, sample: Callable[[int], Iterable[Tensor]], intervals: bool = False, G: Any = None
+    ) -> dict[str, float]:
         """The figures of all metrics; images pass once, whatever the number of metrics, and none is kept.
 
         Args:
             sample: n -> uint8 batches [k, C, H, W], n images in all.
             intervals: also tell between which values 95 % of such figures lie, where a metric knows.
+            G: the generator, for metrics of a generator itself.
 
         Returns:
             values by figure, those of each metric in turn; an interval is "<figure>_low" and "<figure>_high".
 
         Raises:
-            TypeError, ValueError: it gives something else.
+            TypeError, ValueError: it gives something else, or a metric is of another kind of generator.
         """
         if not self.metrics:
-            return {}
+            return self._of_generator(G)
         keys = {name: self._keys(metric) for name, metric in self.metrics.items()}
         missing = dict.fromkeys(real for real, _ in keys.values() if real not in self._real and real.images)
         self._real |= self._of_reals(list(missing), first=0)
@@ -128,7 +171,30 @@ class Evaluation:
         for name, metric in self.metrics.items():
             real, fake = keys[name]
             figures |= metric.figures(self._real.get(real), made[fake], intervals)
+        return figures | self._of_generator(G)
+
+    def check_generator(self, G: Any) -> None:
+        """Raises ValueError if a metric needs another kind of generator."""
+        for name, metric in self.all.items():
+            if isinstance(metric, GeneratorMetric) and not isinstance(G, metric.needs):
+                raise ValueError(f"metrics: {name} is of {metric.of}, got {type(G).__name__}")
+
+    def _of_generator(self, G: Any) -> dict[str, float]:
+        self.check_generator(G)
+        figures: dict[str, float] = {}
+        for metric in self.all.values():
+            if isinstance(metric, GeneratorMetric):
+                with_extractor = {"extractor": self.extractors[metric.extractor]} if metric.extractor else {}
+                figures |= metric.measure(G, images=metric.images, device=self.device, **with_extractor)
         return figures
+
+    def tells(self) -> dict[str, str]:
+        """Figures that summaries show -> their metric."""
+        return {figure: name for name, metric in self.all.items() for figure in metric.tells or (name,)}
+
+    def better(self, figure: str, value: float, than: float) -> bool:
+        """Whether a value of a figure that `tells` has is better than another."""
+        return value < than if self.all[self.tells()[figure]].better == "lower" else value > than
 
     def floors(self) -> dict[str, float]:
         """Metric -> its distance between two disjoint halves of the reals, of those metrics that have such a floor.
@@ -153,6 +219,24 @@ class Evaluation:
     def counts(self, name: str) -> tuple[int, int]:
         """Real and generated images that a metric takes."""
         return self.metrics[name].counts(len(self.dataset))
+
+    def told(self, figures: Mapping[str, float], floors: Mapping[str, float]) -> list[dict[str, Any]]:
+        """A record of each figure that summaries show: value, interval, floor, and how it came about."""
+        records = []
+        for figure, name in self.tells().items():
+            metric, record = self.all[name], {"metric": name, "figure": figure, "value": figures[figure]}
+            ends = {end: figures[f"{figure}_{end}"] for end in ("low", "high") if f"{figure}_{end}" in figures}
+            if isinstance(metric, Metric):
+                record |= dict(zip(("real_images", "generated_images"), self.counts(name), strict=True))
+            else:
+                record |= {"generated_images": metric.images}
+            if metric.extractor:
+                extractor = self.extractors[metric.extractor]
+                record |= {"extractor": extractor.name, "resize": extractor.resize}
+            if name in floors and figure == (metric.tells or (name,))[0]:
+                record |= {"floor": floors[name], "floor_images": self.halves(name)}
+            records.append(record | ends)
+        return records
 
     def _keys(self, metric: Metric) -> tuple[Key, Key]:
         real, fake = metric.counts(len(self.dataset))

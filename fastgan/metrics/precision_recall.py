@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fastgan.metrics.evaluation import Metric
+from fastgan.metrics.resampling import Resampled
 from fastgan.metrics.samples import Rows
 
 _ROWS = 1024  # of a matrix of distances at once
@@ -94,11 +95,13 @@ def of_samples(suffix: str, extractor: str, images: int = 1000, reals: int = 10_
         figures = {"density": _mean(dense, fake_weights), "coverage": _mean(covered, real_weights)}
         return {name + suffix: value for name, value in figures.items()}
 
-    made = (
-        Metric(Rows, resampled=each, images=images, reals=reals, extractor=extractor, better="higher")
-        for each in (pr, dc)
-    )
-    return next(made), next(made)
+    def metric(each: Resampled, *names: str) -> Metric:
+        tells = tuple(name + suffix for name in names)
+        return Metric(
+            Rows, resampled=each, images=images, reals=reals, extractor=extractor, better="higher", tells=tells
+        )
+
+    return metric(pr, "precision", "recall"), metric(dc, "density", "coverage")
 
 
 PR_WAVELET, DC_WAVELET = of_samples("_wavelet", "wavelet")

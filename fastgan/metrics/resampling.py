@@ -9,7 +9,7 @@ from torch import Tensor
 
 # (rows of reals, rows of fakes, [B, n] and [B, m]: how often each counts) -> {figure: float64 [B]}
 Resampled = Callable[[Tensor, Tensor, Tensor, Tensor], dict[str, Tensor]]
-_DEVIATIONS = 1.96  # either way: 95 % of a normal distribution
+_ENDS = {"low": 0.025, "high": 0.975}
 
 
 def draws(count: int, resamples: int, generator: torch.Generator) -> Tensor:
@@ -22,7 +22,7 @@ def draws(count: int, resamples: int, generator: torch.Generator) -> Tensor:
 def with_intervals(resampled: Resampled, real: Tensor, fake: Tensor, resamples: int) -> dict[str, float]:
     """Each figure and, if there are resamples, "<figure>_low" and "<figure>_high", between which 95 % would lie.
 
-    The figure ± 1.96 deviations of the resamples: their mean is not used, for repeated images pull it one way.
+    The resamples' quantiles, moved so that their mean falls on the figure: repeated images pull some figures one way.
     """
     generator = torch.Generator().manual_seed(0)
     weights = [draws(len(rows), resamples, generator) for rows in (real, fake)]
@@ -30,6 +30,7 @@ def with_intervals(resampled: Resampled, real: Tensor, fake: Tensor, resamples: 
     for name, values in resampled(real, fake, *weights).items():
         figures[name] = values[0].item()
         if resamples:
-            reach = _DEVIATIONS * values[1:].std().item()
-            figures |= {f"{name}_low": figures[name] - reach, f"{name}_high": figures[name] + reach}
+            bias = values[1:].mean() - values[0]
+            for end, share in _ENDS.items():
+                figures[f"{name}_{end}"] = (torch.quantile(values[1:], share) - bias).item()
     return figures

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from fastgan.checkpoint import replacing
 from fastgan.config.fields import is_finite
 from fastgan.report.curves import charts, gaps
+from fastgan.report.measured import rows
 from fastgan.report.overfitting import overfitting
 from fastgan.report.pictures import choose, data_uri, grid_files
 from fastgan.report.progress import flatten, format_duration
@@ -100,6 +101,7 @@ def collect(outdir: Path) -> dict[str, Any]:
         "grids_of": len(files),
         "captions": list(map(str, _list(journal.get("captions")))),
         "reals": reals,
+        "measured": attempt(lambda: rows(outdir), [], ""),
         "config": {
             "environment": _section(journal, "environment"),
             **{name: config[name] for name in sorted(config, key=_order) if isinstance(config[name], dict)},

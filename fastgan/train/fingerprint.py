@@ -92,6 +92,21 @@ class Fingerprint:
         now.checksums[unread] = self.checksums[unread]
 
 
+def known_as(dataset: Dataset, how: Mapping[str, Any]) -> str | None:
+    """What the pixels of a set are known by, wherever it lies: its files and how they are read; None where not known.
+
+    Args:
+        dataset: the set.
+        how: `DataOptions.how()`.
+    """
+    fingerprint = Fingerprint.of(dataset, cond=False)
+    if fingerprint is None or not fingerprint.complete:
+        return None
+    read = {name: how[name] for name in ("background", "transform")}
+    pixels = [*dataset.resolution, dataset.channels]
+    return json.dumps([fingerprint.to_json()["content"], len(dataset), pixels, read], sort_keys=True)
+
+
 def fingerprints(sets: Mapping[str, Dataset], cond: bool) -> dict[str, Fingerprint]:
     """The fingerprint of each set that comes from a store."""
     found = {name: Fingerprint.of(dataset, cond) for name, dataset in sets.items()}

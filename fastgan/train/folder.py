@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from fastgan.checkpoint import CheckpointError, checkpoints, images_of, latest_checkpoint, load_checkpoint
+from fastgan.checkpoint import CheckpointError, checkpoints, images_of, latest_checkpoint, load_checkpoint, load_tensors
+from fastgan.config.data import DataOptions
+from fastgan.train.config import RunConfig
 
 # What a run writes, as `replacing` calls it until it is whole.
 _OURS = re.compile(r"\.((checkpoint|grid)-[\d.]+\.(safetensors|png)|reals\.png|\w+\.(json|jsonl|html))\.partial")
@@ -39,6 +41,16 @@ def branch_command(checkpoint: Path, model: str = "") -> str:
     """The command that begins a new run from a checkpoint; as for `resume_command`, a family of one's own is named."""
     own = f" --cfg {shlex.quote(model)}" if ":" in model else ""
     return f"fastgan train --branch {shlex.quote(str(checkpoint))} --outdir NEW{own}"
+
+
+def data_of(checkpoint: Path) -> DataOptions | None:
+    """What a checkpoint's run was trained on; None where it does not tell.
+
+    Raises:
+        CheckpointError, ValueError: it cannot be read; the message names it.
+    """
+    tree = load_tensors(checkpoint, "config", optional=True)
+    return None if tree is None else RunConfig.from_json(tree, f"checkpoint {checkpoint}").data
 
 
 def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

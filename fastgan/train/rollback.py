@@ -54,12 +54,12 @@ def last_good(outdir: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def remove_old(outdir: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, 0 for all, and the last to which training could go back."""
+def remove_old(outdir: Path, keep: int, best: Path | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints, 0 for all, the last to which training could go back, and `best`."""
     known = checkpoints(outdir)
     good = next(filter(is_marked_good, reversed(known)), None)
     for old in known[:-keep] if keep else []:
-        if old != good:
+        if old not in (good, best):
             old.unlink()
 
 

@@ -18,7 +18,6 @@ from fastgan.checkpoint import (
 )
 from fastgan.data import BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
-from fastgan.metrics import Evaluation
 from fastgan.ops import tf32
 from fastgan.ops.allocation import release_free_memory
 from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, overfitting, read_stats, save_grid
@@ -36,6 +35,7 @@ from fastgan.train.loop import train
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
 from fastgan.train.rollback import DivergedError, Rollback, counts, is_good, last_good, remove_old
+from fastgan.train.scores import Scores
 from fastgan.train.shares import Place, part_of
 from fastgan.train.state import TrainState
 from fastgan.train.transfer import Departure
@@ -82,14 +82,11 @@ class Run:
         graphs = graphs_on(device, config.training.graphs and ranks is None)  # ranks talk within an update
         self.state = TrainState(game_of(config, sets, device, place=place), graphs=graphs, ranks=ranks)
         self.game: Game = self.state.game
-        compared, metrics = self.game.compared, config.training.metrics
-        measures = bool(metrics) and not place.rank
-        self._evaluation = Evaluation(metrics, compared) if measures and compared is not None else None
         self.rollback = Rollback(config.training.roll_back_after)
-        self.scores: list[dict[str, float]] = []
         self.goes_on = origin is not None and branch is None
         self.lineage = {branch.record: branch.to_json()} if branch else {}
         self.journal = Journal(outdir, device, resumed=self.goes_on)
+        self.scores = Scores(config, self.game, device, outdir, self.journal, measures=not place.rank)
         self.journal.warnings += warnings_of(config, sets.values())
         self.journal.notes += dict.fromkeys(note for dataset in sets.values() for note in dataset.notes)
         if origin is not None:
@@ -113,7 +110,7 @@ class Run:
             else:
                 branch.adapt(tree, self.state.capture())
             self.state.restore(self._state_in(tree))
-            self.scores = tree["scores"]
+            self.scores.known = tree["scores"]
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             # torch lists every tensor that does not fit, a line each; the first tells enough.
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
@@ -176,7 +173,7 @@ class Run:
     def _train(self, should_stop: Callable[[], bool], display: TrainingDisplay) -> bool:
         options, state, ranks = self.config.training, self.state, self.ranks
         put_newer_aside(self.outdir, state.images)
-        remove_old(self.outdir, self.config.training.keep)  # what a run that was killed after its last checkpoint left
+        self._remove_old()  # what a run that was killed after its last checkpoint left
         writer = StatsWriter(self.outdir / "stats.jsonl", resume_kimg=state.kimg if self.goes_on else None)
         with replacing(self.outdir / "config.json") as partial:
             partial.write_text(json.dumps(self.config.to_json() | self._records(), indent=2) + "\n", encoding="utf-8")
@@ -195,7 +192,7 @@ class Run:
             stuck = self.rollback.stuck(state)
             snapshot = not stuck and (state.images >= total or (state.images // tick) % options.snap == 0)
             if snapshot:
-                figures |= self._measure()
+                figures |= self.scores.measure(state.kimg)
             writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
             if self._events:
                 self._events.write(state.images, figures)
@@ -230,7 +227,7 @@ class Run:
             self._save_checkpoint(display)
         path, tree = self.rollback.begin(found, self.outdir, reason)
         self.rollback.go_back(state, self._state_in(tree), self.ranks, self.config.training.seed)
-        self.scores = tree["scores"]
+        self.scores.known = tree["scores"]
         put_newer_aside(self.outdir, state.images)
         self.journal.warnings.append(f"{reason}; went back to {path}, {state.kimg:g} kimg, with other random numbers")
         display.note(f"warning: {self.journal.warnings[-1]}")
@@ -247,30 +244,11 @@ class Run:
         """One line a metric: its first and last value, and its floor (the same figure between reals) if it has one; and
         whether D overfits.
         """
-        lines = []
-        for name in self.config.training.metrics:
-            measured = [score for score in self.scores if name in score]
-            if not measured:
-                continue
-            first, last = measured[0], measured[-1]
-            line = f"{name}: {first[name]:.4g} at {first['kimg']:g} kimg, {last[name]:.4g} at {last['kimg']:g} kimg"
-            if (floor := self.journal.floors.get(name)) is not None:
-                line += f"; {floor:.4g} between two halves of the real set"
-            lines.append(line)
-        return lines + overfitting(read_stats(self.outdir / "stats.jsonl"))
+        return self.scores.summary() + overfitting(read_stats(self.outdir / "stats.jsonl"))
 
-    def _measure(self) -> dict[str, float]:
-        values = {}
-        if self._evaluation is not None and self.game.sample is not None:
-            values |= self._evaluation.evaluate(self.game.sample)
-            floors, metrics = self.journal.floors, self._evaluation.metrics
-            if any(metric.floor and name not in floors for name, metric in metrics.items()):
-                floors |= self._evaluation.floors()
-        if self.game.figures is not None:
-            values |= self.game.figures()
-        if values:
-            self.scores.append({"kimg": self.state.kimg} | values)
-        return {name if "/" in name else f"metric/{name}": value for name, value in values.items()}
+    def _remove_old(self) -> None:
+        best = self.scores.best()
+        remove_old(self.outdir, self.config.training.keep, best and best[2])
 
     def _note_warnings(self, display: TrainingDisplay) -> None:
         """What was found since the last tick: broken images of a streamed set, an output that is read no more, updates
@@ -313,7 +291,7 @@ class Run:
             "model": {"name": self.config.model, "config": self.config.architecture},
             **{f"{name}_ema": weights for name, weights in state.pop("emas").items()},
             "state": state,
-            "scores": self.scores,
+            "scores": self.scores.known,
         }
         if known:
             tree["data"] = packed({name: vars(fingerprint) for name, fingerprint in known.items()})
@@ -329,7 +307,7 @@ class Run:
         if good:
             self.rollback.attempts = 0
         display.note(f"wrote {path}")
-        remove_old(self.outdir, self.config.training.keep)
+        self._remove_old()
 
     def _records(self) -> dict[str, Any]:
         """What is recorded beside the configuration."""

@@ -25,7 +25,7 @@ class Wavelet:
     """
 
     name = "wavelet"
-    resize = "none"
+    resize = "not resized"
     identity = None
 
     def __init__(self, device: torch.device, weights: Path | None = None) -> None:

@@ -1,0 +1,188 @@
+"""`fastgan metrics`: how good a checkpoint's images are."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from fastgan.cli.families import bring
+from fastgan.cli.options.metrics import MetricsOptions
+from fastgan.config.data import DataOptions
+from fastgan.data import Dataset, load_dataset
+from fastgan.generate import Sampler
+from fastgan.generate.loading import newest_checkpoint
+from fastgan.literal import literal
+from fastgan.metrics import Evaluation
+from fastgan.metrics.by_class import OfClass
+from fastgan.ops.allocation import tune_cpu_allocator
+from fastgan.report import write_report
+from fastgan.report.measured import add_lines
+from fastgan.train.fingerprint import known_as
+from fastgan.train.folder import data_of
+
+
+def run(options: MetricsOptions) -> int:
+    """Measures, prints a table, and adds lines to metrics.jsonl.
+
+    Args:
+        options: the command line.
+
+    Returns:
+        0, the exit status.
+
+    Raises:
+        ValueError: an unknown metric, no real images, real images of another size, a metric of another kind of model.
+        OSError: a file could not be read or written.
+    """
+    tune_cpu_allocator()
+    if options.cfg is not None:
+        bring(options.cfg, options.network)
+    checkpoint = newest_checkpoint(options.network)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    sampler = Sampler.from_checkpoint(checkpoint, device)
+    data = _data(options, sampler, checkpoint)
+    dataset = load_dataset(data.place, **data.how(), labelled=bool(sampler.G.num_classes))
+    _check(sampler, dataset, checkpoint)
+    evaluation = Evaluation(
+        options.metrics,
+        dataset,
+        device=device,
+        weights=options.features,
+        fingerprint=known_as(dataset, data.how()),
+        images=options.images,
+    )
+    evaluation.check_generator(sampler.G)
+    figures = evaluation.evaluate(_sample(options, sampler, dataset), intervals=True, G=sampler.G)
+    floors = evaluation.floors() if len(dataset) > 1 else {}
+    lines = [
+        line | {"network": str(checkpoint), "data": data.source, "trunc": options.trunc, "seed": options.seed}
+        for line in [*evaluation.told(figures, floors), *_by_class(options, evaluation, sampler, dataset)]
+    ]
+    outdir = options.outdir or checkpoint.parent
+    outdir.mkdir(parents=True, exist_ok=True)
+    file = add_lines(outdir, [{"written": time.time()} | line for line in lines])
+    console = Console(highlight=False, markup=False)
+    console.print(_table(lines, f"{checkpoint} beside {len(dataset)} images of {dataset.name}"))
+    for remark in _remarks(lines):
+        console.print(literal(remark), soft_wrap=True)
+    console.print(literal(f"added {len(lines)} lines to {file}"), soft_wrap=True)
+    if (outdir / "config.json").exists():
+        console.print(literal(f"wrote {write_report(outdir)}"), soft_wrap=True)
+    return 0
+
+
+def _data(options: MetricsOptions, sampler: Sampler, checkpoint: Path) -> DataOptions:
+    """The real images, read so that they are of the generator's size and channels."""
+    form: dict[str, Any] = {
+        "resolution": sampler.G.resolution,
+        "channels": sampler.G.img_channels,
+        "skip_broken": False,
+    }
+    if options.data is not None:
+        chosen = {"classes": options.classes, "max_images": options.max_images}
+        return DataOptions(source=options.data, **chosen, **form)
+    if options.classes or options.max_images is not None:
+        raise ValueError("--classes and --max-images are of --data, which is not given")
+    data = data_of(checkpoint)
+    if data is None or not data.exists:
+        where = (
+            "does not tell its training set" if data is None else f"was trained on {data.source}, which is not there"
+        )
+        raise ValueError(f"checkpoint {checkpoint} {where}; give real images with --data")
+    return dataclasses.replace(data, **form)
+
+
+def _check(sampler: Sampler, dataset: Dataset, checkpoint: Path) -> None:
+    """Raises ValueError where the labels of the reals are not the model's."""
+    if sampler.G.num_classes and dataset.label_dim != sampler.G.num_classes:
+        raise ValueError(
+            f"the labels of {dataset.name} must have length {sampler.G.num_classes} to match checkpoint {checkpoint}, "
+            f"got {dataset.label_dim}"
+        )
+    known, given = tuple(sampler.class_names), tuple(dataset.class_names)
+    if known and given and known != given:
+        raise ValueError(
+            f"the classes of {dataset.name} must be those of checkpoint {checkpoint}, {', '.join(known)}; "
+            f"got {', '.join(given)}"
+        )
+
+
+def _sample(
+    options: MetricsOptions, sampler: Sampler, dataset: Dataset, of_class: int | None = None
+) -> Callable[[int], Iterator[Tensor]]:
+    """n -> images of consecutive seeds, with labels drawn from those of the reals or all of one class."""
+
+    def sample(count: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(options.seed)
+        labels = None
+        if sampler.G.num_classes and of_class is None:
+            labels = dataset.conditions(torch.randint(len(dataset), (count,), generator=generator))
+        first = options.seed * 1_000_003 % 2**31
+        batches = sampler.batches(
+            range(first, first + count),
+            truncation_psi=options.trunc,
+            class_index=of_class,
+            labels=labels,
+            batch_size=options.batch,
+        )
+        progress = Console(stderr=True)
+        total = -(-count // options.batch)
+        return iter(
+            track(batches, "Generating", total, console=progress, transient=True, disable=not progress.is_terminal)
+        )
+
+    return sample
+
+
+def _by_class(
+    options: MetricsOptions, evaluation: Evaluation, sampler: Sampler, dataset: Dataset
+) -> Iterator[dict[str, Any]]:
+    if not options.by_class:
+        return
+    if not dataset.num_classes or not sampler.G.num_classes:
+        raise ValueError("--by-class needs a model and data of the same classes")
+    names = [name for name in options.metrics if name.startswith("kid_")]
+    if not names:
+        raise ValueError("--by-class tells kernel distances: name one, such as kid_wavelet, among --metrics")
+    for number, name in enumerate(dataset.class_names):
+        of_class = OfClass(dataset, number)
+        if len(of_class) < 2:
+            continue
+        part = Evaluation(names, of_class, extractors=evaluation.extractors, images=min(options.images or 1000, 1000))
+        figures = part.evaluate(_sample(options, sampler, dataset, number), intervals=True)
+        yield from ({**line, "class": name} for line in part.told(figures, {}))
+
+
+def _table(lines: list[dict[str, Any]], title: str) -> Table:
+    """A row a figure."""
+    table = Table(title=literal(title), box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("figure", "value", "95 % interval", "floor", "images", "extractor"):
+        table.add_column(column, no_wrap=column in ("figure", "value"), overflow="fold")
+    for line in lines:
+        name = f"{line['figure']} of {line['class']}" if "class" in line else line["figure"]
+        interval = f"{line['low']:.3g} to {line['high']:.3g}" if "low" in line else ""
+        floor = f"{line['floor']:.3g}" if "floor" in line else ""
+        images = f"{line['generated_images']}" + (f" to {line['real_images']}" if line.get("real_images") else "")
+        row = (literal(name), f"{line['value']:.5g}", interval, floor, images, literal(line.get("extractor", "")))
+        table.add_row(*row)
+    return table
+
+
+def _remarks(lines: list[dict[str, Any]]) -> Iterator[str]:
+    """What the columns leave out."""
+    for name, resize in {line["extractor"]: line["resize"] for line in lines if "extractor" in line}.items():
+        yield f"{name}: images are {resize}"
+    halves = dict.fromkeys(line["floor_images"] for line in lines if "floor" in line)
+    if halves:
+        counts = " or ".join(map(str, halves))
+        yield f"floor: between two halves of the real images, {counts} in each"

@@ -1,0 +1,101 @@
+"""What a run's snapshots are measured by, and which of them is the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastgan.checkpoint import numbered
+from fastgan.config.fields import check_choice, is_finite
+from fastgan.metrics import Evaluation
+from fastgan.report import Journal
+from fastgan.train.config import RunConfig
+from fastgan.train.fingerprint import known_as
+from fastgan.train.game import Game
+
+
+class Scores:
+    """The metrics of a run, and what they gave at its snapshots.
+
+    Args:
+        config: of the run.
+        game: its game.
+        device: where features are extracted.
+        outdir: the run's folder.
+        journal: keeps the floors.
+        measures: whether this process is the one that does.
+
+    Attributes:
+        known: {"kimg": ..., figure: value, ...} of each snapshot, in order; checkpoints keep it.
+
+    Raises:
+        ValueError: a metric or `best` that this game does not have.
+        FileNotFoundError: weights of a metric's extractor are not there.
+    """
+
+    def __init__(
+        self, config: RunConfig, game: Game, device: torch.device, outdir: Path, journal: Journal, *, measures: bool
+    ) -> None:
+        self.options, self.game, self.outdir, self.journal = config.training, game, outdir, journal
+        self.known: list[dict[str, float]] = []
+        self._evaluation: Evaluation | None = None
+        average = game.averages.get("G")
+        self._generator: Any = None if average is None else average.module
+        if measures and self.options.metrics and game.compared is not None:
+            name = known_as(game.compared, config.data.how())
+            self._evaluation = Evaluation(self.options.metrics, game.compared, device=device, fingerprint=name)
+            self._evaluation.check_generator(self._generator)
+            if self.options.best is not None:
+                check_choice("best", self.options.best, self.figures)
+
+    @property
+    def figures(self) -> Sequence[str]:
+        """What summaries tell of."""
+        return () if self._evaluation is None else tuple(self._evaluation.tells())
+
+    def measure(self, kimg: float) -> dict[str, float]:
+        """The figures of now, with their kind, "metric/swd", and for the first time also the floors."""
+        values: dict[str, float] = {}
+        if self._evaluation is not None and self.game.sample is not None:
+            values |= self._evaluation.evaluate(self.game.sample, G=self._generator)
+            floors, metrics = self.journal.floors, self._evaluation.metrics
+            if any(metric.floor and name not in floors for name, metric in metrics.items()):
+                floors |= self._evaluation.floors()
+        if self.game.figures is not None:
+            values |= self.game.figures()
+        if values:
+            self.known.append({"kimg": kimg} | values)
+        return {name if "/" in name else f"metric/{name}": value for name, value in values.items()}
+
+    def best(self) -> tuple[float, float, Path] | None:
+        """The best value of the figure that the option `best` names, at which kimg, and the checkpoint of it."""
+        figure, found = self.options.best, None
+        if figure is None or self._evaluation is None:
+            return None
+        for score in self.known:
+            value = score.get(figure, math.nan)
+            if is_finite(value) and (found is None or self._evaluation.better(figure, value, found[0])):
+                found = value, score["kimg"]
+        if found is None:
+            return None
+        return *found, self.outdir / f"checkpoint-{numbered(round(found[1] * 1000))}.safetensors"
+
+    def summary(self) -> list[str]:
+        """One line a figure: its first and last value, and its floor (the same between reals) if it has one."""
+        lines = []
+        for name in self.figures:
+            measured = [score for score in self.known if name in score]
+            if not measured:
+                continue
+            first, last = measured[0], measured[-1]
+            line = f"{name}: {first[name]:.4g} at {first['kimg']:g} kimg, {last[name]:.4g} at {last['kimg']:g} kimg"
+            if (floor := self.journal.floors.get(name)) is not None:
+                line += f"; {floor:.4g} between two halves of the real set"
+            lines.append(line)
+        if (best := self.best()) is not None:
+            lines.append(f"best {self.options.best}: {best[0]:.4g} at {best[1]:g} kimg, kept as {best[2]}")
+        return lines
