@@ -72,6 +72,9 @@ METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric` or `GeneratorMetric
     "fd_effnetlite0": "fastgan.metrics.frechet:EFFNETLITE0",
     "pr_effnetlite0": "fastgan.metrics.precision_recall:PR_EFFNETLITE0",
     "dc_effnetlite0": "fastgan.metrics.precision_recall:DC_EFFNETLITE0",
+    "copies_pixels": "fastgan.metrics.memorisation:PIXELS",
+    "copies_wavelet": "fastgan.metrics.memorisation:WAVELET",
+    "copies_effnetlite0": "fastgan.metrics.memorisation:EFFNETLITE0",
     "fid50k_full": "fastgan.metrics.frechet:FID50K_FULL",
     "kid50k_full": "fastgan.metrics.kernel:KID50K_FULL",
     "is50k": "fastgan.metrics.inception_score:IS50K",
@@ -82,6 +85,7 @@ METRICS: dict[str, str] = {  # of a `fastgan.metrics.Metric` or `GeneratorMetric
     "dc50k5_full": "fastgan.metrics.precision_recall:DC50K5_FULL",
 }
 EXTRACTORS: dict[str, str] = {  # of a function (device, weights) -> `fastgan.metrics.extractors.Extractor`
+    "pixels": "fastgan.metrics.extractors.pixels:Pixels",
     "wavelet": "fastgan.metrics.extractors.wavelet:Wavelet",
     "effnetlite0": "fastgan.metrics.extractors.effnetlite0:EffNetLite0",
     "inception": "fastgan.metrics.extractors.inception:Inception",

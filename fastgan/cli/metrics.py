@@ -18,17 +18,23 @@ from torch import Tensor
 from fastgan.cli.families import bring
 from fastgan.cli.options.metrics import MetricsOptions
 from fastgan.config.data import DataOptions
+from fastgan.config.fields import check_int
 from fastgan.data import Dataset, load_dataset
 from fastgan.generate import Sampler
 from fastgan.generate.loading import newest_checkpoint
 from fastgan.literal import literal
 from fastgan.metrics import Evaluation
 from fastgan.metrics.by_class import OfClass
+from fastgan.metrics.extractors import make_extractor
+from fastgan.metrics.memorisation import neighbours_of
 from fastgan.ops.allocation import tune_cpu_allocator
 from fastgan.report import write_report
-from fastgan.report.measured import add_lines
+from fastgan.report.grid import save_grid
+from fastgan.report.measured import NEAREST, add_lines
 from fastgan.train.fingerprint import known_as
 from fastgan.train.folder import data_of
+
+_NEAREST = 3  # real images beside a generated one, in pixels and in wavelets
 
 
 def run(options: MetricsOptions) -> int:
@@ -44,6 +50,7 @@ def run(options: MetricsOptions) -> int:
         ValueError: an unknown metric, no real images, real images of another size, a metric of another kind of model.
         OSError: a file could not be read or written.
     """
+    check_int("nearest", options.nearest, 0)
     tune_cpu_allocator()
     if options.cfg is not None:
         bring(options.cfg, options.network)
@@ -76,6 +83,11 @@ def run(options: MetricsOptions) -> int:
     for remark in _remarks(lines):
         console.print(literal(remark), soft_wrap=True)
     console.print(literal(f"added {len(lines)} lines to {file}"), soft_wrap=True)
+    if options.nearest:
+        picture = _save_nearest(options, sampler, dataset, outdir)
+        console.print(
+            literal(f"wrote {picture}: generated, then real ones nearest in pixels and in wavelets"), soft_wrap=True
+        )
     if (outdir / "config.json").exists():
         console.print(literal(f"wrote {write_report(outdir)}"), soft_wrap=True)
     return 0
@@ -161,6 +173,16 @@ def _by_class(
         part = Evaluation(names, of_class, extractors=evaluation.extractors, images=min(options.images or 1000, 1000))
         figures = part.evaluate(_sample(options, sampler, dataset, number), intervals=True)
         yield from ({**line, "class": name} for line in part.told(figures, {}))
+
+
+def _save_nearest(options: MetricsOptions, sampler: Sampler, dataset: Dataset, outdir: Path) -> Path:
+    """nearest.png: two groups a row, each a generated image and the real ones that are nearest."""
+    made = torch.cat([*_sample(options, sampler, dataset)(options.nearest)])
+    k = min(_NEAREST, len(dataset))
+    near = [neighbours_of(made, dataset, make_extractor(name), k) for name in ("pixels", "wavelet")]
+    groups = torch.cat([made[:, None], *near], dim=1)
+    save_grid(groups.flatten(0, 1), outdir / NEAREST, columns=min(2, len(made)) * groups.shape[1])
+    return outdir / NEAREST
 
 
 def _table(lines: list[dict[str, Any]], title: str) -> Table:

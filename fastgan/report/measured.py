@@ -12,6 +12,7 @@ from fastgan.config.fields import is_finite
 from fastgan.report.stats import finite
 
 _FILE = "metrics.jsonl"
+NEAREST = "nearest.png"  # generated images beside the real ones that are nearest
 
 
 def add_lines(outdir: Path, lines: Sequence[Mapping[str, Any]]) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fastgan.checkpoint import replacing
 from fastgan.config.fields import is_finite
 from fastgan.report.curves import charts, gaps
-from fastgan.report.measured import rows
+from fastgan.report.measured import NEAREST, rows
 from fastgan.report.overfitting import overfitting
 from fastgan.report.pictures import choose, data_uri, grid_files
 from fastgan.report.progress import flatten, format_duration
@@ -102,6 +102,7 @@ def collect(outdir: Path) -> dict[str, Any]:
         "captions": list(map(str, _list(journal.get("captions")))),
         "reals": reals,
         "measured": attempt(lambda: rows(outdir), [], ""),
+        "nearest": attempt(lambda: data_uri(outdir / NEAREST), "", "") if (outdir / NEAREST).exists() else "",
         "config": {
             "environment": _section(journal, "environment"),
             **{name: config[name] for name in sorted(config, key=_order) if isinstance(config[name], dict)},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from fastgan.choices import METRICS
 from fastgan.cli.main import main
@@ -20,7 +21,15 @@ from tests.cli.test_generate import network
 TRAIN = "train --cfg dcgan --data emoji64 --resolution 16 --cbase 64 --cmax 8 --set z_dim=4 --batch 4 --kimg 0.008 "
 TRAIN += "--tick 0.008 --snap 1 --device cpu --calibrate never"
 FACES = ["--classes", "smileys/face-smiling", "smileys/face-concerned"]
-PLAIN = {"kid_wavelet", "fd_wavelet", "precision_wavelet", "recall_wavelet", "density_wavelet", "coverage_wavelet"}
+PLAIN = {
+    "copies_wavelet",
+    "kid_wavelet",
+    "fd_wavelet",
+    "precision_wavelet",
+    "recall_wavelet",
+    "density_wavelet",
+    "coverage_wavelet",
+}
 CLOSED = GeneratorMetric(lambda G, images, device: {"closed": 1.5}, torch.nn.Module, "any generator", 7)
 
 
@@ -47,8 +56,10 @@ def test_a_checkpoint_beside_what_it_was_trained_on(trained: Path, capsys: pytes
     assert (swd["real_images"], swd["generated_images"]) == (40, 40) and "low" not in swd
     for text in ("kid_wavelet", "60 to 40", "wavelet: images are not resized", "20 in each", "beside 40 images of"):
         assert text in said
+    with Image.open(trained / "nearest.png") as picture:  # 8 rows of two groups of 1 + 3 + 3 images of 16 pixels
+        assert picture.size == (14 * 18 + 2, 8 * 18 + 2)
     page = (trained / "report.html").read_text(encoding="utf-8")
-    assert '"figure":"kid_wavelet"' in page
+    assert '"figure":"kid_wavelet"' in page and '"nearest":"data:image/webp' in page
     # The figures are those of the images that the seeds give.
     data = load_dataset("emoji64", classes=FACES[1:], resolution=(16, 16))
     images = Sampler.from_checkpoint(trained).images(range(60), batch_size=32)
@@ -58,13 +69,13 @@ def test_a_checkpoint_beside_what_it_was_trained_on(trained: Path, capsys: pytes
 
 def test_lines_are_added_and_other_data_named(trained: Path, tmp_path: Path) -> None:
     command = ["metrics", "--network", str(trained), "--data", "emoji64", "--classes", "animals", "--max-images", "30"]
-    command += ["--images", "20", "--outdir", str(tmp_path), "--device", "cpu"]
+    command += ["--images", "20", "--nearest", "0", "--outdir", str(tmp_path), "--device", "cpu"]
     for _ in range(2):
         assert main([*command, "--metrics", "swd", "kid_wavelet"]) == 0
     first, second = (lines(tmp_path / "metrics.jsonl")[i : i + 2] for i in (0, 2))
     assert [each | {"written": 0} for each in first] == [each | {"written": 0} for each in second]
     assert first[0]["real_images"] == 30 - 10 and first[1]["real_images"] == 30
-    assert not (tmp_path / "report.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_each_class_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +96,7 @@ def test_each_class_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ("arguments", "message"),
     [
         (["--metrics", "kid"], "metrics must be one of swd, .*got 'kid'"),
+        (["--nearest", "-1"], "nearest must be an integer of at least 0, got -1"),
         (["--images", "1"], "images must be an integer of at least 2, got 1"),
         (["--classes", "animals"], "--classes and --max-images are of --data, which is not given"),
         (["--by-class"], "--by-class needs a model and data of the same classes"),

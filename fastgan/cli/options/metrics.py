@@ -11,7 +11,7 @@ import tyro
 from fastgan.choices import METRICS
 
 # What needs no weights.
-PLAIN = ("kid_wavelet", "fd_wavelet", "pr_wavelet", "dc_wavelet", "swd", "spectrum")
+PLAIN = ("kid_wavelet", "fd_wavelet", "pr_wavelet", "dc_wavelet", "copies_wavelet", "swd", "spectrum")
 
 
 @dataclass
@@ -46,8 +46,11 @@ class MetricsOptions:
     """images made at once"""
     by_class: bool = False
     """also the kernel distances of each class by itself. Only for models of classes, and data with the same ones"""
+    nearest: int = 16
+    """generated images to show beside the three real ones that are nearest in pixels and in wavelets, in nearest.png; 0
+    for none"""
     outdir: Path | None = None
-    """folder of metrics.jsonl, to which lines are added; default: where the checkpoint lies"""
+    """folder of metrics.jsonl, to which lines are added, and of nearest.png; default: where the checkpoint lies"""
     device: Literal["cpu", "cuda"] | None = None
     """default: cuda where there is one"""
     cfg: str | None = None

@@ -54,5 +54,5 @@ def test_noise_and_blur_move_the_bands() -> None:
 def test_images_that_are_too_small_are_told_of() -> None:
     with pytest.raises(ValueError, match=r"at least 8x8 pixels, got \[7, 9\]"):
         make_extractor("wavelet")(images(1, 7, 9))
-    with pytest.raises(ValueError, match="extractor must be one of wavelet, .*got 'wavelets'"):
+    with pytest.raises(ValueError, match="extractor must be one of pixels, wavelet, .*got 'wavelets'"):
         make_extractor("wavelets")
