@@ -39,9 +39,9 @@ def jensen_shannon(p: Tensor, q: Tensor) -> float:
     return integral(torch.special.xlogy(p, p / m) + torch.special.xlogy(q, q / m)) / 2
 
 
-# name -> D* of (p, q), and the loss of D there. Sources: Goodfellow et al. 2014, proposition 1 and theorem 1; Mao et al.
-# 2017, eq. 5, with the triangular discrimination ∫(p - q)²/(p + q); Lim and Ye 2017 (Geometric GAN), with the total
-# variation ½∫|p - q|.
+# name -> the best logit of (p, q), and the loss of D there. Sources: Goodfellow et al. 2014, proposition 1, theorem 1;
+# Mao et al. 2017, eq. 5, with the triangular discrimination ∫(p - q)²/(p + q); Lim and Ye 2017 (Geometric GAN), with
+# the total variation ½∫|p - q|.
 OPTIMA: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], float]]] = {
     "nonsaturating": (
         lambda p, q: (p / q).log(),
@@ -141,7 +141,9 @@ def test_a_trained_discriminator_is_p_over_p_plus_q(real, fake):
     optimum = [(real.log_prob(each) - fake.log_prob(each))[:, None] for each in (x, y)]
     with torch.no_grad():
         found = [D(x), D(y)]
-        assert (torch.cat(found).sigmoid() - torch.cat(optimum).sigmoid()).abs().mean() < 0.04  # a constant ½: above 0.2
+        assert (
+            torch.cat(found).sigmoid() - torch.cat(optimum).sigmoid()
+        ).abs().mean() < 0.04  # a constant ½: above 0.2
         assert loss.d(*found).mean().item() == pytest.approx(loss.d(*optimum).mean().item(), abs=0.015)
 
 
@@ -199,7 +201,7 @@ def test_the_critic_of_two_points_knows_how_far_they_are(distance):
 
 @pytest.mark.parametrize("gap", [1.5, 3.0])
 def test_apart_the_divergence_says_nothing_and_the_distance_does(gap):
-    """Uniform on [0, 1] and on [gap, gap + 1]: JSD = log 2 for every gap, W₁ = gap (Arjovsky et al. 2017, example 1)."""
+    """Uniform on [0, 1] and on [gap, gap + 1]: JSD = log 2, W₁ = gap (cf. Arjovsky et al. 2017, example 1)."""
     logistic, wasserstein = chosen(ADVERSARIAL, "nonsaturating"), chosen(ADVERSARIAL, "wasserstein")
     real, u = torch.rand(256, 1), torch.rand(256, 1)
     moved = torch.tensor(gap, requires_grad=True)

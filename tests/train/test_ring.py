@@ -1,4 +1,4 @@
-"""Eight Gaussians on a ring, the test of lost modes of Metz et al. 2017 (Unrolled GANs): a healthy game finds all of them."""
+"""Eight Gaussians on a ring, where Metz et al. 2017 (Unrolled GANs) look for lost modes: a healthy game finds all."""
 
 from __future__ import annotations
 
