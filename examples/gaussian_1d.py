@@ -1,8 +1,8 @@
 """A GAN in one dimension: from noise, G learns to draw from N(4, 1.25²). python examples/gaussian_1d.py [--out PNG]
 
 A game of one's own for fastgan's loop, whole: a source of batches, two players with their terms, an average, schedules.
-Told and drawn at the end: what the theory says of the equilibrium (docs/theory.md) beside what came of it. It takes under
-a minute on one core.
+Told and drawn at the end: what the theory says of the equilibrium (docs/theory.md) beside what came of it. It takes
+under a minute on one core.
 """
 
 from __future__ import annotations
