@@ -52,7 +52,7 @@ style: lint-tools  ## Check the format and the rules of Python sources.
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check -q .
 
-types: lint-tools  ## Check the types of the package, tests, scripts and benches.
+types: lint-tools  ## Check the types of the package, tests, scripts, benches and examples.
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: lint-tools  ## Check who imports whom.

@@ -1,16 +1,19 @@
-"""What a run shows and keeps: image grids, a JSONL file of figures, a live display, an HTML report, event files."""
+"""What a run shows and keeps: image grids, charts, a JSONL file of figures, a live display, an HTML report, events."""
 
 from fastgan.report.events import EventsWriter
 from fastgan.report.grid import arrange_grid, save_grid, save_image
 from fastgan.report.journal import Journal
 from fastgan.report.overfitting import overfitting
 from fastgan.report.page import write_report
+from fastgan.report.plot import Line, Panel, save_panels
 from fastgan.report.progress import TrainingDisplay
 from fastgan.report.stats import StatsWriter, read_stats
 
 __all__ = [
     "EventsWriter",
     "Journal",
+    "Line",
+    "Panel",
     "StatsWriter",
     "TrainingDisplay",
     "arrange_grid",
@@ -18,5 +21,6 @@ __all__ = [
     "read_stats",
     "save_grid",
     "save_image",
+    "save_panels",
     "write_report",
 ]
