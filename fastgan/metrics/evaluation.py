@@ -62,14 +62,23 @@ class Metric:
     tells: tuple[str, ...] = ()
 
     def figures(self, real: Any, fake: Any, intervals: bool = False) -> dict[str, float]:
-        """What is measured, with intervals if they are asked for and known."""
+        """What is measured between results of the features, with intervals if they are asked for and known.
+
+        Args:
+            real: of the real images.
+            fake: of the generated ones.
+            intervals: also tell "<figure>_low" and "<figure>_high".
+
+        Returns:
+            values by figure.
+        """
         if self.resampled is not None:
             return with_intervals(self.resampled, real, fake, self.resamples if intervals else 0)
         assert self.measure is not None
         return self.measure(real, fake)
 
     def counts(self, available: int) -> tuple[int, int]:
-        """How many real and generated images it takes where so many reals are there."""
+        """(real, generated) images that it takes where `available` reals are there."""
         if self.reals is None:
             return min(self.images, available), min(self.images, available)
         return min(self.reals, available), self.images
@@ -174,7 +183,7 @@ class Evaluation:
         return figures | self._of_generator(G)
 
     def check_generator(self, G: Any) -> None:
-        """Raises ValueError if a metric needs another kind of generator."""
+        """Raises ValueError if a metric needs another kind of generator than G."""
         for name, metric in self.all.items():
             if isinstance(metric, GeneratorMetric) and not isinstance(G, metric.needs):
                 raise ValueError(f"metrics: {name} is of {metric.of}, got {type(G).__name__}")
@@ -213,15 +222,24 @@ class Evaluation:
         return found
 
     def halves(self, name: str) -> int:
-        """Images on either side of a metric's floor."""
+        """Images on either side of the floor of the metric `name`."""
         return min(2 * self.metrics[name].images, len(self.dataset)) // 2
 
     def counts(self, name: str) -> tuple[int, int]:
-        """Real and generated images that a metric takes."""
+        """Real and generated images that the metric `name` takes."""
         return self.metrics[name].counts(len(self.dataset))
 
     def told(self, figures: Mapping[str, float], floors: Mapping[str, float]) -> list[dict[str, Any]]:
-        """A record of each figure that summaries show: value, interval, floor, and how it came about."""
+        """A record of each figure that summaries show: value, interval, floor, and how it came about.
+
+        Args:
+            figures: what `evaluate` gave.
+            floors: what `floors` gave.
+
+        Returns:
+            "metric", "figure", "value", "generated_images" and, where there is such a thing, "low" and "high",
+            "real_images", "extractor" and "resize", "floor" and "floor_images".
+        """
         records = []
         for figure, name in self.tells().items():
             metric, record = self.all[name], {"metric": name, "figure": figure, "value": figures[figure]}

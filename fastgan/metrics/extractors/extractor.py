@@ -13,23 +13,22 @@ from fastgan.config.fields import check_choice
 
 
 class Extractor(Protocol):
-    """Features of images, each by itself: what stands beside it in a batch changes nothing.
-
-    Attributes:
-        name: in figures and reports, "wavelet".
-        resize: in words, how images come to its size.
-        identity: what features that are kept on disk are known by: name, transform and checksum of the weights; None
-            where they are so cheap that none are kept.
-    """
+    """Features of images, each by itself: what stands beside it in a batch changes nothing."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """In figures and reports, "wavelet"."""
+        ...
 
     @property
-    def resize(self) -> str: ...
+    def resize(self) -> str:
+        """In words that go on from "images are": how they come to its size."""
+        ...
 
     @property
-    def identity(self) -> str | None: ...
+    def identity(self) -> str | None:
+        """What features on disk are known by: name, transform, checksum of weights; None: so cheap that none are."""
+        ...
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 [n, 1 or 3, H, W] -> float32 [n, dim], on the CPU.
@@ -47,6 +46,9 @@ def make_extractor(name: str, device: torch.device | str = "cpu", weights: Path 
         name: which.
         device: where it computes.
         weights: file of its weights, or a folder that holds it; None: where torch keeps such files, or none needed.
+
+    Returns:
+        it, ready for images.
 
     Raises:
         ValueError: no extractor has such a name, or the file is not what it should be.
