@@ -1,11 +1,12 @@
-"""StyleGAN2, DCGAN and R3GAN in the same CPU time at 32x32: python bench/families.py --fashion FOLDER [--json FILE].
+"""Model families in the same CPU time at 32x32: python bench/families.py --fashion FOLDER [--json FILE].
 
-FOLDER holds Fashion-MNIST's idx files. Sets: "fashion", its 60,000 images; "stacked", 60,000 RGB images whose channels
-are three of them at random, so that there are 1000 modes, triples of classes. Told of each run: the sliced Wasserstein
-distance and, of "stacked", what a classifier of ours sees in 25,600 generated images: how many modes there are, and the
-Kullback-Leibler divergence of their frequencies from even ones (Metz et al. 2017, Unrolled GANs, section 3.3.1; there
-of MNIST). How many images a family is shown comes from its own pace, measured once, so that all take --minutes of one
-thread. A run that is complete in DIR is not repeated.
+FOLDER holds Fashion-MNIST's idx files. Sets: "emoji", the packaged images; "fashion", the 60,000 images; "stacked",
+60,000 RGB images whose channels are three of them at random, so that there are 1000 modes, triples of classes. Told of
+each run: the sliced Wasserstein distance, the metrics of METRICS with their intervals and, of "stacked", what a
+classifier of ours sees in 25,600 generated images: how many modes there are, and the Kullback-Leibler divergence of
+their frequencies from even ones (Metz et al. 2017, Unrolled GANs, section 3.3.1; there of MNIST). How many images a
+family is shown comes from its own pace, measured once, so that all take --minutes of one thread, of which only the
+processor's own time counts. A run that is complete in DIR is not repeated.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ FAMILIES = {
         "--cfg", "stylegan2", "--map-depth", "2", "--set", "z_dim=64", "w_dim=64", "style_mixing=0", "noise=false",
         "--pl-weight", "0", "--gamma", "1", "--glr", "0.008", "--dlr", "0.008",
     ],
+    "stylegan3-t": [
+        "--cfg", "stylegan3-t", "--set", "z_dim=64", "w_dim=64", "--gamma", "1", "--glr", "0.004", "--dlr", "0.004",
+    ],
     "dcgan": ["--cfg", "dcgan", "--glr", "0.0005", "--dlr", "0.0005"],
     "r3gan": [
         "--cfg", "r3gan", "--glr", "0.001", "--dlr", "0.001", "--penalties", "r1=1/1", "r2=1/1", "--penalty-end", "0.3",
         "--burn-in", "10", "--ema-kimg", "1",
     ],
 }  # fmt: skip
-SEEDS = {"fashion": 3, "stacked": 2}  # of each set, from 0 on
+SEEDS = {"emoji": 3, "fashion": 3, "stacked": 2}  # of each set, from 0 on
+METRICS = ("kid_wavelet", "pr_wavelet", "kid_effnetlite0", "pr_effnetlite0")
 SAMPLES = 25_600
 TICK = 0.4  # kimg
 
@@ -133,9 +138,23 @@ def train(options: list[str], outdir: Path, kimg: float, seed: int) -> dict[str,
     return json.loads(file.read_text())
 
 
+def measured(outdir: Path) -> dict[str, dict[str, Any]]:
+    """Figure -> its record, of 1000 images of a run's averaged generator beside the training set."""
+    file = outdir / "measured.json"
+    if not file.exists():
+        command = [sys.executable, "-m", "fastgan", "metrics", "--network", str(newest_checkpoint(outdir))]
+        command += ["--metrics", *METRICS, "--nearest", "0", "--outdir", str(outdir), "--device", "cpu"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        lines = (outdir / "metrics.jsonl").read_text().splitlines()[-len(METRICS) - 2 :]
+        file.write_text(json.dumps({line["figure"]: line for line in map(json.loads, lines)}))
+    return json.loads(file.read_text())
+
+
 def length(options: list[str], outdir: Path, minutes: float) -> float:
-    """Thousands of images, in whole ticks, that training takes so many minutes of one thread for, by a short run."""
-    pace = train(options, outdir, 4 * TICK, 0)["seconds_per_kimg"]
+    """Thousands of images, in whole ticks, that training takes so many minutes of one thread for, by two short runs."""
+    ticks = (1, 4)
+    spent = [train(options, outdir.with_name(f"{outdir.name}-{n}"), n * TICK, 0)["cpu_s"] for n in ticks]
+    pace = (spent[1] - spent[0]) / (ticks[1] - ticks[0]) / TICK
     return round(max(round(minutes * 60 / pace / TICK), 1) * TICK, 1)
 
 
@@ -152,10 +171,35 @@ def shown(values: list[float]) -> str:
     return f"{statistics.mean(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 
+def interval(records: list[dict[str, Any]]) -> str:
+    """Mean of the seeds, and between which values the intervals of all lie."""
+    low, high = min(each["low"] for each in records), max(each["high"] for each in records)
+    return f"{statistics.mean(each['value'] for each in records):.3g} ({low:.3g} to {high:.3g})"
+
+
+def tables(results: list[dict[str, Any]]) -> Iterator[Table]:
+    """What was found, a row a set and family."""
+    columns = ("swd", "modes", "kl", "s_per_kimg")
+    figures = [f"{figure}_{name}" for name in ("wavelet", "effnetlite0") for figure in ("kid", "precision", "recall")]
+    table = Table(title="mean of the seeds, and their range")
+    more = Table(title="mean of the seeds, and the intervals of all")
+    for column in ("set", "family", "kimg", *columns):
+        table.add_column(column)
+    for column in ("set", "family", *figures):
+        more.add_column(column)
+    for result in results:
+        runs, about = result["runs"], (result["set"], result["family"])
+        found = [[run[column] for run in runs if column in run] for column in columns]
+        table.add_row(*about, f"{result['kimg']:g}", *(shown(each) if each else "" for each in found))
+        more.add_row(*about, *(interval([run["measured"][figure] for run in runs]) for figure in figures))
+    yield from (table, more)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--fashion", type=Path, required=True)
     parser.add_argument("--outdir", type=Path, default=Path("runs/families"))
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
     parser.add_argument("--sets", nargs="+", choices=SEEDS, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--json", type=Path)
@@ -163,13 +207,15 @@ def main() -> None:
     torch.set_num_threads(1)
     given.outdir.mkdir(parents=True, exist_ok=True)
     places = {
+        "emoji": Path("emoji64"),
         "fashion": given.fashion / "train-images-idx3-ubyte.gz",
         "stacked": stack(given.fashion, given.outdir / "stacked"),
     }
     network, accuracy = classifier(given.fashion, given.outdir / "classifier.pt")
     results = []
     for name in given.sets:
-        for family, options in FAMILIES.items():
+        for family in given.families:
+            options = FAMILIES[family]
             all_options = [*options, "--data", str(places[name])]
             kimg = length(all_options, given.outdir / f"{name}-{family}-pace", given.minutes)
             runs = []
@@ -184,21 +230,15 @@ def main() -> None:
                         figures |= modes(network, torch.cat([*images_of(outdir, SAMPLES)]))
                     file.write_text(json.dumps(figures))
                 figures = json.loads(file.read_text())
+                figures |= {"measured": measured(outdir), "s_per_kimg": figures["cpu_s"] / kimg}
                 print(name, family, seed, kimg, json.dumps(figures), flush=True)
                 runs.append(figures)
             results.append({"set": name, "family": family, "kimg": kimg, "options": options, "runs": runs})
-    columns = ("swd", "modes", "kl", "cpu_s")
-    table = Table(title="mean of the seeds, and their range")
-    for column in ("set", "family", "kimg", *columns):
-        table.add_column(column)
-    for result in results:
-        found = [[run[column] for run in result["runs"] if column in run] for column in columns]
-        row = (result["set"], result["family"], f"{result['kimg']:g}", *(shown(each) if each else "" for each in found))
-        table.add_row(*row)
     real = modes(
         network, load_dataset(str(places["stacked"]), labelled=False).read(torch.arange(SAMPLES)).movedim(3, 1)
     )
-    Console(width=140).print(table)
+    for table in tables(results):
+        Console(width=150).print(table)
     print(f"the classifier names {accuracy:.2%} of the test's images rightly; {SAMPLES} real images: {real}")
     if given.json:
         about = {"command": "python bench/families.py --fashion FOLDER", "minutes": given.minutes, "common": COMMON}
