@@ -33,7 +33,8 @@ class NetworkExtractor(ABC):
     resize: str
 
     def __init__(self, network: nn.Module, weights: Weights, device: torch.device) -> None:
-        self.network: Any = network.requires_grad_(False).eval().to(device, torch.float32)
+        self.network: Any = network.requires_grad_(False).eval()
+        self.network.to(device, torch.float32, memory_format=torch.channels_last)  # the faster one, on a CPU too
         self.device = device
         self.identity = f"{self.name}, {self.resize}, sha256 {weights.sha256}"
 
@@ -50,7 +51,7 @@ class NetworkExtractor(ABC):
         check_images(images)
         pixels = images.to(self.device).float()
         with tf32.exactly(pixels):
-            return self._features(three_channels(pixels)).cpu()
+            return self._features(three_channels(pixels).contiguous(memory_format=torch.channels_last)).cpu()
 
     @abstractmethod
     def _features(self, pixels: Tensor) -> Tensor:
