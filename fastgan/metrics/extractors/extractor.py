@@ -31,7 +31,7 @@ class Extractor(Protocol):
         ...
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 [n, 1 or 3, H, W] -> float32 [n, dim], on the CPU.
+        """uint8, or float32 in [0, 255] where bytes are too coarse, [n, 1 or 3, H, W] -> float32 [n, dim], on the CPU.
 
         Raises:
             ValueError: images that are too small.

@@ -33,7 +33,7 @@ class Wavelet:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 [n, 1 or 3, H, W] -> float32 [n, 192 + 36·levels], on the CPU.
+        """uint8, or float32 in [0, 255], [n, 1 or 3, H, W] -> float32 [n, 192 + 36·levels], on the CPU.
 
         Raises:
             ValueError: images below 8x8.
