@@ -11,13 +11,13 @@ help:  ## Show this text.
 setup:  ## Make .venv and build what has changed.
 	@scripts/setup.sh
 
-demo:  ## Train StyleGAN2 on emoji faces and make pictures (minutes on two cores).
+demo:  ## Train a GAN on emoji faces and make pictures (minutes on two cores).
 	@scripts/setup.sh --demo
-	@$(BIN)/fastgan train --cfg stylegan2 --data emoji64 --classes smileys/face-smiling smileys/face-concerned \
-		--resolution 32 --mirror --cbase 512 --cmax 64 --map-depth 2 --set z_dim=64 w_dim=64 style_mixing=0 noise=false \
-		--batch 16 --gamma 1 --glr 0.008 --dlr 0.008 --pl-weight 0 --kimg 24 --tick 0.3 --snap 10 --metrics swd \
+	@$(BIN)/fastgan train --cfg dcgan --data emoji64 --classes smileys/face-smiling smileys/face-concerned \
+		--resolution 32 --mirror --cbase 512 --cmax 64 --set kernel_size=4 --batch 16 --glr 0.0005 --dlr 0.0005 \
+		--aug diffaug --diffaug-policy translation --kimg 48 --tick 1 --snap 8 --metrics swd kid_wavelet \
 		--outdir $(DEMO) --resume auto
-	@$(BIN)/fastgan generate --network $(DEMO) --seeds 0-63 --trunc 0.7 --grid --no-images --outdir $(DEMO)/generated
+	@$(BIN)/fastgan generate --network $(DEMO) --seeds 0-63 --grid --no-images --outdir $(DEMO)/generated
 	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
 
 # A native library that was built must also load: without it, its tests would be skipped.

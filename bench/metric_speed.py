@@ -1,8 +1,8 @@
 """What a metric costs beside its extractor, and its memory: python bench/metric_speed.py [--json FILE].
 
-Told for each extractor: images a second of its own forward pass, of the moments that a Fréchet distance takes, of rows, and
-of a whole kernel distance (real features known, drawing of images not counted), the ratios, and the peak of memory with a
-quarter of the images and with all, each in a process of its own.
+Told for each extractor: images a second of its own forward pass, of the moments that a Fréchet distance takes, of rows,
+and of a whole kernel distance (real features known, drawing of images not counted), the ratios, and the peak of memory
+with a quarter of the images and with all, each in a process of its own.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -192,7 +193,7 @@ MOVEMENTS: dict[str, Callable[[Tensor, Callable[[Tensor], Tensor], Tensor], Iter
 
 
 def _published(name: str, figure: str) -> GeneratorMetric:
-    def measure(G: Movable, *, images: int, device: torch.device) -> dict[str, float]:
+    def measure(G: Movable, *, images: int, device: torch.device, weights: Path | None) -> dict[str, float]:
         return {name: equivariance(G, (figure,), images=images, device=device)[figure]}
 
     return GeneratorMetric(measure, Movable, "generators that can move their pictures, stylegan3-t and -r", 50_000)

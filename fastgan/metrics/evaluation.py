@@ -89,13 +89,12 @@ class GeneratorMetric:
     """A metric of a generator alone, without real images.
 
     Args:
-        measure: (G, images=..., device=...) -> {figure: value}; the first figure is the metric itself.
+        measure: (G, images=..., device=..., weights=...) -> {figure: value}; the first figure is the metric itself.
         needs: the protocol of `fastgan.models` that G must be, and `of` what such generators are called.
         of: in words.
         images: that are made.
         better: which way figures get better.
         tells: as of `Metric`.
-        extractor: that `measure` also takes, as extractor=...; None: none.
     """
 
     measure: Callable[..., dict[str, float]]
@@ -104,7 +103,6 @@ class GeneratorMetric:
     images: int
     better: Literal["lower", "higher"] = "higher"
     tells: tuple[str, ...] = ()
-    extractor: str | None = None
 
 
 class Evaluation:
@@ -147,10 +145,10 @@ class Evaluation:
             changed = images is not None and metric.images < PUBLISHED
             self.all[name] = replace(metric, images=images) if changed else metric
         self.metrics = {name: metric for name, metric in self.all.items() if isinstance(metric, Metric)}
-        needed = dict.fromkeys(metric.extractor for metric in self.all.values() if metric.extractor)
+        needed = dict.fromkeys(metric.extractor for metric in self.metrics.values() if metric.extractor)
         known = extractors or {}
         self.extractors = {name: known.get(name) or make_extractor(name, device, weights) for name in needed}
-        self.device = torch.device(device)
+        self.device, self.weights = torch.device(device), weights
         self._real: dict[Key, Any] = {}
 
     def evaluate(
@@ -193,8 +191,7 @@ class Evaluation:
         figures: dict[str, float] = {}
         for metric in self.all.values():
             if isinstance(metric, GeneratorMetric):
-                with_extractor = {"extractor": self.extractors[metric.extractor]} if metric.extractor else {}
-                figures |= metric.measure(G, images=metric.images, device=self.device, **with_extractor)
+                figures |= metric.measure(G, images=metric.images, device=self.device, weights=self.weights)
         return figures
 
     def tells(self) -> dict[str, str]:
@@ -246,11 +243,11 @@ class Evaluation:
             ends = {end: figures[f"{figure}_{end}"] for end in ("low", "high") if f"{figure}_{end}" in figures}
             if isinstance(metric, Metric):
                 record |= dict(zip(("real_images", "generated_images"), self.counts(name), strict=True))
+                if metric.extractor:
+                    extractor = self.extractors[metric.extractor]
+                    record |= {"extractor": extractor.name, "resize": extractor.resize}
             else:
                 record |= {"generated_images": metric.images}
-            if metric.extractor:
-                extractor = self.extractors[metric.extractor]
-                record |= {"extractor": extractor.name, "resize": extractor.resize}
             if name in floors and figure == (metric.tells or (name,))[0]:
                 record |= {"floor": floors[name], "floor_images": self.halves(name)}
             records.append(record | ends)

@@ -17,7 +17,7 @@ BATCH = 32
 class Features(Protocol):
     """What is kept of a set of images that passes by."""
 
-    def take(self, images: Tensor) -> None:
+    def take(self, images: Tensor, /) -> None:
         """Take in the next images, uint8 [n, C, H, W], or with an extractor their features, float32 [n, dim]."""
         ...
 

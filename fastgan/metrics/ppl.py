@@ -6,6 +6,7 @@ Source: Karras et al. 2018 (StyleGAN), section 4.1; in w and at end points alone
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.config.fields import check_choice, check_int, check_number
-from fastgan.metrics.extractors import Extractor
+from fastgan.metrics.evaluation import PUBLISHED, GeneratorMetric
+from fastgan.metrics.extractors import Extractor, make_extractor
+from fastgan.metrics.extractors.vgg16 import make_lpips
 from fastgan.models.protocols import FromNoise, Styled
 from fastgan.nn.evaluation import evaluation_view
 from fastgan.nn.precision import Precision, set_precision
@@ -176,3 +179,21 @@ def _trimmed_mean(values: Tensor) -> float:
     order, last = values.sort().values, len(values) - 1
     low, high = order[int(_TRIMMED * last)], order[last - int(_TRIMMED * last)]
     return float(values[(values >= low) & (values <= high)].mean())
+
+
+def _published(G: Styled, *, images: int, device: torch.device, weights: Path | None) -> dict[str, float]:
+    return perceptual_path_length(G, make_lpips(device, weights, weights), images=images, device=device)
+
+
+def _of_wavelets(space: str, sampling: str) -> Callable[..., dict[str, float]]:
+    def measure(G: FromNoise, *, images: int, device: torch.device, weights: Path | None) -> dict[str, float]:
+        distance = FeatureDistance(make_extractor("wavelet", device))
+        return perceptual_path_length(G, distance, space=space, sampling=sampling, images=images, device=device)
+
+    return measure
+
+
+_STYLED = "generators that map latents to styles"
+PPL2_WEND = GeneratorMetric(_published, Styled, _STYLED, PUBLISHED, better="lower")
+W_END_WAVELET = GeneratorMetric(_of_wavelets("w", "end"), Styled, _STYLED, 1000, better="lower")
+Z_FULL_WAVELET = GeneratorMetric(_of_wavelets("z", "full"), FromNoise, "generators of noise", 1000, better="lower")

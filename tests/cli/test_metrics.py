@@ -30,7 +30,7 @@ PLAIN = {
     "density_wavelet",
     "coverage_wavelet",
 }
-CLOSED = GeneratorMetric(lambda G, images, device: {"closed": 1.5}, torch.nn.Module, "any generator", 7)
+CLOSED = GeneratorMetric(lambda G, images, device, weights: {"closed": 1.5}, torch.nn.Module, "any generator", 7)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,8 @@ def test_each_class_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (["--images", "1"], "images must be an integer of at least 2, got 1"),
         (["--classes", "animals"], "--classes and --max-images are of --data, which is not given"),
         (["--by-class"], "--by-class needs a model and data of the same classes"),
+        (["--metrics", "ppl2_wend"], "metrics: ppl2_wend is of generators that map latents to styles, got Generator"),
+        (["--metrics", "fid50k_full"], "pt_inception-2015-12-05-6726825d.pth"),
         (["--metrics", "eqr50k"], "metrics: eqr50k is of generators that can move their pictures"),
         (["--data", "nowhere"], "nowhere: no such file or folder"),
     ],
