@@ -170,6 +170,18 @@ def test_an_extractor_sees_each_image_once_in_batches_of_one_size() -> None:
     assert evaluation.floors().keys() == {"seen"} and evaluation.halves("seen") == 4
 
 
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_the_sampler_s_batches_and_the_order_of_images_change_nothing(batch: int) -> None:
+    names = ["kid_wavelet", "fd_wavelet", "pr_wavelet", "dc_wavelet", "copies_wavelet", "spectrum"]
+    reals = ImageDataset(torch.randint(0, 256, (60, 16, 16, 3), dtype=torch.uint8))
+    images = torch.randint(0, 256, (100, 3, 16, 16), dtype=torch.uint8)
+    evaluation = Evaluation(names, reals, images=100)
+    known = evaluation.evaluate(lambda count: [images[:count]])
+    moved = images[torch.cat([torch.randperm(60), torch.arange(60, 100)])]  # the spectrum takes the first 60
+    found = evaluation.evaluate(lambda count: moved[:count].split(batch))
+    assert found == pytest.approx(known, rel=1e-10, abs=1e-12)
+
+
 @pytest.mark.usefixtures("_seen")
 def test_intervals_are_told_where_they_are_asked_for_and_known() -> None:
     evaluation = Evaluation(["seen", "moments"], dataset(9))
