@@ -49,7 +49,7 @@ FAMILIES = {
         "--burn-in", "10", "--ema-kimg", "1",
     ],
 }  # fmt: skip
-SEEDS = {"emoji": 3, "fashion": 3, "stacked": 2}  # of each set, from 0 on
+SETS = ("emoji", "fashion", "stacked")
 METRICS = ("kid_wavelet", "pr_wavelet", "kid_effnetlite0", "pr_effnetlite0")
 SAMPLES = 25_600
 TICK = 0.4  # kimg
@@ -200,7 +200,8 @@ def main() -> None:
     parser.add_argument("--fashion", type=Path, required=True)
     parser.add_argument("--outdir", type=Path, default=Path("runs/families"))
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
-    parser.add_argument("--sets", nargs="+", choices=SEEDS, default=SEEDS)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--seeds", type=int, default=2, help="of each set and family, from 0 on")
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -219,7 +220,7 @@ def main() -> None:
             all_options = [*options, "--data", str(places[name])]
             kimg = length(all_options, given.outdir / f"{name}-{family}-pace", given.minutes)
             runs = []
-            for seed in range(SEEDS[name]):
+            for seed in range(given.seeds):
                 outdir = given.outdir / f"{name}-{family}-{seed}"
                 file = outdir / "figures.json"
                 if not file.exists():

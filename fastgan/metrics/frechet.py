@@ -44,19 +44,19 @@ def _root(side: str, covariance: Tensor) -> Tensor:
     return vectors * values.clamp_min(0).sqrt() @ vectors.t()
 
 
-def of_samples(figure: str, extractor: str) -> Metric:
-    """Of 1000 generated images and at most 10,000 real ones, with an interval."""
+def of_samples(figure: str, extractor: str, reals: int = 10_000) -> Metric:
+    """Of 1000 generated images and some thousand real ones, with an interval."""
 
     def resampled(real: Tensor, fake: Tensor, real_weights: Tensor, fake_weights: Tensor) -> dict[str, Tensor]:
         pairs = zip(real_weights, fake_weights, strict=True)
         found = [frechet_distance(weighted_moments(real, w), weighted_moments(fake, v)) for w, v in pairs]
         return {figure: torch.tensor(found, dtype=torch.float64)}
 
-    return Metric(Rows, resampled=resampled, reals=10_000, floor=True, extractor=extractor, resamples=20)
+    return Metric(Rows, resampled=resampled, reals=reals, floor=True, extractor=extractor, resamples=20)
 
 
 WAVELET = of_samples("fd_wavelet", "wavelet")
-EFFNETLITE0 = of_samples("fd_effnetlite0", "effnetlite0")
+EFFNETLITE0 = of_samples("fd_effnetlite0", "effnetlite0", 2000)
 # All real images, whatever their number: streamed, so without an interval.
 FID50K_FULL = Metric(
     Streamed,

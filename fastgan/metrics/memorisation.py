@@ -64,19 +64,19 @@ def copies(real: Tensor, fake: Tensor) -> Tensor:
     return near.distances[:, 0] < _SHARE * apart[near.indices[:, 0]]
 
 
-def of_samples(figure: str, extractor: str) -> Metric:
-    """The share of 1000 generated images that are copies of one of at most 10,000 real ones."""
+def of_samples(figure: str, extractor: str, reals: int = 10_000) -> Metric:
+    """The share of 1000 generated images that are copies of one of some thousand real ones."""
 
     def resampled(real: Tensor, fake: Tensor, real_weights: Tensor, fake_weights: Tensor) -> dict[str, Tensor]:
         weights = fake_weights.double()
         return {figure: weights @ copies(real, fake).double() / weights.sum(dim=1)}
 
-    return Metric(Rows, resampled=resampled, reals=10_000, floor=True, extractor=extractor)
+    return Metric(Rows, resampled=resampled, reals=reals, floor=True, extractor=extractor)
 
 
 WAVELET = of_samples("copies_wavelet", "wavelet")
 PIXELS = of_samples("copies_pixels", "pixels")
-EFFNETLITE0 = of_samples("copies_effnetlite0", "effnetlite0")
+EFFNETLITE0 = of_samples("copies_effnetlite0", "effnetlite0", 2000)
 
 
 def neighbours_of(images: Tensor, dataset: Images, extractor: Extractor, k: int = 3) -> Tensor:

@@ -105,5 +105,5 @@ def of_samples(suffix: str, extractor: str, images: int = 1000, reals: int = 10_
 
 
 PR_WAVELET, DC_WAVELET = of_samples("_wavelet", "wavelet")
-PR_EFFNETLITE0, DC_EFFNETLITE0 = of_samples("_effnetlite0", "effnetlite0")
+PR_EFFNETLITE0, DC_EFFNETLITE0 = of_samples("_effnetlite0", "effnetlite0", reals=2000)
 PR50K3_FULL, DC50K5_FULL = of_samples("50k_full", "vgg16", 50_000, 50_000)
