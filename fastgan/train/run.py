@@ -302,6 +302,8 @@ class Run:
         path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
         state = self.state.capture() if self.ranks is None else self.ranks.capture(self.state)
         good = is_good(self.state, state) and not self.troubles.doubtful
+        if good:
+            self.rollback.passed(self.state.images)
         known = fingerprints(self.sets, self.config.data.cond)
         tree = {
             "config": self.config.to_json(),
@@ -322,8 +324,6 @@ class Run:
             dataset["empty"] = list(first.empty_classes)
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset, "good": good}
         save_checkpoint(path, tree, metadata=metadata | self._records())
-        if good:
-            self.rollback.passed(self.state.images)
         display.note(f"wrote {path}")
         self._remove_old()
 
