@@ -25,7 +25,8 @@ _WORSE = 1.5  # times the best of a metric
 _VANISHED = 0.02  # of the usual norm
 _USUAL = 10  # ticks at least tell what is usual
 # Overfitting.
-_SHARE, _LATE = 5, 5  # the last fifth of a run is judged, of five values at least
+_SHARE = 3  # the last third of a run is judged
+_SMOOTH = {"r_v": 2, "r_t": 10}  # of so many values at least: one is a mean of few images
 _R_V = 0.5  # D takes held-out images half for generated
 _R_T = 0.9  # real images of 20 are taken for real by D, all but one
 _PASSES = 20  # over the set, before which nothing can be known by heart
@@ -94,7 +95,7 @@ def overfitting(records: Records) -> Iterable[Finding]:
     often = {float(record["kimg"]) for record in records if record.get("passes", _PASSES) >= _PASSES}
     r_v = points(records, "overfit/r_v")
     if r_v:
-        begun, late = _late(r_v, _R_V, often)
+        begun, late = _late(r_v, _R_V, often, _SMOOTH["r_v"])
         if begun is not None:
             yield Finding(
                 "overfitting of D",
@@ -107,7 +108,7 @@ def overfitting(records: Records) -> Iterable[Finding]:
     if any("augment/p" in record for record in records):
         return
     for name in _names(records, "overfit/r_t"):
-        begun, late = _late(points(records, name), _R_T, often)
+        begun, late = _late(points(records, name), _R_T, often, _SMOOTH["r_t"])
         which = f"D{name.removeprefix('overfit/r_t')}"
         if begun is not None:
             yield Finding(
@@ -236,14 +237,14 @@ def _difference(a: Points, b: Points) -> Points:
     return [(kimg, value - others[kimg]) for kimg, value in a if kimg in others]
 
 
-def _late(values: Points, most: float, among: set[float]) -> tuple[float | None, float]:
-    """Since when the mean of the last fifth of all values until then is above `most`, at a kimg `among` these; and
-    that mean at the end.
+def _late(values: Points, most: float, among: set[float], least: int) -> tuple[float | None, float]:
+    """Since when the mean of the last third of all values until then, of `least` where there are so many, is above
+    `most` at a kimg `among` these; and that mean at the end.
     """
     sums = [0.0, *itertools.accumulate(value for _, value in values)]
     verdicts, mean = [], 0.0
     for count, (kimg, _) in enumerate(values, start=1):
-        few = max(min(count, _LATE), count // _SHARE)
+        few = max(min(count, least), count // _SHARE)
         mean = (sums[count] - sums[count - few]) / few
         verdicts.append((kimg, mean > most and kimg in among))
     return _run(verdicts, 1), mean

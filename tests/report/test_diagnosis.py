@@ -115,10 +115,10 @@ def test_images_that_are_alike_for_thousands_of_steps() -> None:
     ("records", "said"),
     [
         ([], None),
-        (course(overfit__r_v=[0.0] * 8 + [0.6, 0.7] * 3), "held out 66% of the way for generated ones (r_v 0.66"),
+        (course(overfit__r_v=[0.0] * 8 + [0.6, 0.7] * 3), "held out 65% of the way for generated ones (r_v 0.65"),
         (course(overfit__r_v=[0.9] * 8 + [0.4] * 5), None),  # late in the run it does not
         (course(overfit__r_v=[1.0, 1.8]), "held out 100% of the way for generated ones (r_v 1.40"),
-        (course(overfit__r_t=[0.2] * 8 + [0.95, 0.97] * 3), "D is sure of nearly every real image since 12 kimg"),
+        (course(overfit__r_t=[0.2] * 8 + [0.95, 0.97] * 6), "D is sure of nearly every real image since 17 kimg"),
         (course(overfit__r_t_a=[0.5] * 5, overfit__r_t_b=[0.99] * 5), "D_b is sure of nearly every real image since 0"),
         (course(overfit__r_t=[0.8] * 10), None),
         (course(overfit__r_t=[0.95] * 10, augment__p=[0.1] * 10), None),  # p is on its way
