@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fastgan.metrics.sliced_wasserstein import SWD
 from fastgan.report.diagnosis import Finding, diagnosis
 
 # Measured: DCGAN on all of emoji64 at 32x32, and StyleGAN2 as `make demo` trains it, a snapshot each 0.3 kimg.
@@ -174,10 +176,7 @@ def test_a_metric_that_gets_worse() -> None:
 
 
 def test_a_metric_of_which_more_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastgan.metrics import Metric
-    from fastgan.metrics.sliced_wasserstein import SWD
-
-    monkeypatch.setattr("fastgan.metrics.sliced_wasserstein.SWD", Metric(SWD.features, SWD.measure, higher=True))
+    monkeypatch.setattr("fastgan.metrics.sliced_wasserstein.SWD", replace(SWD, better="higher"))
     assert "swd is 0.2, after 0.9 at 2 kimg" in only(course(metric__swd=[0.1, 0.5, 0.9, 0.2, 0.2])).sentence
     assert not diagnosis(course(metric__swd=[0.5, 0.1, 0.9, 0.9, 0.9]))
 

@@ -17,6 +17,7 @@ from fastgan.metrics import Evaluation
 from fastgan.report import Finding, read_stats
 from fastgan.train.rollback import ATTEMPTS, is_marked_good
 from fastgan.train.run import Run
+from fastgan.train.scores import Scores
 from fastgan.train.state import TrainState
 from fastgan.train.troubles import Troubles
 from tests.cli.test_train import TINY, assert_same, state_of
@@ -27,14 +28,21 @@ OPTIONS = [*TINY, "--keep", "0"]  # a snapshot each 8 images
 
 def plant(monkeypatch: pytest.MonkeyPatch, collapsed: Callable[[TrainState], bool]) -> None:
     """Images are alike at the snapshots that `collapsed` says."""
-    real = Run._measure
+    real, states = Scores.measure, dict[int, TrainState]()
+    begin = Run._train
 
-    def measure(self: Run, pictures: Any) -> dict[str, float]:
-        measured = real(self, pictures)
+    def train(self: Run, *rest: Any) -> bool:
+        states[id(self.scores)] = self.state
+        return begin(self, *rest)
+
+    def measure(self: Scores, kimg: float, pictures: Any) -> dict[str, float]:
+        measured = real(self, kimg, pictures)
         assert 0 <= measured["diversity/alike"] <= 1 and measured["diversity/ratio"] > 0
-        return measured | {"diversity/ratio": 0.1 if collapsed(self.state) else 0.8, "diversity/alike": 0.0}
+        ratio = 0.1 if collapsed(states[id(self)]) else 0.8
+        return measured | {"diversity/ratio": ratio, "diversity/alike": 0.0}
 
-    monkeypatch.setattr(Run, "_measure", measure)
+    monkeypatch.setattr(Run, "_train", train)
+    monkeypatch.setattr(Scores, "measure", measure)
 
 
 def train(run: Path, *arguments: str, kimg: str = "0.064") -> int:
@@ -135,7 +143,7 @@ def test_a_trouble_from_the_first_snapshot_on_leaves_nowhere_to_go(tmp_path: Pat
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, values: Iterator[float]) -> None:
-    monkeypatch.setattr(Evaluation, "evaluate", lambda self, sample: {"swd": next(values)})
+    monkeypatch.setattr(Evaluation, "evaluate", lambda self, sample, **more: {"swd": next(values)})
     monkeypatch.setattr(Evaluation, "floors", lambda self: {"swd": 1.0})
 
 
@@ -164,7 +172,7 @@ def test_a_trouble_must_stand_for_three_snapshots(monkeypatch, images: int, acts
     for began in (0.608, 0.704):  # at a snapshot, or at a tick after it
         monkeypatch.setattr("fastgan.train.troubles.diagnosis", lambda _, k=began: [Finding("it", k, "it is bad")])
         stop, back = (
-            Troubles(options(on_trouble=action)).look([], images, [], [], lambda _: None)
+            Troubles(options(on_trouble=action)).look([], images, None, [], lambda _: None)
             for action in ("stop", "roll-back")
         )
         assert (stop.stop is not None, back.back is not None) == (acts, acts)
@@ -175,9 +183,9 @@ def test_what_random_numbers_cannot_help_does_not_send_a_run_back(monkeypatch) -
     monkeypatch.setattr("fastgan.train.troubles.diagnosis", lambda _: [finding])
     for action, what in (("warn", None), ("roll-back", None), ("stop", "D knows its images")):
         troubles, told = Troubles(options(on_trouble=action)), []
-        verdict = troubles.look([], 9000, [], [], told.append)
+        verdict = troubles.look([], 9000, None, [], told.append)
         assert (verdict.stop, verdict.back, troubles.doubtful) == (what, None, False)
-        troubles.look([], 9300, [], [], told.append)
+        troubles.look([], 9300, None, [], told.append)
         assert told == ["warning: D knows its images"]
 
 
