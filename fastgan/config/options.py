@@ -17,6 +17,7 @@ from fastgan.config.fields import as_names, check_choice, check_float, check_int
 from fastgan.config.penalties import LARGEST_INT, R1_INTERVAL, as_penalties
 
 _LARGEST_SEED = 2**63 - 2  # torch takes 64 bits with a sign, and one more than the seed is used
+_KEPT = 4  # checkpoints, of which one lies before a trouble that has stood for three snapshots
 # Short for R1 among the penalties, wherever fields of the options are named.
 R1_SHORT = ("r1_gamma", "r1_interval")
 
@@ -43,6 +44,9 @@ class TrainingOptions:
         half_resolutions: how many of the highest resolutions compute in bf16 or fp16.
         roll_back_after: updates of a player in a row that are skipped, their gradients NaN or infinite, before training
             goes back to the last good checkpoint; 0: never.
+        on_trouble: when a trouble that the report tells of has stood for three snapshots: "warn" of it, "stop" with a
+            checkpoint, or "roll-back" to the last one before it began, with other random numbers.
+        patience: snapshots in which the first of the metrics has not become better before the run ends; 0: never.
         metrics: names of `choices.METRICS`, measured at every snapshot; (): none.
         best: a figure of these metrics: the checkpoint that has the best is kept beside the newest; None: none is.
     """
@@ -62,6 +66,8 @@ class TrainingOptions:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     half_resolutions: int = 4
     roll_back_after: int = 64
+    on_trouble: Literal["warn", "stop", "roll-back"] = "warn"
+    patience: int = 0
     metrics: tuple[str, ...] = ()
     best: str | None = None
 
@@ -69,7 +75,7 @@ class TrainingOptions:
         for name in ("batch", "snap"):
             check_int(name, getattr(self, name), 1, LARGEST_INT)
         check_int("seed", self.seed, 0, _LARGEST_SEED)
-        for name in ("keep", "roll_back_after"):
+        for name in ("keep", "roll_back_after", "patience"):
             check_int(name, getattr(self, name), 0, LARGEST_INT)
         check_choice("precision", self.precision, ("fp32", "tf32", "bf16", "fp16"))
         check_int("half_resolutions", self.half_resolutions, 0)
@@ -90,6 +96,14 @@ class TrainingOptions:
             check_choice("metrics", metric, tuple(METRICS))
         if self.best is not None and (not isinstance(self.best, str) or not self.metrics):
             raise ValueError(f"best must be a figure of the metrics, of which there are none; got {shown(self.best)}")
+        self._check_troubles()
+
+    def _check_troubles(self) -> None:
+        check_choice("on_trouble", self.on_trouble, ("warn", "stop", "roll-back"))
+        if self.on_trouble == "roll-back" and 0 < self.keep < _KEPT:
+            raise ValueError(f"keep must be 0 or at least {_KEPT} for on_trouble=roll-back, got {self.keep}")
+        if self.patience and not self.metrics:
+            raise ValueError(f"patience must be 0 without metrics, got {self.patience}; --metrics names some")
 
     @property
     def micro_batch(self) -> int:

@@ -1,5 +1,6 @@
 """Metrics between generated and real images."""
 
+from fastgan.metrics.diversity import diversity
 from fastgan.metrics.equivariance import equivariance
 from fastgan.metrics.evaluation import Evaluation, GeneratorMetric, Images, Metric
 from fastgan.metrics.extraction import Features
@@ -13,6 +14,7 @@ __all__ = [
     "Images",
     "Metric",
     "MovedConstant",
+    "diversity",
     "equivariance",
     "sliced_wasserstein_by_level",
     "sliced_wasserstein_distance",

@@ -1,9 +1,9 @@
 """What a run shows and keeps: image grids, charts, a JSONL file of figures, a live display, an HTML report, events."""
 
+from fastgan.report.diagnosis import Finding, diagnosis
 from fastgan.report.events import EventsWriter
 from fastgan.report.grid import arrange_grid, save_grid, save_image
 from fastgan.report.journal import Journal
-from fastgan.report.overfitting import overfitting
 from fastgan.report.page import write_report
 from fastgan.report.plot import Line, Panel, save_panels
 from fastgan.report.progress import TrainingDisplay
@@ -11,13 +11,14 @@ from fastgan.report.stats import StatsWriter, read_stats
 
 __all__ = [
     "EventsWriter",
+    "Finding",
     "Journal",
     "Line",
     "Panel",
     "StatsWriter",
     "TrainingDisplay",
     "arrange_grid",
-    "overfitting",
+    "diagnosis",
     "read_stats",
     "save_grid",
     "save_image",

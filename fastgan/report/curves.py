@@ -15,6 +15,8 @@ _GROUPS = {
     "loss": ("Losses", ""),
     "penalty": ("Penalties", ""),
     "score": ("D's mean logits", ""),
+    "diversity": ("Diversity of generated images", "beside real ones"),
+    "gradient": ("Norms of gradients", ""),
     "overfit": ("Overfitting of D", ""),
     "augment": ("Augmentation", ""),
     "lr": ("Learning rates", ""),
@@ -25,7 +27,7 @@ _GROUPS = {
     "nonfinite": ("Values that were not finite", "count"),
     "rollbacks": ("Times training went back", "count"),
 }
-_LEFT_OUT = {"kimg", "step", "seconds_per_kimg"}  # the axis itself, and what another chart shows
+_LEFT_OUT = {"kimg", "step", "seconds_per_kimg", "passes"}  # the axis itself, and what another chart shows
 
 
 def series(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float | None]]]:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from fastgan.checkpoint import replacing
 from fastgan.config.fields import is_finite
 from fastgan.report.curves import charts, gaps
+from fastgan.report.diagnosis import diagnosis
 from fastgan.report.measured import NEAREST, rows
-from fastgan.report.overfitting import overfitting
 from fastgan.report.pictures import choose, data_uri, grid_files
 from fastgan.report.progress import flatten, format_duration
 from fastgan.report.stats import finite, read_stats
@@ -229,5 +229,5 @@ def _findings(records: Sequence[Mapping[str, Any]]) -> list[str]:
     found += [f"{n:g} values of {name.removeprefix('nonfinite/')} were not finite" for name, n in others.items()]
     if rollbacks := max((_number(r.get("rollbacks")) or 0 for r in records), default=0):
         found.append(f"training went back to an earlier checkpoint {rollbacks:g} time{'s' if rollbacks > 1 else ''}")
-    found += overfitting(records)
+    found += [finding.sentence for finding in diagnosis(records)]
     return found + [f"{name} was not finite, first at {kimg:g} kimg" for name, kimg in gaps(records).items()]

@@ -53,6 +53,15 @@ def data_of(checkpoint: Path) -> DataOptions | None:
     return None if tree is None else RunConfig.from_json(tree, f"checkpoint {checkpoint}").data
 
 
+def unwritable(outdir: Path, error: OSError, kimg: float, go_on: str) -> str:
+    """What happened to a run whose folder could not be written, and how to go on, by the command `go_on`."""
+    reached = f"cannot write {error.filename or outdir}: {error.strerror or error}. The run stopped at {kimg:g} kimg"
+    newest = latest_checkpoint(outdir)
+    if newest is None:
+        return f"{reached}; {outdir} holds no checkpoint. Mend the cause, then start again"
+    return f"{reached}; {newest} stands. Mend the cause, then: {go_on}"
+
+
 def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A checkpoint's tree and metadata, read from start to end.
 

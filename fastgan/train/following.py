@@ -11,6 +11,7 @@ from fastgan.train.distributed import Ranks
 from fastgan.train.loop import train
 from fastgan.train.rollback import Rollback
 from fastgan.train.state import TrainState
+from fastgan.train.troubles import Verdict
 
 
 def follow(
@@ -20,22 +21,27 @@ def follow(
     ranks: Ranks,
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Train as rank 0 does in `Run.train`, which writes; True if the end was reached."""
+    """Train as rank 0 does in `Run.train`, which writes; True if the end was reached, or rank 0 found it."""
     rollback = Rollback(options.roll_back_after)
-    total, tick = round(options.kimg * 1000), round(options.tick * 1000)
+    total, tick, verdict = round(options.kimg * 1000), round(options.tick * 1000), Verdict()
 
     def on_tick(state: TrainState) -> None:
+        nonlocal verdict
         ranks.means(state, sets)
-        stuck = rollback.stuck(state)  # as rank 0 finds too, which says so
+        back = rollback.stuck(state)  # as rank 0 finds too, which says so
+        snapshot = not back and (state.images >= total or (state.images // tick) % options.snap == 0)
         release_free_memory()
-        if stuck:
+        if snapshot:
+            verdict = ranks.from_first(verdict)  # it has looked at the figures
+            back = verdict.back
+        if back:
             if not ranks.from_first(None):  # there is no good checkpoint: the end, after saving how it stands
                 ranks.capture(state)
             rollback.go_back(state, {}, ranks, options.seed)
-        elif state.images >= total or (state.images // tick) % options.snap == 0:
+        elif snapshot:
             ranks.capture(state)
 
     finished = train(state, total, tick, on_tick, ranks.agreed(should_stop))
-    if not finished:
+    if not finished and verdict.end is None:
         ranks.capture(state)
-    return finished
+    return finished or verdict.end is not None

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fastgan.choices import imported
 from fastgan.data import Dataset
+from fastgan.data.loading import evenly_spaced
+from fastgan.metrics import diversity
 from fastgan.models.registry import build, family
 from fastgan.nn.precision import Precision, set_precision
 from fastgan.train.config import RunConfig
@@ -67,6 +69,18 @@ class Game:
         if len(set(names)) != len(names):
             raise ValueError(f"players must have different names, got {', '.join(names)}")
         self.schedules += tuple(average.schedule(self.images_per_step) for average in self.averages.values())
+
+    def diversity(self, pictures: Pictures | None) -> dict[str, float]:
+        """How much the images of a preview differ beside real ones; {} where they are not all generated alike, there
+        are none to compare with, or they are none of which features are known.
+        """
+        reals = self.compared
+        if pictures is None or pictures.captions or reals is None or min(len(reals), len(pictures.images)) < 2:
+            return {}
+        if pictures.images.shape[1] not in (1, 3) or min(pictures.images.shape[2:]) < 8:
+            return {}
+        spread = torch.tensor(evenly_spaced(len(reals), len(pictures.images)))
+        return diversity(reals.read(spread).permute(0, 3, 1, 2), pictures.images)
 
 
 def game_of(

@@ -22,7 +22,10 @@ from fastgan.train.fingerprint import Fingerprint, fingerprints, unpacked
 from fastgan.train.folder import branch_command, read_whole
 
 # What may differ between a run and its continuation; everything else is part of what the run is.
-_MAY_CHANGE = ("kimg", "tick", "snap", "keep", "graphs", "roll_back_after", "metrics", "best", "skip_broken", "stream")
+_MAY_CHANGE = (
+    *("kimg", "tick", "snap", "keep", "graphs", "roll_back_after", "on_trouble", "patience", "metrics", "best"),
+    *("skip_broken", "stream"),
+)
 _PLACE = ("source", "path", "held_out")  # the data are known by their content
 
 

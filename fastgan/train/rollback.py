@@ -1,16 +1,24 @@
-"""Going back to the last good checkpoint of a run whose updates are skipped one after the other."""
+"""Going back to the last good checkpoint of a run that is stuck, updates skipped one after the other, or in trouble."""
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fastgan.checkpoint import CheckpointError, checkpoints, latest_checkpoint, load_checkpoint, read_metadata
+from fastgan.checkpoint import (
+    CheckpointError,
+    checkpoints,
+    images_of,
+    latest_checkpoint,
+    load_checkpoint,
+    read_metadata,
+)
 from fastgan.train.shares import part_of
 from fastgan.train.state import TrainState
 
@@ -21,7 +29,14 @@ ATTEMPTS = 3  # at a stretch of training, before it is given up
 
 
 class DivergedError(ValueError):
-    """Training cannot go on: updates are skipped one after the other, and going back does not help or is impossible."""
+    """Training cannot go on: it is stuck or in trouble, and going back does not help, is impossible or not wanted."""
+
+
+class Back(NamedTuple):
+    """Why training goes back, in words, and before which kimg."""
+
+    reason: str
+    before: float = math.inf
 
 
 def is_good(state: TrainState, tree: Mapping[str, Any]) -> bool:
@@ -42,9 +57,12 @@ def is_marked_good(checkpoint: Path) -> bool:
         return False
 
 
-def last_good(outdir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest good checkpoint of a run that is whole, and its tree; None where there is none."""
-    for path in filter(is_marked_good, reversed(checkpoints(outdir))):
+def last_good(outdir: Path, before: float = math.inf) -> tuple[Path, dict[str, Any]] | None:
+    """The newest good checkpoint of a run, from before so many kimg, that is whole, and its tree; None where there is
+    none.
+    """
+    earlier = [path for path in checkpoints(outdir) if (images_of(path) or 0) / 1000 < before]
+    for path in filter(is_marked_good, reversed(earlier)):
         try:
             tree, _ = load_checkpoint(path)
         except (CheckpointError, OSError):
@@ -76,29 +94,41 @@ class Rollback:
         after: updates of a player in a row that are skipped; 0: never.
 
     Attributes:
-        attempts: how often training has gone back since the last good checkpoint.
+        attempts: how often training has gone back since the last good checkpoint beyond all where it did so.
+        beyond: images seen where it last did.
     """
 
     def __init__(self, after: int) -> None:
-        self.after, self.attempts = after, 0
+        self.after, self.attempts, self.beyond = after, 0, 0
 
-    def stuck(self, state: TrainState) -> str | None:
-        """What has happened, in words; None where training can go on. Waits for the device."""
+    def state_dict(self) -> dict[str, int]:
+        return {"attempts": self.attempts, "beyond": self.beyond}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from `state_dict`; empty of a run that did not keep it."""
+        self.attempts, self.beyond = state.get("attempts", 0), state.get("beyond", 0)
+
+    def stuck(self, state: TrainState) -> Back | None:
+        """Where updates are skipped, what has happened; None where training can go on. Waits for the device."""
         counts = {name: round(streak.item()) for name, streak in state.streak.items()}
         stuck = [f"{count} updates of {name}" for name, count in counts.items() if self.after and count >= self.after]
         if not stuck:
             return None
-        return f"{' and '.join(stuck)} in a row were skipped at {state.kimg:g} kimg: their gradients were not finite"
+        what = f"{' and '.join(stuck)} in a row were skipped at {state.kimg:g} kimg"
+        return Back(f"{what}: their gradients were not finite")
 
-    def begin(
-        self, found: tuple[Path, dict[str, Any]] | None, outdir: Path, reason: str
-    ) -> tuple[Path, dict[str, Any]]:
+    def passed(self, images: int) -> None:
+        """A good checkpoint has been written after so many images: attempts count anew beyond where the last began."""
+        if images > self.beyond:
+            self.attempts = 0
+
+    def begin(self, found: tuple[Path, dict[str, Any]] | None, outdir: Path, back: Back) -> tuple[Path, dict[str, Any]]:
         """Count one more attempt.
 
         Args:
             found: of `last_good`.
             outdir: the run's folder, in which the state of now is saved where none was found.
-            reason: of `stuck`.
+            back: why.
 
         Returns:
             found.
@@ -109,10 +139,12 @@ class Rollback:
         """
         if found is None:
             now = latest_checkpoint(outdir)
-            raise DivergedError(f"{reason}. There is no good checkpoint to go back to; {now} stands. {_advice(now)}")
+            raise DivergedError(
+                f"{back.reason}. There is no good checkpoint to go back to; {now} stands. {_advice(now)}"
+            )
         if self.attempts == ATTEMPTS:
             raise DivergedError(
-                f"{reason}, as {ATTEMPTS} times before from {found[0]}, which stands. {_advice(found[0])}"
+                f"{back.reason}, as {ATTEMPTS} times before from {found[0]}, which stands. {_advice(found[0])}"
             )
         self.attempts += 1
         return found
@@ -127,7 +159,7 @@ class Rollback:
             ranks: the processes that train together; None for this one alone.
             seed: of the run.
         """
-        rollbacks = state.rollbacks + 1
+        rollbacks, self.beyond = state.rollbacks + 1, max(self.beyond, state.images)
         if ranks is not None:
             tree, self.attempts = ranks.from_first((tree, self.attempts))
             tree, _ = part_of(tree, ranks.place, seed, ranks.device)

@@ -20,13 +20,13 @@ from fastgan.data import BrokenImageError, Dataset, ImageDataset
 from fastgan.data.loading import evenly_spaced
 from fastgan.ops import tf32
 from fastgan.ops.allocation import release_free_memory
-from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, overfitting, read_stats, save_grid
+from fastgan.report import EventsWriter, Journal, StatsWriter, TrainingDisplay, diagnosis, read_stats, save_grid
 from fastgan.train.available import held_bytes
 from fastgan.train.clock import Clock
 from fastgan.train.config import LINEAGE, RunConfig
 from fastgan.train.distributed import Ranks
 from fastgan.train.fingerprint import fingerprints, packed
-from fastgan.train.folder import branch_command, one_writer, put_newer_aside, resume_command
+from fastgan.train.folder import branch_command, one_writer, put_newer_aside, resume_command, unwritable
 from fastgan.train.following import follow
 from fastgan.train.game import Game, Pictures, game_of
 from fastgan.train.graphs import graphs_on
@@ -34,11 +34,12 @@ from fastgan.train.hazards import warnings_of
 from fastgan.train.loop import train
 from fastgan.train.planner import Planner
 from fastgan.train.resuming import Origin
-from fastgan.train.rollback import DivergedError, Rollback, counts, is_good, last_good, remove_old
+from fastgan.train.rollback import Back, DivergedError, Rollback, counts, is_good, last_good, remove_old
 from fastgan.train.scores import Scores
 from fastgan.train.shares import Place, part_of
 from fastgan.train.state import TrainState
 from fastgan.train.transfer import Departure
+from fastgan.train.troubles import Troubles, Verdict
 
 # Label vectors of the set that a checkpoint keeps, for generated images to draw from.
 _LABELS_KEPT = 4096
@@ -83,6 +84,7 @@ class Run:
         self.state = TrainState(game_of(config, sets, device, place=place), graphs=graphs, ranks=ranks)
         self.game: Game = self.state.game
         self.rollback = Rollback(config.training.roll_back_after)
+        self.troubles = Troubles(config.training)
         self.goes_on = origin is not None and branch is None
         self.lineage = {branch.record: branch.to_json()} if branch else {}
         self.journal = Journal(outdir, device, resumed=self.goes_on)
@@ -107,6 +109,7 @@ class Run:
                 )
             if branch is None:
                 self.lineage = {name: origin.metadata[name] for name in LINEAGE if name in origin.metadata}
+                self.rollback.load_state_dict(tree.get("rollback", {}))
             else:
                 branch.adapt(tree, self.state.capture())
             self.state.restore(self._state_in(tree))
@@ -123,12 +126,13 @@ class Run:
         """Train to the end or until should_stop; the last step is always checkpointed.
 
         Returns:
-            True if the end was reached.
+            True if the end was reached, or the metric has not become better for long enough.
 
         Raises:
             ValueError: another process writes to the folder, or its stats.jsonl is damaged.
             BrokenImageError: an image of a streamed set cannot be read, and such are not passed over.
-            DivergedError: updates are skipped one after the other, and going back to a checkpoint does not help.
+            DivergedError: updates are skipped one after the other, or the run is in trouble, and going back to a
+                checkpoint does not help or is not wanted.
             OSError: something could not be written; the message names it, the newest checkpoint and how to go on.
             MemoryError: memory ran out; the message names the largest batch that would fit, and how to go on with it.
         """
@@ -150,14 +154,7 @@ class Run:
             self._save_report("stopped", display)
             raise
         except OSError as error:
-            reason = f"cannot write {error.filename or self.outdir}: {error.strerror or error}"
-            reached = f"{reason}. The run stopped at {self.state.kimg:g} kimg"
-            newest = latest_checkpoint(self.outdir)
-            if newest is None:
-                raise OSError(
-                    f"{reached}; {self.outdir} holds no checkpoint. Mend the cause, then start again"
-                ) from error
-            raise OSError(f"{reached}; {newest} stands. Mend the cause, then: {go_on}") from error
+            raise OSError(unwritable(self.outdir, error, self.state.kimg, go_on)) from error
         except (MemoryError, RuntimeError) as error:
             place = self.ranks.place if self.ranks else None
             reason = Planner(self.config, self.sets, self.device, game_of, self._held, place).exhausted(error)
@@ -180,19 +177,21 @@ class Run:
         if not self.goes_on or not (self.outdir / "reals.png").exists():
             if self.game.reals is not None:
                 self._write_pictures(self.game.reals(), "reals.png")
-            self._save_grid(display)
+            self._save_grid(self.game.preview() if self.game.preview else None, display)
         self._save_report("running", display)
-        clock = Clock(state.images)
+        clock, verdict = Clock(state.images), Verdict()
         total, tick = round(options.kimg * 1000), round(options.tick * 1000)
 
         def on_tick(state: TrainState) -> None:
-            nonlocal writer, clock
+            nonlocal writer, clock, verdict
             figures: dict[str, Any] = {"step": state.step} | clock.tick(state.images)
             figures |= (state.statistics.means() if ranks is None else ranks.means(state, self.sets)) | counts(state)
-            stuck = self.rollback.stuck(state)
-            snapshot = not stuck and (state.images >= total or (state.images // tick) % options.snap == 0)
+            figures["passes"] = state.images / len(next(iter(self.sets.values())))
+            back = self.rollback.stuck(state)
+            snapshot = not back and (state.images >= total or (state.images // tick) % options.snap == 0)
+            pictures = self.game.preview() if snapshot and self.game.preview else None
             if snapshot:
-                figures |= self.scores.measure(state.kimg)
+                figures |= self.scores.measure(state.kimg, pictures)
             writer.write({"kimg": state.kimg} | figures)  # before the checkpoint: resume keeps lines up to its kimg
             if self._events:
                 self._events.write(state.images, figures)
@@ -200,32 +199,51 @@ class Run:
             display.update(kimg=state.kimg, stats=shown)
             self._note_warnings(display)
             release_free_memory()
-            if stuck:
-                writer = self._roll_back(stuck, display)
-                clock = Clock(state.images)
             if snapshot:
-                self._save_grid(display)
+                verdict = self._look(display)
+                back = verdict.back
+            if back:
+                writer = self._roll_back(back, display)
+                clock = Clock(state.images)
+            elif snapshot:
+                self._save_grid(pictures, display)
                 self._save_checkpoint(display)
                 self._save_report("running", display)
+                if verdict.stop:
+                    stands = latest_checkpoint(self.outdir)
+                    go_on = f"{resume_command(self.outdir, self.config.model)} --on-trouble warn"
+                    raise DivergedError(f"{verdict.stop}. {stands} stands. To go on all the same: {go_on}")
                 clock.restart()
 
-        finished = train(state, total, tick, on_tick, should_stop if ranks is None else ranks.agreed(should_stop))
-        if not finished:
+        def stops() -> bool:
+            return should_stop() or verdict.end is not None
+
+        finished = train(state, total, tick, on_tick, stops if ranks is None else ranks.agreed(stops))
+        if not finished and verdict.end is None:
             self._save_checkpoint(display)
+        finished = finished or verdict.end is not None
         self._note_warnings(display)
         self._save_report("finished" if finished else "stopped", display)
         if self._events:
             self._events.close()
         return finished
 
-    def _roll_back(self, reason: str, display: TrainingDisplay) -> StatsWriter:
+    def _look(self, display: TrainingDisplay) -> Verdict:
+        """Tell of troubles that have begun or are over; what the run is to do, on all ranks."""
+        records = read_stats(self.outdir / "stats.jsonl")
+        verdict = self.troubles.look(
+            records, self.state.images, self.scores.exhausted(), self.journal.notes, display.note
+        )
+        return verdict if self.ranks is None else self.ranks.from_first(verdict)
+
+    def _roll_back(self, back: Back, display: TrainingDisplay) -> StatsWriter:
         """Go on from the last good checkpoint with other random numbers; the statistics file from there."""
-        state, found = self.state, last_good(self.outdir)
+        state, found, reason = self.state, last_good(self.outdir, back.before), back.reason
         if self.ranks is not None:
             self.ranks.from_first(found is not None)
         if found is None:
             self._save_checkpoint(display)
-        path, tree = self.rollback.begin(found, self.outdir, reason)
+        path, tree = self.rollback.begin(found, self.outdir, back)
         self.rollback.go_back(state, self._state_in(tree), self.ranks, self.config.training.seed)
         self.scores.known = tree["scores"]
         put_newer_aside(self.outdir, state.images)
@@ -241,10 +259,9 @@ class Run:
         return writer
 
     def summary(self) -> list[str]:
-        """One line a metric: its first and last value, and its floor (the same figure between reals) if it has one; and
-        whether D overfits.
-        """
-        return self.scores.summary() + overfitting(read_stats(self.outdir / "stats.jsonl"))
+        """How each metric came out, and what is wrong with the run at its end, a line each."""
+        found = diagnosis(read_stats(self.outdir / "stats.jsonl"))
+        return self.scores.summary() + [finding.sentence for finding in found]
 
     def _remove_old(self) -> None:
         best = self.scores.best()
@@ -269,10 +286,10 @@ class Run:
         save_grid(pictures.images, self.outdir / name, pictures.columns)
         return self.outdir / name
 
-    def _save_grid(self, display: TrainingDisplay) -> None:
-        if self.game.preview is None:
+    def _save_grid(self, pictures: Pictures | None, display: TrainingDisplay) -> None:
+        if pictures is None:
             return
-        path = self._write_pictures(self.game.preview(), f"grid-{numbered(self.state.images)}.png")
+        path = self._write_pictures(pictures, f"grid-{numbered(self.state.images)}.png")
         display.note(f"wrote {path}")
         if self._events:
             self._events.write_image(self.state.images, "grid", path)
@@ -284,7 +301,9 @@ class Run:
     def _save_checkpoint(self, display: TrainingDisplay) -> None:
         path = self.outdir / f"checkpoint-{numbered(self.state.images)}.safetensors"
         state = self.state.capture() if self.ranks is None else self.ranks.capture(self.state)
-        good = is_good(self.state, state)
+        good = is_good(self.state, state) and not self.troubles.doubtful
+        if good:
+            self.rollback.passed(self.state.images)
         known = fingerprints(self.sets, self.config.data.cond)
         tree = {
             "config": self.config.to_json(),
@@ -292,6 +311,7 @@ class Run:
             **{f"{name}_ema": weights for name, weights in state.pop("emas").items()},
             "state": state,
             "scores": self.scores.known,
+            "rollback": self.rollback.state_dict(),
         }
         if known:
             tree["data"] = packed({name: vars(fingerprint) for name, fingerprint in known.items()})
@@ -304,8 +324,6 @@ class Run:
             dataset["empty"] = list(first.empty_classes)
         metadata = {"kimg": self.state.kimg, "model": self.config.model, "dataset": dataset, "good": good}
         save_checkpoint(path, tree, metadata=metadata | self._records())
-        if good:
-            self.rollback.attempts = 0
         display.note(f"wrote {path}")
         self._remove_old()
 

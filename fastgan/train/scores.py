@@ -15,7 +15,7 @@ from fastgan.metrics import Evaluation
 from fastgan.report import Journal
 from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import known_as
-from fastgan.train.game import Game
+from fastgan.train.game import Game, Pictures
 
 
 class Scores:
@@ -57,8 +57,10 @@ class Scores:
         """What summaries tell of."""
         return () if self._evaluation is None else tuple(self._evaluation.tells())
 
-    def measure(self, kimg: float) -> dict[str, float]:
-        """The figures of now, with their kind, "metric/swd", and for the first time also the floors."""
+    def measure(self, kimg: float, pictures: Pictures | None) -> dict[str, float]:
+        """The figures of now, with their kind, "metric/swd", for the first time also the floors, and the diversity of
+        the pictures.
+        """
         values: dict[str, float] = {}
         if self._evaluation is not None and self.game.sample is not None:
             values |= self._evaluation.evaluate(self.game.sample, G=self._generator)
@@ -67,22 +69,36 @@ class Scores:
                 floors |= self._evaluation.floors()
         if self.game.figures is not None:
             values |= self.game.figures()
+        values |= self.game.diversity(pictures)
         if values:
             self.known.append({"kimg": kimg} | values)
         return {name if "/" in name else f"metric/{name}": value for name, value in values.items()}
 
     def best(self) -> tuple[float, float, Path] | None:
         """The best value of the figure that the option `best` names, at which kimg, and the checkpoint of it."""
-        figure, found = self.options.best, None
-        if figure is None or self._evaluation is None:
+        if self.options.best is None or (found := self._best(self.options.best)) is None:
+            return None
+        return *found, self.outdir / f"checkpoint-{numbered(round(found[1] * 1000))}.safetensors"
+
+    def _best(self, figure: str) -> tuple[float, float] | None:
+        found = None
+        if self._evaluation is None:
             return None
         for score in self.known:
             value = score.get(figure, math.nan)
             if is_finite(value) and (found is None or self._evaluation.better(figure, value, found[0])):
                 found = value, score["kimg"]
-        if found is None:
+        return found
+
+    def exhausted(self) -> str | None:
+        """Why the run is complete, if the first figure has not become better for as many snapshots as `patience`."""
+        figure = next(iter(self.figures), "")
+        if not self.options.patience or (best := self._best(figure)) is None:
             return None
-        return *found, self.outdir / f"checkpoint-{numbered(round(found[1] * 1000))}.safetensors"
+        snapshots = sum(figure in score and score["kimg"] > best[1] for score in self.known)
+        if snapshots < self.options.patience:
+            return None
+        return f"{figure} has not become better than {best[0]:.4g}, at {best[1]:g} kimg, for {snapshots} snapshots"
 
     def summary(self) -> list[str]:
         """One line a figure: its first and last value, and its floor (the same between reals) if it has one."""

@@ -51,7 +51,10 @@ def update(player: Player, terms: Sequence[Term], batches: Sequence[Any], state:
     if state.ranks is not None:
         state.ranks.reduce(player)
     gradients = [p.grad for p in player.parameters if p.grad is not None]
-    broken = (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if terms[0].interval == 1:
+        state.statistics.report(f"gradient/{player.name}", norm)
+    broken = (~norm.isfinite()).float()
     state.skipped[player.name] += broken
     state.streak[player.name].add_(1).mul_(broken)
     if before is not None:
