@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv with torch, the build tools and an editable fastgan, native library included; does nothing when all of it
 # is there and matches the sources. With --EXTRA, such as --lint, also what that extra of pyproject.toml names.
-# With --demo no more than that needs: neither tools for tests nor, without a GPU, its kernels, if not all is there.
+# With --demo no more than that needs: neither tools for tests nor kernels for a GPU or for AVX-512 where there is none,
+# if not all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,6 +74,7 @@ install=".[test]" package=$(digest_of_package)
 if $demo && ! { up_to_date "$venv/.package" "$package" && built; }; then
     install=.
     [ -e /dev/nvidiactl ] || command -v nvidia-smi >/dev/null || export CMAKE_ARGS="${CMAKE_ARGS:-} -DFASTGAN_CUDA=OFF"
+    grep -qw avx512f /proc/cpuinfo || export CMAKE_ARGS="${CMAKE_ARGS:-} -DFASTGAN_HAVE_AVX512=OFF"
     package=$(digest_of_package demo)
 fi
 if ! up_to_date "$venv/.package" "$package" || ! built; then
