@@ -5,8 +5,8 @@ FOLDER holds Fashion-MNIST's idx files. Sets: "emoji", the packaged images; "fas
 each run: the sliced Wasserstein distance, the metrics of METRICS with their intervals and, of "stacked", what a
 classifier of ours sees in 25,600 generated images: how many modes there are, and the Kullback-Leibler divergence of
 their frequencies from even ones (Metz et al. 2017, Unrolled GANs, section 3.3.1; there of MNIST). How many images a
-family is shown comes from its own pace, measured once, so that all take --minutes of one thread, of which only the
-processor's own time counts. A run that is complete in DIR is not repeated.
+family is shown comes from its own pace, measured once, so that all take --minutes of one thread. A run that is complete
+in DIR is not repeated.
 """
 
 from __future__ import annotations
@@ -151,10 +151,9 @@ def measured(outdir: Path) -> dict[str, dict[str, Any]]:
 
 
 def length(options: list[str], outdir: Path, minutes: float) -> float:
-    """Thousands of images, in whole ticks, that training takes so many minutes of one thread for, by two short runs."""
-    ticks = (1, 4)
-    spent = [train(options, outdir.with_name(f"{outdir.name}-{n}"), n * TICK, 0)["cpu_s"] for n in ticks]
-    pace = (spent[1] - spent[0]) / (ticks[1] - ticks[0]) / TICK
+    """Thousands of images, in whole ticks, that training takes so many minutes of one thread for, by a short run."""
+    train(options, outdir, 4 * TICK, 0)
+    pace = min(line["seconds_per_kimg"] for line in read_stats(outdir / "stats.jsonl"))  # of the least disturbed tick
     return round(max(round(minutes * 60 / pace / TICK), 1) * TICK, 1)
 
 
