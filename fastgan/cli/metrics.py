@@ -69,7 +69,7 @@ def run(options: MetricsOptions) -> int:
         images=options.images,
     )
     evaluation.check_generator(sampler.G)
-    figures = evaluation.evaluate(_sample(options, sampler, dataset), intervals=True, G=sampler.G)
+    figures = evaluation.evaluate(samples(options, sampler, dataset), intervals=True, G=sampler.G)
     floors = evaluation.floors() if len(dataset) > 1 else {}
     lines = [
         line | {"network": str(checkpoint), "data": data.source, "trunc": options.trunc, "seed": options.seed}
@@ -129,7 +129,7 @@ def _check(sampler: Sampler, dataset: Dataset, checkpoint: Path) -> None:
         )
 
 
-def _sample(
+def samples(
     options: MetricsOptions, sampler: Sampler, dataset: Dataset, of_class: int | None = None
 ) -> Callable[[int], Iterator[Tensor]]:
     """n -> images of consecutive seeds, with labels drawn from those of the reals or all of one class."""
@@ -171,13 +171,13 @@ def _by_class(
         if len(of_class) < 2:
             continue
         part = Evaluation(names, of_class, extractors=evaluation.extractors, images=min(options.images or 1000, 1000))
-        figures = part.evaluate(_sample(options, sampler, dataset, number), intervals=True)
+        figures = part.evaluate(samples(options, sampler, dataset, number), intervals=True)
         yield from ({**line, "class": name} for line in part.told(figures, {}))
 
 
 def _save_nearest(options: MetricsOptions, sampler: Sampler, dataset: Dataset, outdir: Path) -> Path:
     """nearest.png: two groups a row, each a generated image and the real ones that are nearest."""
-    made = torch.cat([*_sample(options, sampler, dataset)(options.nearest)])
+    made = torch.cat([*samples(options, sampler, dataset)(options.nearest)])
     k = min(_NEAREST, len(dataset))
     near = [neighbours_of(made, dataset, make_extractor(name), k) for name in ("pixels", "wavelet")]
     groups = torch.cat([made[:, None], *near], dim=1)
