@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -56,13 +57,14 @@ def read_arguments(options: type, verb: str, arguments: Sequence[str]) -> Any:
     """An instance of `options`, which the arguments of a verb describe; where they ask for help, it is shown instead.
 
     A field that is None unless given is described by its own text alone. A field that is a dataclass is a group of
-    options.
+    options. Options that `options.verbatim` names take the next word whatever it begins with.
 
     Raises:
         ValueError: a slip, in one sentence.
         SystemExit: help was shown.
     """
     hints = get_type_hints(options, include_extras=True)
+    arguments = _joined(arguments, getattr(options, "verbatim", ()))
     if not {"-h", "--help"}.isdisjoint(arguments):
         arguments = ["--help"]
     elif wrong := _slip(*_written(options), arguments, getattr(options, "elsewhere", lambda flag: None)):
@@ -74,6 +76,12 @@ def read_arguments(options: type, verb: str, arguments: Sequence[str]) -> Any:
     described = type(options.__name__, (options,), {"__annotations__": shown, "__doc__": options.__doc__})
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
     return tyro.cli(described, prog=f"fastgan {verb}", args=arguments, config=config)
+
+
+def _joined(arguments: Sequence[str], verbatim: Collection[str]) -> list[str]:
+    """The arguments, with --a --mirror as the one word --a=--mirror where --a is among `verbatim`."""
+    words = iter(arguments)
+    return ["=".join([word, *itertools.islice(words, int(word in verbatim))]) for word in words]
 
 
 def _written(options: type) -> tuple[dict[str, _Option], list[_Option]]:

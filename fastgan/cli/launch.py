@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -52,6 +52,29 @@ def advice(outdir: Path, model: str, gpus: int | None, device: str | None) -> st
     return f"{newest} stands. Go on with: {command} --gpus {gpus}" + (f" --device {device}" if device else "")
 
 
+@contextmanager
+def handing_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Signals to this process go to `processes` instead, which have sessions of their own.
+
+    Args:
+        processes: may grow meanwhile.
+    """
+
+    def hand_on(signum: int, _: FrameType | None) -> None:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP if signum == signal.SIGTSTP else signum)
+        if signum == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)  # returns when this process is continued
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.signal(number, hand_on))
+        yield
+
+
 def launch(gpus: int, arguments: Sequence[str]) -> int:
     """Runs `fastgan` in as many processes, hands on the signals that it gets, and waits for them.
 
@@ -71,19 +94,7 @@ def launch(gpus: int, arguments: Sequence[str]) -> int:
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "WORLD_SIZE": gpus, "LOCAL_WORLD_SIZE": gpus}
     told |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCH_CPP_LOG_LEVEL": "ERROR"}  # stacks of what is told in words
     ranks: list[subprocess.Popen[bytes]] = []
-
-    def hand_on(signum: int, _: FrameType | None) -> None:
-        for process in ranks:
-            process.send_signal(signal.SIGSTOP if signum == signal.SIGTSTP else signum)
-        if signum == signal.SIGTSTP:
-            os.kill(os.getpid(), signal.SIGSTOP)  # returns when this process is continued
-            for process in ranks:
-                process.send_signal(signal.SIGCONT)
-
-    with ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                stack.callback(signal.signal, number, signal.signal(number, hand_on))
+    with handing_on(ranks):
         for rank in range(gpus):
             environment = os.environ | {name: str(value) for name, value in told.items()}
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}

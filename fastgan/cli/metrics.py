@@ -20,10 +20,11 @@ from fastgan.cli.options.metrics import MetricsOptions
 from fastgan.config.data import DataOptions
 from fastgan.config.fields import check_int
 from fastgan.data import Dataset, load_dataset
+from fastgan.data.stores import BROKEN, UNREAD
 from fastgan.generate import Sampler
 from fastgan.generate.loading import newest_checkpoint
 from fastgan.literal import literal
-from fastgan.metrics import Evaluation
+from fastgan.metrics import Evaluation, synthetic_training
 from fastgan.metrics.by_class import OfClass
 from fastgan.metrics.extractors import make_extractor
 from fastgan.metrics.memorisation import neighbours_of
@@ -35,6 +36,7 @@ from fastgan.train.fingerprint import known_as
 from fastgan.train.folder import data_of
 
 _NEAREST = 3  # real images beside a generated one, in pixels and in wavelets
+_IMAGES, _TESTED = 1000, 10_000  # that a classifier learns of and is tested on, at most
 
 
 def run(options: MetricsOptions) -> int:
@@ -60,6 +62,7 @@ def run(options: MetricsOptions) -> int:
     data = _data(options, sampler, checkpoint)
     dataset = load_dataset(data.place, **data.how(), labelled=bool(sampler.G.num_classes))
     _check(sampler, dataset, checkpoint)
+    test = _test_data(options, data, sampler, dataset, checkpoint)
     evaluation = Evaluation(
         options.metrics,
         dataset,
@@ -69,11 +72,15 @@ def run(options: MetricsOptions) -> int:
         images=options.images,
     )
     evaluation.check_generator(sampler.G)
-    figures = evaluation.evaluate(_sample(options, sampler, dataset), intervals=True, G=sampler.G)
+    figures = evaluation.evaluate(samples(options, sampler, dataset), intervals=True, G=sampler.G)
     floors = evaluation.floors() if len(dataset) > 1 else {}
     lines = [
         line | {"network": str(checkpoint), "data": data.source, "trunc": options.trunc, "seed": options.seed}
-        for line in [*evaluation.told(figures, floors), *_by_class(options, evaluation, sampler, dataset)]
+        for line in [
+            *evaluation.told(figures, floors),
+            *_by_class(options, evaluation, sampler, dataset),
+            *_of_classifiers(options, sampler, dataset, test, device),
+        ]
     ]
     outdir = options.outdir or checkpoint.parent
     outdir.mkdir(parents=True, exist_ok=True)
@@ -129,15 +136,40 @@ def _check(sampler: Sampler, dataset: Dataset, checkpoint: Path) -> None:
         )
 
 
-def _sample(
-    options: MetricsOptions, sampler: Sampler, dataset: Dataset, of_class: int | None = None
+def _test_data(
+    options: MetricsOptions, data: DataOptions, sampler: Sampler, dataset: Dataset, checkpoint: Path
+) -> Dataset | None:
+    """The images of --test-data, read as the real ones are; ValueError where they are no test of them."""
+    if options.test_data is None:
+        return None
+    if not dataset.num_classes or not sampler.G.num_classes:
+        raise ValueError("--test-data needs a model and data of the same classes")
+    place = dataclasses.replace(data, source=options.test_data, path=None, max_images=None)
+    test = load_dataset(place.place, **place.how(), labelled=True)
+    _check(sampler, test, checkpoint)
+    if dataset.checksums is not None and test.checksums is not None:
+        known = test.checksums[(test.checksums != UNREAD) & (test.checksums != BROKEN)]
+        if shared := int(torch.isin(known, dataset.checksums).sum()):
+            raise ValueError(
+                f"--test-data must be images that the generator was not trained on; {shared} of {len(test)} are also "
+                f"among those of {dataset.name}"
+            )
+    return test
+
+
+def samples(
+    options: MetricsOptions,
+    sampler: Sampler,
+    dataset: Dataset,
+    of_class: int | None = None,
+    conditions: Tensor | None = None,
 ) -> Callable[[int], Iterator[Tensor]]:
-    """n -> images of consecutive seeds, with labels drawn from those of the reals or all of one class."""
+    """n -> images of consecutive seeds, with labels drawn from those of the reals, all of one class, or as given."""
 
     def sample(count: int) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(options.seed)
-        labels = None
-        if sampler.G.num_classes and of_class is None:
+        labels = conditions
+        if sampler.G.num_classes and of_class is None and labels is None:
             labels = dataset.conditions(torch.randint(len(dataset), (count,), generator=generator))
         first = options.seed * 1_000_003 % 2**31
         batches = sampler.batches(
@@ -171,18 +203,36 @@ def _by_class(
         if len(of_class) < 2:
             continue
         part = Evaluation(names, of_class, extractors=evaluation.extractors, images=min(options.images or 1000, 1000))
-        figures = part.evaluate(_sample(options, sampler, dataset, number), intervals=True)
+        figures = part.evaluate(samples(options, sampler, dataset, number), intervals=True)
         yield from ({**line, "class": name} for line in part.told(figures, {}))
 
 
 def _save_nearest(options: MetricsOptions, sampler: Sampler, dataset: Dataset, outdir: Path) -> Path:
     """nearest.png: two groups a row, each a generated image and the real ones that are nearest."""
-    made = torch.cat([*_sample(options, sampler, dataset)(options.nearest)])
+    made = torch.cat([*samples(options, sampler, dataset)(options.nearest)])
     k = min(_NEAREST, len(dataset))
     near = [neighbours_of(made, dataset, make_extractor(name), k) for name in ("pixels", "wavelet")]
     groups = torch.cat([made[:, None], *near], dim=1)
     save_grid(groups.flatten(0, 1), outdir / NEAREST, columns=min(2, len(made)) * groups.shape[1])
     return outdir / NEAREST
+
+
+def _of_classifiers(
+    options: MetricsOptions, sampler: Sampler, dataset: Dataset, test: Dataset | None, device: str
+) -> Iterator[dict[str, Any]]:
+    """Of a classifier of generated images, and of one of as many real ones with the same labels."""
+    if test is None or dataset.labels is None or test.labels is None:
+        return
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: options.images or _IMAGES]
+    tested = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_TESTED]
+    made = torch.cat([*samples(options, sampler, dataset, conditions=dataset.conditions(order))(len(order))])
+    real, seen = (each.read(chosen).permute(0, 3, 1, 2) for each, chosen in ((dataset, order), (test, tested)))
+    labels = dataset.labels[order]
+    found = synthetic_training((made, labels), (real, labels), (seen, test.labels[tested]), device)
+    for figure, kind in (("tstr", "generated_images"), ("trtr", "real_images")):
+        value, low, high = (found[figure + end] for end in ("", "_low", "_high"))
+        line = {"metric": "synthetic_training", "figure": figure, "value": value, "low": low, "high": high}
+        yield line | {kind: len(order), "test_images": len(tested), "test_data": options.test_data}
 
 
 def _table(lines: list[dict[str, Any]], title: str) -> Table:
@@ -194,7 +244,8 @@ def _table(lines: list[dict[str, Any]], title: str) -> Table:
         name = f"{line['figure']} of {line['class']}" if "class" in line else line["figure"]
         interval = f"{line['low']:.3g} to {line['high']:.3g}" if "low" in line else ""
         floor = f"{line['floor']:.3g}" if "floor" in line else ""
-        images = f"{line['generated_images']}" + (f" to {line['real_images']}" if line.get("real_images") else "")
+        counts = [line.get(f"{kind}_images") for kind in ("generated", "real", "test")]
+        images = " to ".join(str(count) for count in counts if count)
         row = (literal(name), f"{line['value']:.5g}", interval, floor, images, literal(line.get("extractor", "")))
         table.add_row(*row)
     return table
@@ -204,6 +255,8 @@ def _remarks(lines: list[dict[str, Any]]) -> Iterator[str]:
     """What the columns leave out."""
     for name, resize in {line["extractor"]: line["resize"] for line in lines if "extractor" in line}.items():
         yield f"{name}: images are {resize}"
+    for source in dict.fromkeys(line["test_data"] for line in lines if "test_data" in line):
+        yield f"tstr, trtr: images of {source} that a classifier of generated images, or of real ones, names rightly"
     halves = dict.fromkeys(line["floor_images"] for line in lines if "floor" in line)
     if halves:
         counts = " or ".join(map(str, halves))

@@ -56,16 +56,33 @@ def run(options: FamilyOptions) -> int:
     if options.gpus is not None and options.gpus > place.world and not options.dry_run:
         return launch(options.gpus, ["train", *options.arguments])
     tune_cpu_allocator()
-    if options.tensorboard:
-        require_tensorboard()
+    _check_start(options)
     if options.threads is not None:
-        if options.threads < 1:
-            raise ValueError(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
     elif place.local_world > 1 and device.type == "cpu":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // place.local_world))
     with Ranks(place, device) if place.world > 1 else contextlib.nullcontext() as ranks:
         return _begin(options, device, ranks)
+
+
+def planned(options: FamilyOptions) -> tuple[RunConfig, dict[str, Dataset]]:
+    """What a new run of these options would be, and its sets of images; raises what its beginning would raise."""
+    _check_start(options)
+    processes = options.gpus or 1
+    place = Place(world=processes, local_world=processes)
+    device = _device(options.device, place, processes)
+    config, sets = resolve(_wanted(options), None)
+    place.share(config.training)
+    _check_precision(config, device)
+    _check_memory(options, config, sets, device, place)
+    return config, sets
+
+
+def _check_start(options: FamilyOptions) -> None:
+    if options.tensorboard:
+        require_tensorboard()
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
 
 
 def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) -> int:
@@ -99,10 +116,7 @@ def _begin(options: FamilyOptions, device: torch.device, ranks: Ranks | None) ->
     _check_precision(config, device)
     file = Output(sys.stdout if first else None, _lost)
     console = Console(file=file, highlight=False, markup=False)  # type: ignore[arg-type]
-    memory, refusal = _memory(config, sets, device, place)
-    if refusal is not None and device.type == "cpu" and not options.overcommit:
-        raise MemoryError(f"{refusal}; --overcommit goes on anyway")  # before the kernel ends the process, silently
-    console.print(memory if refusal is None else f"warning: {refusal}", soft_wrap=True)
+    console.print(_check_memory(options, config, sets, device, place), soft_wrap=True)
     if ranks is None or not ranks.place.local_rank:
         before_training(options.calibrate, device, console)
     if ranks is not None:
@@ -138,6 +152,16 @@ def _check_precision(config: RunConfig, device: torch.device) -> None:
     name = config.training.precision
     if reason := refusal(Precision(name, config.training.half_resolutions), device):
         raise ValueError(f"--precision {name}: {reason}; take --precision fp32, or train on a GPU")
+
+
+def _check_memory(
+    options: FamilyOptions, config: RunConfig, sets: Mapping[str, Dataset], device: torch.device, place: Place
+) -> str:
+    """What is to be said of the memory that training takes; MemoryError where it would not begin."""
+    memory, refusal = _memory(config, sets, device, place)
+    if refusal is not None and device.type == "cpu" and not options.overcommit:
+        raise MemoryError(f"{refusal}; --overcommit goes on anyway")  # before the kernel ends the process, silently
+    return memory if refusal is None else f"warning: {refusal}"
 
 
 def _train(training: Run, notes: list[str], console: Console) -> int:

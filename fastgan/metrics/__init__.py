@@ -6,6 +6,7 @@ from fastgan.metrics.evaluation import Evaluation, GeneratorMetric, Images, Metr
 from fastgan.metrics.extraction import Features
 from fastgan.metrics.moved_constant import MovedConstant
 from fastgan.metrics.sliced_wasserstein import sliced_wasserstein_by_level, sliced_wasserstein_distance
+from fastgan.metrics.synthetic_training import synthetic_training
 
 __all__ = [
     "Evaluation",
@@ -18,4 +19,5 @@ __all__ = [
     "equivariance",
     "sliced_wasserstein_by_level",
     "sliced_wasserstein_distance",
+    "synthetic_training",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,25 @@ from fastgan.report import Journal
 from fastgan.train.config import RunConfig
 from fastgan.train.fingerprint import known_as
 from fastgan.train.game import Game, Pictures
+
+
+def best_of(
+    known: Sequence[Mapping[str, float]], figure: str, evaluation: Evaluation, outdir: Path
+) -> tuple[float, float, Path] | None:
+    """The best value of a figure among a run's scores, at which kimg, and the checkpoint of it; None without any.
+
+    Args:
+        known: `Scores.known`.
+        figure: that summaries of the evaluation show.
+        evaluation: of the run's metrics.
+        outdir: the run's folder.
+    """
+    found: tuple[float, float] | None = None
+    for score in known:
+        value = score.get(figure, math.nan)
+        if is_finite(value) and (found is None or evaluation.better(figure, value, found[0])):
+            found = value, score["kimg"]
+    return found and (*found, outdir / f"checkpoint-{numbered(round(found[1] * 1000))}.safetensors")
 
 
 class Scores:
@@ -76,19 +95,10 @@ class Scores:
 
     def best(self) -> tuple[float, float, Path] | None:
         """The best value of the figure that the option `best` names, at which kimg, and the checkpoint of it."""
-        if self.options.best is None or (found := self._best(self.options.best)) is None:
-            return None
-        return *found, self.outdir / f"checkpoint-{numbered(round(found[1] * 1000))}.safetensors"
+        return None if self.options.best is None else self._best(self.options.best)
 
-    def _best(self, figure: str) -> tuple[float, float] | None:
-        found = None
-        if self._evaluation is None:
-            return None
-        for score in self.known:
-            value = score.get(figure, math.nan)
-            if is_finite(value) and (found is None or self._evaluation.better(figure, value, found[0])):
-                found = value, score["kimg"]
-        return found
+    def _best(self, figure: str) -> tuple[float, float, Path] | None:
+        return None if self._evaluation is None else best_of(self.known, figure, self._evaluation, self.outdir)
 
     def exhausted(self) -> str | None:
         """Why the run is complete, if the first figure has not become better for as many snapshots as `patience`."""

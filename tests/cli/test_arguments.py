@@ -10,6 +10,7 @@ from fastgan.cli.arguments import read_arguments
 from fastgan.cli.families import options_of
 from fastgan.cli.main import main
 from fastgan.cli.options.bench import BenchOptions
+from fastgan.cli.options.compare import CompareOptions
 from fastgan.cli.options.dataset import DatasetOptions
 from fastgan.cli.options.doctor import DoctorOptions
 from fastgan.cli.options.export import ExportOptions
@@ -24,6 +25,7 @@ OPTIONS = {
     "generate": GenerateOptions,
     "video": VideoOptions,
     "export": ExportOptions,
+    "compare": CompareOptions,
     "dataset": DatasetOptions,
     "report": ReportOptions,
     "bench": BenchOptions,
@@ -53,6 +55,8 @@ OPTIONS = {
         ("train --channels 4", "--channels must be one of 1, 3; got '4'"),
         ("train photos", "'photos' belongs to no option"),
         ("train --data photos more", "--data takes one value, but after 'photos' comes 'more'"),
+        ("compare --outdir o --b", "--b: a value is missing"),
+        ("compare --outdir o --b --mirror --cond", "there is no option '--cond'"),
         ("generate", "--network and --outdir must be given"),
         ("generate --network a", "--outdir must be given"),
         ("generate runs/mine", "'runs/mine' belongs to no option; did you mean --network runs/mine?"),
@@ -111,6 +115,12 @@ def test_what_is_right_is_read() -> None:
         ).trunc
         == -1
     )
+
+
+def test_options_of_another_verb_are_taken_whatever_they_begin_with() -> None:
+    words = ["--b", "--mirror", "--a=--seed 3", "--common", "-n", "--outdir", "o", "--gate"]
+    options = read_arguments(CompareOptions, "compare", words)
+    assert (options.b, options.a, options.common, options.gate) == ("--mirror", "--seed 3", "-n", True)
 
 
 def test_set_given_twice_adds_up() -> None:

@@ -14,7 +14,7 @@ from fastgan.choices import METRICS
 from fastgan.cli.main import main
 from fastgan.data import load_dataset
 from fastgan.generate import Sampler
-from fastgan.metrics import Evaluation, GeneratorMetric
+from fastgan.metrics import Evaluation, GeneratorMetric, synthetic_training
 from fastgan.report.measured import rows
 from tests.cli.test_generate import network
 
@@ -92,9 +92,43 @@ def test_each_class_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (line["value"], line["generated_images"], "real_images" in line) == (1.5, 7, False)
 
 
+def test_what_classifiers_learn_of_generated_and_of_real_images(tmp_path: Path, capsys) -> None:
+    data, held_out, outdir = (str(tmp_path / name) for name in ("faces.zip", "faces-held-out.zip", "run"))
+    assert main(["dataset", "--source", "emoji64", *FACES, "--hold-out", "0.3", "--dest", data]) == 0
+    train = TRAIN.replace("emoji64", data).split()
+    assert main([*train, "--cond", "--outdir", outdir]) == 0
+    command = ["metrics", "--network", outdir, "--metrics", "swd", "--images", "20", "--device", "cpu"]
+    assert main([*command, "--test-data", held_out]) == 0
+    found = {line["figure"]: line for line in lines(tmp_path / "run" / "metrics.jsonl")}
+    reals, test = (load_dataset(place, resolution=(16, 16), labelled=True) for place in (data, held_out))
+    assert found["tstr"]["generated_images"] == found["trtr"]["real_images"] == 20
+    assert found["tstr"]["test_images"] == len(test) > 8 and found["tstr"]["test_data"] == held_out
+    # They are those of as many images with the labels of the real ones.
+    order = torch.randperm(len(reals), generator=torch.Generator().manual_seed(0))[:20]
+    made = Sampler.from_checkpoint(outdir).images(range(20), labels=reals.conditions(order), batch_size=32)
+    real, seen = (each.read(torch.arange(len(each))).permute(0, 3, 1, 2) for each in (reals, test))
+    assert reals.labels is not None and test.labels is not None
+    figures = synthetic_training((made, reals.labels[order]), (real[order], reals.labels[order]), (seen, test.labels))
+    for name in ("tstr", "trtr"):
+        value, low, high = (found[name][end] for end in ("value", "low", "high"))
+        assert value == figures[name] and low == figures[f"{name}_low"] < value < high
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert (
+        '"figure":"tstr"' in page and f"images of {held_out} that a classifier of generated" in capsys.readouterr().out
+    )
+    # What the generator was trained on is no test, and other classes are none either.
+    assert main([*command, "--test-data", data]) == 2
+    assert re.search(rf"{len(reals)} of {len(reals)} are also among those of faces", capsys.readouterr().err)
+    animals = str(tmp_path / "animals.zip")
+    assert main(["dataset", "--source", "emoji64", "--classes", "animals", "food", "--dest", animals]) == 0
+    assert main([*command, "--test-data", animals]) == 2
+    assert "the classes of animals must be those of checkpoint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--test-data", "emoji64"], "--test-data needs a model and data of the same classes"),
         (["--metrics", "kid"], "metrics must be one of swd, .*got 'kid'"),
         (["--nearest", "-1"], "nearest must be an integer of at least 0, got -1"),
         (["--images", "1"], "images must be an integer of at least 2, got 1"),

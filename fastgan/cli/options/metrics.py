@@ -49,6 +49,10 @@ class MetricsOptions:
     nearest: int = 16
     """generated images to show beside the three real ones that are nearest in pixels and in wavelets, in nearest.png; 0
     for none"""
+    test_data: str | None = None
+    """real images that the generator was not trained on, of the same classes, in any form of source: also tells how
+    many of them a classifier names rightly that has learnt of generated images (tstr), and one that has learnt of as
+    many real ones (trtr). Only for models of classes"""
     outdir: Path | None = None
     """folder of metrics.jsonl, to which lines are added, and of nearest.png; default: where the checkpoint lies"""
     device: Literal["cpu", "cuda"] | None = None
