@@ -23,7 +23,7 @@ VERBS: dict[str, str] = {
     "generate": "Make images from a checkpoint.",
     "video": "Make a video from a checkpoint: walks between images, pictures that move.",
     "metrics": "Measure the images of a checkpoint beside real ones.",
-    "compare": "Train two configurations, and tell whether a figure differs by more than chance.",
+    "compare": "Train two configurations, and tell whether a figure differs beyond chance.",
     "translate": "Translate images with a checkpoint.",
     "export": "Write a generator as a file that runs without fastgan: ONNX or torch's.",
     "dataset": "Make a training set, a folder or a zip, from images.",

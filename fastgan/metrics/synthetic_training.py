@@ -115,7 +115,7 @@ def _trained(images: Tensor, labels: Tensor, classes: int) -> Classifier:
 
 def _prepared(images: Tensor, device: torch.device | str) -> Tensor:
     """float32 in [-1, 1], on the device, of 32 pixels a side at most."""
-    size = [min(side, _SIDE) for side in images.shape[2:]]
+    size = (min(images.shape[2], _SIDE), min(images.shape[3], _SIDE))
     parts = [F.adaptive_avg_pool2d(part.float() / 127.5 - 1, size) for part in images.split(500)]
     return torch.cat(parts).to(device)
 
