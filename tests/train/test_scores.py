@@ -111,4 +111,4 @@ def test_a_figure_that_is_not_measured_is_refused(tmp_path: Path) -> None:
 def test_another_process_measures_nothing(tmp_path: Path) -> None:
     trained = run(tmp_path)
     idle = Scores(trained.config, trained.game, DEVICE, tmp_path, trained.journal, measures=False)
-    assert idle.measure(1.0) == {} and idle.best() is None and idle.summary() == []
+    assert idle.measure(1.0, None) == {} and idle.best() is None and idle.summary() == []
