@@ -54,6 +54,9 @@ def diagnosis(records: Records) -> list[Finding]:
 
     Args:
         records: lines of a stats file, in order.
+
+    Returns:
+        findings, each with its sentence.
     """
     return list(itertools.chain.from_iterable(rule(records) for rule in RULES))
 
