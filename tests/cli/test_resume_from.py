@@ -58,7 +58,7 @@ def test_a_transfer_to_other_images_keeps_networks_and_average_and_nothing_else(
     for name, module in {"G": G, "D": D, "average": state.game.averages["G"].module}.items():
         assert_same(dict(module.state_dict()), expected[name])
     assert not torch.equal(expected["G"]["synthesis.const"], expected["average"]["synthesis.const"])
-    assert state.images == state.step == 0 and begun[0].scores == []
+    assert state.images == state.step == 0 and begun[0].scores.known == []
     assert all(not player.optimizer.state for player in state.game.players)
     assert state.game.players[1].source.state_dict()["position"] == 0
     assert state.game.players[0].extras["path_length"].state_dict()["mean"] == 0
