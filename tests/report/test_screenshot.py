@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fastgan.report import write_report
+from fastgan.report.grid import save_image
+from fastgan.report.measured import NEAREST, add_lines
 from tests.report.browser import visit
 from tests.report.synthetic import GENERATED, REAL, figures, make_run
 
@@ -64,6 +67,24 @@ def test_a_report_as_it_is_seen(chromium: str, tmp_path: Path, size: tuple[int, 
     curves = re.findall(r'<path class="curve"[^>]* d="([^"]*)"', seen.dom)
     assert len(curves) == 9 and sorted({len(re.findall("[ML]", curve)) for curve in curves}) == [10, 100]
     assert "floor 17.07" in seen.dom and "a processor" in seen.dom and "mirror images are wrong" in seen.dom
+
+
+def test_what_was_measured_is_shown_beside_the_nearest_real_images(chromium: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    line = {"network": "runs/a/checkpoint-000200.safetensors", "figure": "kid_wavelet", "value": 0.25, "low": 0.125}
+    add_lines(run, [line | {"high": 0.5, "floor": 0.0625, "floor_images": 20, "extractor": "wavelet"}])
+    save_image(torch.full((3, 40, 60), 100, dtype=torch.uint8), run / NEAREST)
+    probe = """
+    tell("cells", [...document.querySelectorAll("#figures td")].map(cell => cell.textContent));
+    tell("nearest", box("#nearest img")); tell("width", document.documentElement.scrollWidth);
+    tell("loaded", [...document.images].map(image => image.complete && image.naturalWidth > 0));
+    """
+    seen = visit(chromium, write_report(run), tmp_path / "visit", probe=probe, size=(1280, 3200))
+    check_clean(seen)
+    expected = ["checkpoint-000200.safetensors", "kid_wavelet", "0.25", "0.125 to 0.5", "0.0625 (2 × 20)"]
+    assert seen.told["cells"] == [*expected, "", "", "wavelet", ""]
+    assert seen.told["loaded"] == [True] * 3 and seen.told["width"] <= 1280
+    assert near(seen.region(seen.told["nearest"]), (100, 100, 100), 25).mean() > 0.9
 
 
 def test_keys_move_through_time_and_play(chromium: str, tmp_path: Path) -> None:
