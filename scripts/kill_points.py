@@ -115,7 +115,7 @@ class Killer:
 class Brightness:
     """Features that cost little: the sum of all values."""
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, extractor: None) -> None:
         self.images, self.sum = images, 0.0
 
     def take(self, images: torch.Tensor) -> None:
