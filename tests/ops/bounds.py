@@ -1,12 +1,13 @@
-"""Files of upper bounds: version of a compiler -> kernel -> numbers."""
+"""Files of upper bounds: version of a compiler -> kernel -> numbers, and what they were found of."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def write(path: Path, version: str, table: dict[str, list[int]]) -> None:
+def write(path: Path, version: str, table: Mapping[str, Sequence[int | str]]) -> None:
     """Enter what one version gives, a kernel a line; other versions stay."""
     known = json.loads(path.read_text()) if path.exists() else {}
     known[version] = table
