@@ -14,9 +14,9 @@ setup:  ## Make .venv and build what has changed.
 demo:  ## Train a GAN on emoji faces and make pictures (minutes on two cores).
 	@scripts/setup.sh --demo
 	@$(BIN)/fastgan train --cfg dcgan --data emoji64 --classes smileys/face-smiling smileys/face-concerned \
-		--resolution 32 --mirror --cbase 512 --cmax 64 --set kernel_size=4 --batch 16 --loss hinge --glr 0.00035 --dlr 0.00025 \
-		--aug diffaug --diffaug-policy translation --kimg 48 --tick 1 --snap 8 --metrics swd kid_wavelet \
-		--threads 1 --outdir $(DEMO) --resume auto
+		--resolution 32 --mirror --cbase 512 --cmax 64 --set kernel_size=4 --batch 16 --loss hinge \
+		--glr 0.00035 --dlr 0.00025 --aug diffaug --diffaug-policy translation --kimg 48 --tick 1 --snap 8 \
+		--metrics swd kid_wavelet --threads 1 --outdir $(DEMO) --resume auto
 	@$(BIN)/fastgan generate --network $(DEMO) --seeds 0-63 --grid --no-images --outdir $(DEMO)/generated
 	@echo "look at $(DEMO)/generated/grid.png beside the real $(DEMO)/reals.png"
 
