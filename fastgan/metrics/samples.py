@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+_ROWS = 512  # that a covariance takes in at once: small parts would spend their time on adding matrices
+
 
 class Rows:
     """All features, float32 [M, dim]."""
@@ -54,17 +56,26 @@ class Streamed:
     def __init__(self, images: int, extractor: Any = None) -> None:
         self.images, self.count = images, 0
         self._mean = self._squares = torch.zeros(0, dtype=torch.float64)
+        self._waiting: list[Tensor] = []
 
     def take(self, features: Tensor) -> None:
         """The next rows, [n, dim]."""
-        if len(features):
-            x = features.double()
+        self._waiting.append(features)
+        if sum(map(len, self._waiting)) >= _ROWS:
+            self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        if any(map(len, self._waiting)):
+            x = torch.cat(self._waiting).double()
             mean = x.mean(dim=0)
-            x = x - mean
+            x -= mean
             self._join(len(x), mean, x.t() @ x)
+        self._waiting = []
 
     def join(self, other: Streamed) -> None:
         """The rows that another has seen; `images` become those of both."""
+        self._take_waiting()
+        other._take_waiting()
         self.images += other.images
         if other.count:
             self._join(other.count, other._mean, other._squares)
@@ -84,6 +95,7 @@ class Streamed:
         Raises:
             ValueError: another number came than was to come, or fewer than two.
         """
+        self._take_waiting()
         _all_came(self.count, self.images)
         if self.count < 2:
             raise ValueError(f"a covariance takes at least 2 images, got {self.count}")

@@ -17,16 +17,16 @@ def streamed(rows: torch.Tensor, part: int) -> Streamed:
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_moments_are_those_of_all_rows_at_once(offset: float) -> None:
-    rows = torch.randn(300, 7, dtype=torch.float64) + offset
+    rows = torch.randn(1300, 7, dtype=torch.float64) + offset  # more than are taken in at once
     mean, covariance, count = streamed(rows, 31).result()
-    assert count == 300
+    assert count == 1300
     torch.testing.assert_close(mean, rows.mean(dim=0), rtol=1e-14, atol=0)
     torch.testing.assert_close(covariance, torch.cov(rows.t()), rtol=1e-9, atol=1e-9)
 
 
 def test_order_parts_and_processes_change_nothing() -> None:
-    rows = torch.randn(257, 5) * 3 + 20
-    known = streamed(rows, 257).result()
+    rows = torch.randn(1257, 5) * 3 + 20
+    known = streamed(rows, 1257).result()
     first, second, none = streamed(rows[:100], 7), streamed(rows[100:], 64), Streamed(0)
     for other in (none, second):
         first.join(other)
