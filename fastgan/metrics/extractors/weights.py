@@ -81,7 +81,7 @@ class WeightFile:
             raise FileNotFoundError(f"weights: there is no {path}; it should be {self._wanted()}, or a folder with it")
         raise FileNotFoundError(
             f"weights: there is none of {', '.join(self.names)} in {folder}: put there {self._wanted()}, which is not "
-            "downloaded, or name its path"
+            "downloaded, or name its path (fastgan metrics --features)"
         )
 
     def load(self, path: Path | None = None) -> Weights:
