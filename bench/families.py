@@ -51,6 +51,15 @@ FAMILIES = {
 }  # fmt: skip
 SETS = ("emoji", "fashion", "stacked")
 METRICS = ("kid_wavelet", "pr_wavelet", "kid_effnetlite0", "pr_effnetlite0")
+KEPT = (
+    "value",
+    "low",
+    "high",
+    "floor",
+    "real_images",
+    "generated_images",
+    "resize",
+)  # of a record of `fastgan metrics`
 SAMPLES = 25_600
 TICK = 0.4  # kimg
 
@@ -147,7 +156,8 @@ def measured(outdir: Path) -> dict[str, dict[str, Any]]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         lines = (outdir / "metrics.jsonl").read_text().splitlines()[-len(METRICS) - 2 :]
         file.write_text(json.dumps({line["figure"]: line for line in map(json.loads, lines)}))
-    return json.loads(file.read_text())
+    records = json.loads(file.read_text())
+    return {name: {key: line[key] for key in KEPT if key in line} for name, line in records.items()}
 
 
 def length(options: list[str], outdir: Path, minutes: float) -> float:
@@ -241,7 +251,9 @@ def main() -> None:
         Console(width=150).print(table)
     print(f"the classifier names {accuracy:.2%} of the test's images rightly; {SAMPLES} real images: {real}")
     if given.json:
-        about = {"command": "python bench/families.py --fashion FOLDER", "minutes": given.minutes, "common": COMMON}
+        chosen = f"--sets {' '.join(given.sets)} --families {' '.join(given.families)} --seeds {given.seeds}"
+        command = f"python bench/families.py --fashion FOLDER {chosen} --minutes {given.minutes:g}"
+        about = {"command": command, "minutes": given.minutes, "common": COMMON}
         about |= {"accuracy": accuracy, "real": real, "results": results}
         given.json.write_text(json.dumps({"machine": describe_machine(torch.device("cpu")), **about}, indent=1) + "\n")
 

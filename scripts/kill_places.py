@@ -74,7 +74,7 @@ PLACES = [
     Place("micro-batches: G's second", "generator_loss", "call", "", "move", "Move(first=False"),
     Place("micro-batches: D's second", "discriminator_loss", "return", "", "move", "Move(first=False"),
     Place("between optimizers and average", "update", "call", "", "self", "<fastgan.train.ema.Ema "),
-    Place("metrics", "_measure", "return"),
+    Place("metrics", "measure", "return", "", "self", "<fastgan.train.scores.Scores "),
 ]
 BY_FUNCTION: dict[str, list[Place]] = {}
 for each_place in PLACES:
