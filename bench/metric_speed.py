@@ -25,6 +25,7 @@ from fastgan.metrics import Evaluation
 from fastgan.metrics.extraction import BATCH, Key, extracted
 from fastgan.metrics.extractors import make_extractor
 from fastgan.metrics.samples import Rows, Streamed
+from fastgan.ops.allocation import tune_cpu_allocator
 
 COUNTS = {"wavelet": 16_384, "effnetlite0": 512}
 DISTANCE = 1024  # images of a kernel distance, whose matrices grow by their square
@@ -75,6 +76,7 @@ def peak(name: str, count: int) -> int:
 
 
 def _moments(name: str, count: int) -> int:
+    tune_cpu_allocator()
     extracted(batches(count), [Key(Streamed, name, count)], {name: make_extractor(name)})
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--extractors", nargs="+", default=list(COUNTS), choices=COUNTS)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    tune_cpu_allocator()  # as `fastgan metrics` and `fastgan train` do
     results = {}
     for name in given.extractors:
         count = COUNTS[name]
