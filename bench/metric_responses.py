@@ -20,6 +20,7 @@ from torch import Tensor
 from fastgan.bench.machine import describe_machine
 from fastgan.data import Dataset, ImageDataset, load_dataset
 from fastgan.metrics import Evaluation
+from fastgan.ops.allocation import tune_cpu_allocator
 
 FIGURES = ("kid", "fd", "precision", "recall", "density", "coverage", "copies")
 
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=900, help="images of each half")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    tune_cpu_allocator()
     sets = {"emoji64": load_dataset("emoji64")}
     if given.fashion is not None:
         file = given.fashion / "train-images-idx3-ubyte.gz"
