@@ -25,7 +25,7 @@ from fastgan.generate import Sampler
 from fastgan.generate.loading import newest_checkpoint
 from fastgan.literal import literal
 from fastgan.metrics import Evaluation, synthetic_training
-from fastgan.metrics.by_class import OfClass
+from fastgan.metrics.by_class import OfClass, class_shares
 from fastgan.metrics.extractors import make_extractor
 from fastgan.metrics.memorisation import neighbours_of
 from fastgan.ops.allocation import tune_cpu_allocator
@@ -36,6 +36,7 @@ from fastgan.train.fingerprint import known_as
 from fastgan.train.folder import data_of
 
 _NEAREST = 3  # real images beside a generated one, in pixels and in wavelets
+_MISSING = 0.1  # of its share of the real images: a class that is made less often is hardly made at all
 _IMAGES, _TESTED = 1000, 10_000  # that a classifier learns of and is tested on, at most
 
 
@@ -60,7 +61,7 @@ def run(options: MetricsOptions) -> int:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     sampler = Sampler.from_checkpoint(checkpoint, device)
     data = _data(options, sampler, checkpoint)
-    dataset = load_dataset(data.place, **data.how(), labelled=bool(sampler.G.num_classes))
+    dataset = load_dataset(data.place, **data.how(), labelled=bool(sampler.G.num_classes) or options.by_class)
     _check(sampler, dataset, checkpoint)
     test = _test_data(options, data, sampler, dataset, checkpoint)
     evaluation = Evaluation(
@@ -193,8 +194,11 @@ def _by_class(
 ) -> Iterator[dict[str, Any]]:
     if not options.by_class:
         return
-    if not dataset.num_classes or not sampler.G.num_classes:
-        raise ValueError("--by-class needs a model and data of the same classes")
+    if not dataset.num_classes:
+        raise ValueError(f"--by-class needs data with classes, which {dataset.name} has not")
+    if not sampler.G.num_classes:
+        yield from _shares(options, sampler, dataset)
+        return
     names = [name for name in options.metrics if name.startswith("kid_")]
     if not names:
         raise ValueError("--by-class tells kernel distances: name one, such as kid_wavelet, among --metrics")
@@ -205,6 +209,16 @@ def _by_class(
         part = Evaluation(names, of_class, extractors=evaluation.extractors, images=min(options.images or 1000, 1000))
         figures = part.evaluate(samples(options, sampler, dataset, number), intervals=True)
         yield from ({**line, "class": name} for line in part.told(figures, {}))
+
+
+def _shares(options: MetricsOptions, sampler: Sampler, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """How often each class is made by a generator that knows none."""
+    extractor, count = make_extractor("wavelet"), options.images or 1000
+    found = class_shares(samples(options, sampler, dataset)(count), dataset, extractor)
+    about = {"extractor": extractor.name, "resize": extractor.resize, "generated_images": found.generated_images}
+    for name, share, real in zip(dataset.class_names, found.generated.tolist(), found.real.tolist(), strict=True):
+        line = {"metric": "class_shares", "figure": "share_wavelet", "class": name, "value": share}
+        yield line | about | {"real_images": found.real_images, "share_of_reals": real}
 
 
 def _save_nearest(options: MetricsOptions, sampler: Sampler, dataset: Dataset, outdir: Path) -> Path:
@@ -243,7 +257,7 @@ def _table(lines: list[dict[str, Any]], title: str) -> Table:
     for line in lines:
         name = f"{line['figure']} of {line['class']}" if "class" in line else line["figure"]
         interval = f"{line['low']:.3g} to {line['high']:.3g}" if "low" in line else ""
-        floor = f"{line['floor']:.3g}" if "floor" in line else ""
+        floor = next((f"{line[key]:.3g}" for key in ("floor", "share_of_reals") if key in line), "")
         counts = [line.get(f"{kind}_images") for kind in ("generated", "real", "test")]
         images = " to ".join(str(count) for count in counts if count)
         row = (literal(name), f"{line['value']:.5g}", interval, floor, images, literal(line.get("extractor", "")))
@@ -257,6 +271,11 @@ def _remarks(lines: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{name}: images are {resize}"
     for source in dict.fromkeys(line["test_data"] for line in lines if "test_data" in line):
         yield f"tstr, trtr: images of {source} that a classifier of generated images, or of real ones, names rightly"
+    shares = {line["class"]: (line["value"], line["share_of_reals"]) for line in lines if "share_of_reals" in line}
+    if shares:
+        yield "share: of images whose nearest real one is of the class; floor: of real images, each beside the others"
+    if missing := [name for name, (share, real) in shares.items() if share < _MISSING * real]:
+        yield f"hardly ever made, less than a tenth as often as there are real ones: {', '.join(missing)}"
     halves = dict.fromkeys(line["floor_images"] for line in lines if "floor" in line)
     if halves:
         counts = " or ".join(map(str, halves))

@@ -93,11 +93,12 @@ def neighbours_of(images: Tensor, dataset: Images, extractor: Extractor, k: int 
     """
     order = torch.arange(len(dataset))
     reals = (dataset.read(part).permute(0, 3, 1, 2) for part in order.split(64))
-    found = nearest(_rows([images], extractor), _rows(reals, extractor), k).indices
+    found = nearest(rows_of([images], extractor), rows_of(reals, extractor), k).indices
     return torch.stack([dataset.read(each).permute(0, 3, 1, 2) for each in found])
 
 
-def _rows(images: Iterable[Tensor], extractor: Extractor) -> Tensor:
+def rows_of(images: Iterable[Tensor], extractor: Extractor) -> Tensor:
+    """Features [N, dim] of images that come in batches, uint8 [n, C, H, W]."""
     batcher = Batcher(extractor)
     rows = [part for batch in images for part in batcher.take(batch)]
     return torch.cat([*rows, *batcher.end()])

@@ -92,6 +92,26 @@ def test_each_class_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (line["value"], line["generated_images"], "real_images" in line) == (1.5, 7, False)
 
 
+def test_how_often_each_class_is_made_without_knowing_of_classes(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["metrics", "--network", str(trained), "--data", "emoji64", "--classes", "smileys/faces", "flags"]
+    command += ["--metrics", "swd", "--images", "20", "--nearest", "0", "--outdir", str(tmp_path), "--device", "cpu"]
+    assert main([*command, "--by-class"]) == 0
+    _, faces, flags = lines(tmp_path / "metrics.jsonl")
+    assert [faces["class"], flags["class"]] == ["smileys/faces", "flags"] and faces["figure"] == "share_wavelet"
+    assert faces["value"] + flags["value"] == faces["share_of_reals"] + flags["share_of_reals"] == 1
+    told = capsys.readouterr().out
+    assert "share_wavelet of flags" in told and "share: of images whose nearest real one is of the class" in told
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (16, 16)).save(plain / name)
+    assert main([*command[:3], "--by-class", "--data", str(plain), "--device", "cpu"]) == 2
+    assert re.search("plain.*label", capsys.readouterr().err)
+    assert ("hardly ever made" in told) == (min(faces["value"] / faces["share_of_reals"], 1) < 0.1)
+
+
 def test_what_classifiers_learn_of_generated_and_of_real_images(tmp_path: Path, capsys) -> None:
     data, held_out, outdir = (str(tmp_path / name) for name in ("faces.zip", "faces-held-out.zip", "run"))
     assert main(["dataset", "--source", "emoji64", *FACES, "--hold-out", "0.3", "--dest", data]) == 0
@@ -133,7 +153,6 @@ def test_what_classifiers_learn_of_generated_and_of_real_images(tmp_path: Path, 
         (["--nearest", "-1"], "nearest must be an integer of at least 0, got -1"),
         (["--images", "1"], "images must be an integer of at least 2, got 1"),
         (["--classes", "animals"], "--classes and --max-images are of --data, which is not given"),
-        (["--by-class"], "--by-class needs a model and data of the same classes"),
         (["--metrics", "ppl2_wend"], "metrics: ppl2_wend is of generators that map latents to styles, got Generator"),
         (["--metrics", "fid50k_full"], "pt_inception-2015-12-05-6726825d.pth"),
         (["--metrics", "eqr50k"], "metrics: eqr50k is of generators that can move their pictures"),

@@ -45,7 +45,8 @@ class MetricsOptions:
     batch: int = 32
     """images made at once"""
     by_class: bool = False
-    """also the kernel distances of each class by itself. Only for models of classes, and data with the same ones"""
+    """also the kernel distances of each class by itself; of a model without classes, how often it makes each class of
+    the data"""
     nearest: int = 16
     """generated images to show beside the three real ones that are nearest in pixels and in wavelets, in nearest.png; 0
     for none"""
