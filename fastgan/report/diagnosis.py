@@ -17,6 +17,7 @@ Points = list[tuple[float, float]]  # kimg, value
 _SNAPSHOTS, _TICKS = 2, 5
 # Mode collapse. A ratio of real images' diversity and a share of twins that a healthy run has long left behind.
 _FELL, _GROWN = 0.4, 0.3  # of the best ratio, which counts once it was that high, and as 1 where it was higher
+_LOST = 0.5  # of the best coverage, which counts once it was _GROWN
 _TWINS, _FEW = 0.5, 0.25  # too many; and so few that there have been enough others
 _BEGINNING = 2000  # steps, after which images should not be all alike any more
 # Divergence.
@@ -88,6 +89,25 @@ def collapse(records: Records) -> Iterable[Finding]:
         f"{remark}; {twins[-1][1]:.0%} have a near twin. A lower --glr, a larger --batch or a higher --gamma helps, "
         "from a checkpoint before",
     )
+
+
+def lost_modes(records: Records) -> Iterable[Finding]:
+    """Fewer of the real images have generated ones near them than had: `dc_*` among the metrics tells.
+
+    Recall is no such sign: bad images lie wide apart, and seem to reach many real ones.
+    """
+    for name in _names(records, "metric/coverage_"):
+        values, figure = points(records, name), name.removeprefix("metric/")
+        begun = since(values, lambda value, before: before[-1] >= _GROWN and value < _LOST * before[-1])
+        if begun is not None:
+            kimg, best = max(values, key=lambda point: point[1])
+            yield Finding(
+                f"lost modes by {figure}",
+                begun,
+                f"modes are lost since {begun:g} kimg: {values[-1][1]:.0%} of the real images have generated ones near "
+                f"them ({figure}), after {best:.0%} at {kimg:g} kimg. Take the checkpoint of then; a lower --glr, a "
+                "larger --batch or a higher --gamma helps",
+            )
 
 
 def overfitting(records: Records) -> Iterable[Finding]:
@@ -183,7 +203,7 @@ def _worse(metric: str, scores: Points) -> Iterable[Finding]:
         )
 
 
-RULES: tuple[Callable[[Records], Iterable[Finding]], ...] = (collapse, overfitting, vanishing, divergence)
+RULES: tuple[Callable[[Records], Iterable[Finding]], ...] = (collapse, lost_modes, overfitting, vanishing, divergence)
 
 
 def points(records: Records, name: str) -> Points:

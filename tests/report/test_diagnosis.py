@@ -113,6 +113,13 @@ def test_images_that_are_alike_for_thousands_of_steps() -> None:
     assert since(records) == [None] * 35 + [34] * 5  # 60 steps each
 
 
+def test_modes_that_are_lost() -> None:
+    records = course(metric__coverage_wavelet=[0.1, 0.02, 0.4, 0.7, 0.3, 0.6, 0.34, 0.2, 0.1])
+    assert since(records) == [None] * 7 + [6, 6]  # below 0.3 it has not grown yet, and once is nothing
+    said = "modes are lost since 6 kimg: 10% of the real images have generated ones near them (coverage_wavelet), after"
+    assert only(records).sentence.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("records", "said"),
     [
