@@ -51,15 +51,8 @@ FAMILIES = {
 }  # fmt: skip
 SETS = ("emoji", "fashion", "stacked")
 METRICS = ("kid_wavelet", "pr_wavelet", "kid_effnetlite0", "pr_effnetlite0")
-KEPT = (
-    "value",
-    "low",
-    "high",
-    "floor",
-    "real_images",
-    "generated_images",
-    "resize",
-)  # of a record of `fastgan metrics`
+# Of a record of `fastgan metrics`.
+KEPT = ("value", "low", "high", "floor", "real_images", "generated_images", "resize")
 SAMPLES = 25_600
 TICK = 0.4  # kimg
 
