@@ -182,7 +182,8 @@ def _labels(
     missing = index.missing(names)
     if labelled and (missing or not index.labels):
         expected = "has no labels (dataset.json, or a sub-folder a class)"
-        raise ValueError(f"{path}: {missing or expected}; every image must have one to condition on labels (cond)")
+        uses = "--cond, --by-class, --test-data"
+        raise ValueError(f"{path}: {missing or expected}; every image must have one to go by labels ({uses})")
     if missing:
         notes.append(f"{path}: labels are not used, as not every image has one")
     if missing or not index.labels:
